@@ -1,0 +1,193 @@
+"""Recipes and model configuration: TOML into frozen dataclasses, with errors that name the nearest valid key."""
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from hit.errors import UserError
+
+if typing.TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which data set to read, and which of its splits for what."""
+
+    path: str = ""
+    train_split: str = "train"
+    val_split: str = "val"  # where a data set has no such split, `val_share` of the training clips is held out
+    val_share: float = 0.1
+
+
+@dataclass(frozen=True)
+class ExpertConfig:
+    """One expert: the plugin `kind` (its own name where empty) with its options."""
+
+    kind: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class VideoTowerConfig:
+    """The video transformer; defaults are MMT's."""
+
+    width: int = 512
+    layers: int = 4
+    heads: int = 4
+    ffn: int = 3072
+    dropout: float = 0.1
+    max_tokens: int = 30  # per expert, spread evenly over the clip where it has more
+    max_seconds: float = 64.0  # later times share the last time embedding
+    time_step: float = 0.5  # seconds per time embedding
+
+
+@dataclass(frozen=True)
+class TextTowerConfig:
+    """The text encoder: "minilm" (the packaged all-MiniLM-L6-v2), a hub id or a local folder of a BERT-class model."""
+
+    source: str = "minilm"
+    max_tokens: int = 64
+    trained_blocks: int = 99  # how many of the top blocks are fine-tuned; the blocks below stay as pre-trained
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """HiT. The levels are taken after `feature_block` (counted from 1) and after the last block of each tower."""
+
+    dim: int = 256  # of each level
+    feature_block: int = 1
+    video_pool: Literal["mean", "max", "cls"] = "mean"
+    text_pool: Literal["mean", "max", "cls"] = "cls"
+    level_weights: tuple[float, float] = (1.0, 1.0)  # feature, semantic: at inference
+    video: VideoTowerConfig = VideoTowerConfig()
+    text: TextTowerConfig = TextTowerConfig()
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Momentum cross-modal contrast over the four matchings."""
+
+    temperature: float = 0.05
+    feature_weight: float = 1.0  # lambda of L = L_semantic + lambda * L_feature
+    bank: int = 4096
+    momentum: float = 0.995
+    mask_same_video: bool = True
+    in_batch_keys: bool = True
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The loop."""
+
+    steps: int = 10_000
+    batch: int = 128
+    seed: int = 0
+    lr: float = 5e-5
+    lr_text: float = 5e-5
+    weight_decay: float = 0.01
+    warmup: float = 0.05  # share of the steps
+    clip_norm: float = 1.0
+    validate_every: int = 500
+    checkpoint_every: int = 500
+    keep_checkpoints: int = 2
+    threads: int = 0  # 0: as many as the machine has
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything a training run depends on, apart from the data itself."""
+
+    name: str = "hit"
+    data: DataConfig = DataConfig()
+    experts: Mapping[str, ExpertConfig] = field(default_factory=dict)
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    train: TrainConfig = TrainConfig()
+
+
+def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe and apply `key.sub=value` overrides. Raises UserError for a file or a key that does not fit."""
+    try:
+        table = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(path, "there is no such recipe", "see recipes/ for those that come with HiT") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise UserError(path, f"not a TOML file: {error}") from None
+    for override in overrides:
+        _set(table, override)
+    return build(Recipe, table, str(path))
+
+
+def build(kind: type[T], table: Mapping[str, Any], where: str) -> T:
+    """Make a dataclass of a TOML table, checking names and types all the way down; `where` opens every error."""
+    hints = typing.get_type_hints(kind)
+    for key in table:
+        if key not in hints:
+            near = difflib.get_close_matches(key, hints, 1)
+            fix = f"did you mean '{near[0]}'?" if near else f"valid keys: {', '.join(hints)}"
+            raise UserError(where, f"unknown key '{key}'", fix)
+    return kind(**{key: _convert(hints[key], value, f"{where}: {key}") for key, value in table.items()})
+
+
+def to_table(config: "DataclassInstance") -> dict[str, Any]:
+    """Turn a config into plain dicts and lists, as tomli_w and json take them; the inverse of `build`."""
+    return typing.cast(dict[str, Any], _plain(dataclasses.asdict(config)))
+
+
+def _set(table: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise UserError(override, "not of the form key=value", "for example train.steps=100")
+    *sections, name = key.strip().split(".")
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise UserError(override, f"'{section}' is a value, not a section")
+    try:
+        table[name] = tomllib.loads(f"v = {value}")["v"]
+    except tomllib.TOMLDecodeError:
+        table[name] = value  # an unquoted string, as shells like them
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise UserError(where, f"expected a section, got {value!r}")
+        return build(typing.cast(type[Any], hint), value, where)
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        if value not in args:
+            raise UserError(where, f"{value!r} is not one of {', '.join(map(repr, args))}")
+        return value
+    if origin is tuple and isinstance(value, list | tuple):
+        if args[-1] is not ... and len(value) != len(args):
+            raise UserError(where, f"expected {len(args)} values, got {len(value)}")
+        kinds = [args[0]] * len(value) if args[-1] is ... else args
+        return tuple(_convert(kind, item, where) for kind, item in zip(kinds, value, strict=True))
+    if origin in (types.UnionType, typing.Union):
+        return None if value is None else _convert(args[0], value, where)
+    if isinstance(value, Mapping) and origin is not None and issubclass(origin, Mapping):
+        return {key: _convert(args[1], item, f"{where}.{key}") for key, item in value.items()}
+    if hint is Any:
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(hint, type) or not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise UserError(where, f"expected {getattr(hint, '__name__', hint)}, got {value!r}")
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,1 @@
+"""Data sets as tables: clips, captions, splits."""

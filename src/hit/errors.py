@@ -1,0 +1,17 @@
+"""What can go wrong because of what a user gave us, as one type with three parts."""
+
+
+class UserError(Exception):
+    """Input that the program cannot work with: what it is, why not, and what to do about it.
+
+    Every door prints it as one line: the command line on stderr with exit code 2, the API as a 4xx problem. Anything
+    else that is raised is a defect of ours and keeps its traceback.
+    """
+
+    def __init__(self, what: object, why: str, fix: str = "") -> None:
+        self.what, self.why, self.fix = str(what), why, fix
+        super().__init__(f"{self.what}: {why}" + (f" ({fix})" if fix else ""))
+
+    def __reduce__(self) -> tuple[type["UserError"], tuple[str, str, str]]:
+        # The default would call __init__ with the joined message; worker processes send errors by pickle.
+        return type(self), (self.what, self.why, self.fix)

@@ -1,0 +1,1 @@
+"""Experts: frozen feature extractors behind the entry points `hit.experts`; the built-in ones come the same way."""

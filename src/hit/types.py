@@ -1,0 +1,205 @@
+"""The nouns of the house and its three protocols. Times are float seconds from the video's start, everywhere."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A stretch of one video: what is embedded, found and shown."""
+
+    id: str
+    video: str
+    path: Path
+    start: float = 0.0
+    end: float = float("inf")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Features:
+    """What one expert saw in one clip: values (n, d) and the stretch of time (n, 2) that each row describes.
+
+    An expert that does not apply (sound without an audio track) is an absent key; one that looked and saw nothing has
+    n = 0. Raises ValueError on shapes that do not fit or on values that are not finite.
+    """
+
+    values: Floats
+    times: Floats
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 2 or self.times.shape != (len(self.values), 2):
+            raise ValueError(f"features need values (n, d) and times (n, 2), not {self.values.shape} and {self.times.shape}")
+        if not (np.isfinite(self.values).all() and np.isfinite(self.times).all()):
+            raise ValueError("features hold values that are not finite")
+
+
+@dataclass(frozen=True, slots=True)
+class FrameWant:
+    """Frames an expert asks for: `rate` a second, display aspect kept, the shorter side `side` pixels long."""
+
+    rate: float
+    side: int
+
+
+@dataclass(frozen=True, slots=True)
+class AudioWant:
+    """Mono samples an expert asks for, `rate` a second."""
+
+    rate: int
+
+
+Want = FrameWant | AudioWant
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frames:
+    """Images (n, height, width, 3) RGB, upright and with square pixels, and the time (n,) at which each is on screen."""
+
+    images: Bytes
+    times: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Audio:
+    """Mono samples (n,) in [-1, 1]; the first one sounds at `start`."""
+
+    samples: Floats
+    rate: int
+    start: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Media:
+    """A decoded clip. `audio` is empty where the video has no audio track."""
+
+    clip: Clip
+    frames: Mapping[FrameWant, Frames]
+    audio: Mapping[AudioWant, Audio]
+
+
+@runtime_checkable
+class Expert(Protocol):
+    """A frozen feature extractor. `identity` must change whenever the same media would yield other values."""
+
+    name: str
+    dim: int
+    identity: str
+    wants: tuple[Want, ...]
+
+    def extract(self, media: Media) -> Features | None:
+        """Return rows in the order of time, or None where the expert does not apply to this clip."""
+        ...
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """All that search, tags, review and the API know of a model.
+
+    An embedding is the parts side by side, each of unit length; weights go onto the query's parts, so that one inner
+    product is the weighted sum of the parts' cosines. `revision` names the weights and the experts: embeddings of two
+    revisions are never compared.
+    """
+
+    id: str
+    revision: str
+    dim: int
+    parts: Mapping[str, slice]
+
+    def embed_texts(self, texts: Sequence[str]) -> Floats:
+        """Return (N, dim)."""
+        ...
+
+    def embed_clips(self, clips: Sequence[Mapping[str, Features]]) -> Floats:
+        """Return (N, dim) for clips given as {expert: Features}."""
+        ...
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Vectors by id, searched by inner product."""
+
+    def put(self, ids: Sequence[str], vectors: Floats) -> None:
+        """Write vectors (N, dim); an id that exists is replaced. Durable on return."""
+        ...
+
+    def search(self, queries: Floats, limit: int, allowed: Sequence[str] | None = None) -> list[list[tuple[str, float]]]:
+        """Return for each query (Q, dim) the `limit` best (id, score), best first, among `allowed` ids if given."""
+        ...
+
+    def delete(self, ids: Iterable[str]) -> int:
+        """Remove ids, at once and durably; return how many there were."""
+        ...
+
+    def count(self) -> int:
+        """Return the number of vectors."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One answer. `score` is raw and never rescaled; `confidence` is a calibrated probability or None."""
+
+    rank: int
+    clip: Clip
+    score: float
+    seek: float
+    confidence: float | None = None
+    thumbnail: Path | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the hit under the names of the command line's and the API's JSON."""
+        return {
+            "rank": self.rank,
+            "clip_id": self.clip.id,
+            "video_id": self.clip.video,
+            "start": round(self.clip.start, 3),
+            "end": round(self.clip.end, 3),
+            "seek": round(self.seek, 3),
+            "score": self.score,
+            "confidence": self.confidence,
+            "thumbnail_url": self.thumbnail.as_uri() if self.thumbnail else None,
+            "metadata": {"path": str(self.clip.path), **self.metadata},
+        }
+
+
+class Task(Protocol):
+    """A running piece of long work."""
+
+    def advance(self, steps: float = 1, note: str = "") -> None:
+        """Report progress, with a short note (a loss, a file's name) for whoever watches."""
+        ...
+
+
+class Progress(Protocol):
+    """How verbs report long work; the door decides whether that is a bar, a log or nothing."""
+
+    def task(self, title: str, total: float | None) -> AbstractContextManager[Task]:
+        """Open a task of `total` steps (None: unknown)."""
+        ...
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def task(self, title: str, total: float | None) -> "Silent":
+        """Return itself: it is its own task."""
+        return self
+
+    def __enter__(self) -> "Silent":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def advance(self, steps: float = 1, note: str = "") -> None:
+        """Do nothing."""
