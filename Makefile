@@ -1,0 +1,46 @@
+# Every target sets up what it needs: a virtual environment beside the code, from the exact versions of constraints.txt.
+# On a bare Debian 12: apt install python3 python3-venv make git
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test slow lint format docs bench clean
+
+demo: $(READY)  ## render a corpus, train, evaluate, index and search it (about ten minutes)
+	OMP_NUM_THREADS= $(VENV)/bin/hit demo demo-out
+
+test: lint  ## lint and the tests
+	$(VENV)/bin/pytest -n 2
+
+slow: $(READY)  ## the tests that take minutes
+	$(VENV)/bin/pytest -m slow --timeout 3600
+
+lint: $(READY)
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+
+format: $(READY)
+	$(VENV)/bin/ruff format
+	$(VENV)/bin/ruff check --fix
+
+docs: $(READY)  ## write docs/cli.md anew
+	$(VENV)/bin/python docs/cli.py
+
+bench: $(READY)  ## each benchmark prints one JSON line
+	@for file in benchmarks/*.py; do $(VENV)/bin/python $$file || exit; done
+
+clean:
+	rm -rf $(VENV) demo-out build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# The stamp is written last: an install that was cut short is done again from nothing.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "HiT needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "Python's venv module is missing: apt install python3-venv" >&2; exit 1; }
+	test -e $@ || rm -rf $(VENV)
+	test -e $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[minilm,dev]'
+	touch $@

@@ -1,0 +1,5 @@
+"""`python -m hit`."""
+
+from hit.cli import main
+
+main()

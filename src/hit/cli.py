@@ -1,0 +1,200 @@
+"""The command line: parse, call, print. Verbs are imported inside their commands, so that `hit --help` is quick."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import hit
+from hit.errors import UserError
+
+app = typer.Typer(
+    name="hit",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout, and nothing else there.")]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, as `hit train` leaves it.")]
+DatasetFolder = Annotated[
+    Path, typer.Argument(metavar="DATASET", help="A folder with captions.csv (columns video,caption[,split]) and the videos.")
+]
+
+
+def main() -> None:
+    """Run the command line. What a user can mend is one line on stderr and exit code 2; our own defects keep their traceback."""
+    try:
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+    except (UserError, typer.TyperException) as error:
+        code = _complain(error)
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:  # the reader, a pager say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    if code == 130:
+        print("hit: interrupted; the same command again goes on from here", file=sys.stderr)
+    sys.exit(code)
+
+
+@app.callback(invoke_without_command=True)
+def hit_(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False
+) -> None:
+    """Find video by text and text by video: train a model, index a library, search it."""
+    if version:
+        print(f"hit {hit.__version__}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the corpus, the model and the library go.")],
+    clips: Annotated[int, typer.Option(min=20, help="How many clips to render.")] = 1200,
+    seed: Annotated[int, typer.Option(help="Seed of the corpus and of the training.")] = 0,
+    steps: Annotated[int, typer.Option(min=1, help="How many steps to train.")] = 600,
+    as_json: Json = False,
+) -> None:
+    """Render a corpus of real video files, train on it, evaluate on held-out clips, and index and search them."""
+    from hit import demo as verb
+    from hit.console import Bars
+
+    _emit(verb.demo(folder, clips=clips, seed=seed, steps=steps, progress=Bars()), as_json, _show_demo)
+
+
+@app.command()
+def extract(
+    dataset: DatasetFolder,
+    recipe: Annotated[Path | None, typer.Option(help="Take the experts from this recipe instead of the default ones.")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="How many processes; 0: one per core.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Run the experts over a data set's clips, once; a second run does only what is missing."""
+    from hit import config, datasets, experts
+    from hit import extract as verb
+    from hit.console import Bars
+
+    chosen = config.load(recipe).experts if recipe else {}
+    report = verb.extract(datasets.read(dataset), chosen or experts.DEFAULT, workers=workers, progress=Bars())
+    _emit(
+        {
+            "done": report.done,
+            "skipped": report.skipped,
+            "failed": [{"clip": clip, "reason": reason} for clip, reason in report.failed],
+            "seconds": round(report.seconds, 3),
+        },
+        as_json,
+        _show_extract,
+    )
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A TOML file; see recipes/.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The model folder to make; an interrupted run in it is resumed.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe, for example train.steps=100.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a model as a recipe says."""
+    from hit import config
+    from hit import train as verb
+    from hit.console import Bars
+
+    _emit(verb.train(config.load(recipe, overrides or ()), out, Bars()), as_json, _show_values)
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    dataset: DatasetFolder,
+    split: Annotated[str, typer.Option(help="Which split of the data set.")] = "test",
+    as_json: Json = False,
+) -> None:
+    """Rank every clip of a split for every caption, and every caption for every clip."""
+    from hit import evaluate as verb
+    from hit.console import Bars
+
+    _emit(verb.evaluate(model, dataset, split, Bars()), as_json, _show_scores)
+
+
+@app.command()
+def experts(as_json: Json = False) -> None:
+    """List the experts that are installed, those of other packages too."""
+    from hit import experts as registry
+
+    rows = [
+        {
+            "name": name,
+            "module": entry.module,
+            "package": entry.dist.name if entry.dist else "",
+            "default": name in registry.DEFAULT,
+        }
+        for name, entry in sorted(registry.available().items())
+    ]
+    _emit({"experts": rows}, as_json, _show_experts)
+
+
+def _emit(result: Mapping[str, Any], as_json: bool, show: Any) -> None:
+    if as_json:
+        print(json.dumps(result, allow_nan=False, default=str))
+    else:
+        show(result)
+
+
+def _complain(error: UserError | typer.TyperException) -> int:
+    from hit.console import printable
+
+    if isinstance(error, UserError):
+        line, code = str(error), 2
+    else:
+        context = getattr(error, "ctx", None)
+        line, code = error.format_message().rstrip("."), error.exit_code
+        line += f" (see `{context.command_path} --help`)" if context else ""
+    print(f"hit: {printable(line)}", file=sys.stderr)
+    return code
+
+
+def _show_values(result: Mapping[str, Any]) -> None:
+    from hit.console import say
+
+    for key, value in result.items():
+        say(f"{key}: {json.dumps(value, default=str) if isinstance(value, Mapping | list | tuple) else value}")
+
+
+def _show_scores(result: Mapping[str, Any]) -> None:
+    from hit.console import table
+
+    ways = {"t2v": "text to video", "v2t": "video to text"}
+    rows = [(way, level, scores) for key, way in ways.items() for level, scores in result[key].items()]
+    names = list(rows[0][2])
+    table("Retrieval", ["direction", "level", *names], [[way, level, *scores.values()] for way, level, scores in rows])
+    _show_values({key: value for key, value in result.items() if key not in ways})
+
+
+def _show_demo(result: Mapping[str, Any]) -> None:
+    _show_scores(result)
+
+
+def _show_extract(result: Mapping[str, Any]) -> None:
+    from hit.console import say, table
+
+    say(f"{result['done']} clips done, {result['skipped']} were there, {len(result['failed'])} failed, {result['seconds']:.1f} s")
+    if result["failed"]:
+        table("Failed", ["clip", "reason"], [[row["clip"], row["reason"]] for row in result["failed"]])
+
+
+def _show_experts(result: Mapping[str, Any]) -> None:
+    from hit.console import table
+
+    rows = [[row["name"], "yes" if row["default"] else "", row["module"], row["package"]] for row in result["experts"]]
+    table("Experts", ["name", "default", "module", "package"], rows)
