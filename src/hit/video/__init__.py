@@ -1,0 +1,88 @@
+"""Video files: probe, read, write. The only package that knows PyAV.
+
+Time zero is the first picture of the video stream, whatever the container's clock says there. A picture is on screen
+from its presentation time until the next one's; what is sampled at a time is what is on screen then.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+
+from hit.errors import UserError
+from hit.types import Bytes, Clip, FrameWant, Media, Want
+from hit.video.collect import TICK
+from hit.video.reader import OvershotError, Reader
+from hit.video.source import Source, rotation
+from hit.video.writer import write
+
+__all__ = ["VideoInfo", "frame", "probe", "read", "write"]
+
+SEEK_FROM = 10.0  # seconds: where the first clip starts later than this, what comes before is not decoded
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """What a file's header and first picture say. Sizes are those on screen: upright, square pixels; 0 without video."""
+
+    duration: float  # seconds of video, at least one frame's worth
+    width: int
+    height: int
+    rate: float  # average pictures a second
+    codec: str
+    rotation: int  # degrees by which the coded pictures are turned counter-clockwise for display: 0, 90, 180, 270
+    has_video: bool
+    has_audio: bool
+    audio_rate: int  # samples a second, 0 without audio
+
+
+def probe(path: Path) -> VideoInfo:
+    """Look at a file without reading it through. Raises UserError where it is no media file or no picture decodes."""
+    with Source(path) as source:
+        audio_rate = source.audio.rate if source.audio else 0
+        if source.video is None:
+            length = (source.container.duration or 0) / av.time_base
+            return VideoInfo(length, 0, 0, 0.0, "", 0, False, source.audio is not None, audio_rate)
+        first = next(source.decoded([source.video], lambda begin, until: True), None)
+        if first is None:
+            raise source.nothing()
+        width, height = source.display(first)
+        duration = source.duration()
+    if duration is None:
+        with Source(path) as source:
+            duration = source.scan()
+    duration = max(duration, 1 / source.rate)
+    return VideoInfo(duration, width, height, source.rate, source.codec, rotation(first), True, audio_rate > 0, audio_rate)
+
+
+def read(path: Path, spans: Sequence[Clip], wants: Iterable[Want]) -> Iterator[Media]:
+    """Decode all `wants` of all clips of one file in one sequential pass; yield each clip's media once it is complete.
+
+    For a FrameWant the target times are clip.start + k / rate before the clip's (or the video's) end, and each gets the
+    last picture presented at or before it (the first picture if there is none). The order is that of completion. A clip
+    that begins after the last picture is not yielded. Damaged packets are skipped and logged. Raises UserError where the
+    file cannot be read, holds no video, or where nothing of it decodes.
+    """
+    clips, distinct = sorted(spans, key=lambda clip: (clip.start, clip.end)), tuple(dict.fromkeys(wants))
+    if not clips:
+        return
+    seek = clips[0].start > SEEK_FROM
+    try:
+        with Source(path) as source:
+            yield from Reader(source, clips, distinct, seek).run()
+    except OvershotError:
+        with Source(path) as source:
+            yield from Reader(source, clips, distinct, False).run()
+
+
+def frame(path: Path, time: float, side: int) -> Bytes:
+    """Return the picture (height, width, 3) on screen at `time`, upright, its shorter side `side` long.
+
+    Raises UserError where there is none.
+    """
+    want = FrameWant(1.0, side)
+    for media in read(path, [Clip("", "", path, time, time + TICK)], [want]):
+        image: Bytes = media.frames[want].images[0]
+        return image
+    raise UserError(path, f"has no picture at {time:.2f} s")

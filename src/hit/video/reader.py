@@ -1,0 +1,179 @@
+"""One pass over one file for any number of clips and wants."""
+
+import logging
+import math
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
+
+from hit.errors import UserError
+from hit.types import AudioWant, Bytes, Clip, Floats, FrameWant, Media, Want
+from hit.video.collect import TICK, Ear, Reel
+from hit.video.source import MAX_SIDE, Source, rotation
+
+log = logging.getLogger(__name__)
+
+SLACK = 10.0  # seconds that a container may interleave sound behind its pictures
+
+
+class OvershotError(Exception):
+    """A seek landed after the first clip's start."""
+
+
+class Reader:
+    """One pass over one file."""
+
+    def __init__(self, source: Source, clips: list[Clip], wants: tuple[Want, ...], seek: bool):
+        if source.video is None:
+            raise UserError(source.path, "has no video stream", "only its sound could be read")
+        self.source, self.wants, self.seek = source, wants, seek
+        limit = source.duration() or math.inf  # a time stamp gone astray must not make an endless last frame
+        self.waiting = deque(Reel(clip, wants, limit + SLACK) for clip in clips)
+        self.open: list[Reel] = []
+        self.held: av.VideoFrame | None = None
+        self.now = self.heard = -math.inf
+        self.size = (0, 0)
+        self.images: dict[int, Bytes] = {}  # of the held picture, by side
+        self.scalers: dict[int, VideoReformatter] = {}
+        rates = {want.rate for want in wants if isinstance(want, AudioWant)} if source.audio else set()
+        self.ears = {rate: Ear(rate) for rate in rates}
+
+    def run(self) -> Iterator[Media]:
+        """Yield each clip's media once it is complete."""
+        source = self.source
+        streams = [source.video] if any(isinstance(want, FrameWant) for want in self.wants) else []
+        streams += [source.audio] if self.ears else []
+        if self.seek and source.video is not None:
+            offset = self.waiting[0].clip.start - 1.0 + source.origin
+            source.container.seek(math.floor(offset / source.video.time_base), stream=source.video)
+        for item in source.decoded(streams, self.wanted) if streams else ():
+            if isinstance(item, av.VideoFrame):
+                self.see(item)
+            else:
+                self.hear(item)
+            yield from self.finished()
+            if not self.open and not self.waiting:
+                return
+        yield from self.rest()
+
+    def wanted(self, begin: float, until: float) -> bool:
+        """Say whether any clip samples a picture that is on screen from `begin` until `until`."""
+        for reels in (self.open, self.waiting):
+            for reel in reels:
+                if reel.clip.start > until + TICK:
+                    break  # both are in the order of their starts
+                for want in reel.films:
+                    step = max(0, math.ceil((begin - TICK - reel.clip.start) * want.rate - TICK))
+                    if reel.clip.start + step / want.rate < min(until + TICK, reel.end):
+                        return True
+        return False
+
+    def admit(self, time: float) -> None:
+        """Open the clips that have begun by `time`."""
+        while self.waiting and self.waiting[0].clip.start <= time:
+            self.open.append(self.waiting.popleft())
+
+    def see(self, picture: av.VideoFrame) -> None:
+        """Give the picture held so far to all who sample before this one, then hold this one."""
+        time = self.source.time(picture.pts, picture.time_base)
+        if time is None:
+            time = self.now + 1 / self.source.rate if self.held else 0.0
+        if self.held is None:
+            self.hold(picture)
+            self.size = self.source.display(picture)
+            if self.seek and time > self.waiting[0].clip.start + TICK:
+                raise OvershotError
+        elif time <= self.now:
+            return
+        self.admit(time)
+        self.sample(time)
+        self.hold(picture)
+        self.now = time
+
+    def hold(self, picture: av.VideoFrame) -> None:
+        """Make this the picture on screen."""
+        self.held = picture
+        self.images.clear()
+
+    def sample(self, until: float) -> None:
+        """Take the held picture for every time before `until`."""
+        for reel in self.open:
+            for want, images in reel.films.items():
+                while reel.due(want) + TICK < until:
+                    images.append(self.image(want.side))
+
+    def image(self, side: int) -> Bytes:
+        """Return the held picture as RGB at the size wanted."""
+        if side not in self.images:
+            assert self.held is not None
+            width, height = _fit(self.source.path, self.size, side)
+            turned = rotation(self.held)
+            scaled = self.scalers.setdefault(side, VideoReformatter()).reformat(
+                self.held,
+                *((height, width) if turned % 180 else (width, height)),
+                format="rgb24",
+                interpolation=Interpolation.BILINEAR,
+                threads=1,
+            )
+            self.images[side] = np.ascontiguousarray(np.rot90(scaled.to_ndarray(), turned // 90))
+        return self.images[side]
+
+    def hear(self, sound: av.AudioFrame) -> None:
+        """Give a stretch of sound to all clips that it falls into."""
+        time = self.source.time(sound.pts, sound.time_base)
+        if time is None:
+            time = max(self.heard, 0.0)
+        self.heard = time + sound.samples / sound.sample_rate
+        self.admit(self.heard)
+        for ear in self.ears.values():
+            self.add(ear.rate, ear.hear(sound, time))
+
+    def add(self, rate: int, stretches: Iterator[tuple[float, Floats]]) -> None:
+        """Hand resampled stretches to the open clips."""
+        for start, samples in stretches:
+            for reel in self.open:
+                for want, track in reel.tracks.items():
+                    if want.rate == rate:
+                        track.add(start, samples)
+
+    def finished(self) -> Iterator[Media]:
+        """Yield and forget the clips that lack nothing any more."""
+        for reel in [reel for reel in self.open if reel.seen()]:
+            delay = 1.0  # the resampler's
+            if not self.ears or self.heard >= reel.end + delay or self.now >= reel.end + SLACK:
+                self.open.remove(reel)
+                yield reel.media()
+
+    def rest(self) -> Iterator[Media]:
+        """At the end of the file, complete the clips that are still open."""
+        for ear in self.ears.values():
+            self.add(ear.rate, ear.finish())
+        pictured = any(isinstance(want, FrameWant) for want in self.wants)
+        if pictured and self.held is None:
+            raise self.source.nothing()
+        end = self.now + self.lasting() if pictured else math.inf
+        self.admit(end - TICK)
+        for reel in self.open:
+            reel.end = min(reel.end, end)
+        self.sample(math.inf)
+        for reel in self.open:
+            yield reel.media()
+        for reel in self.waiting:
+            log.warning("%s: clip %s begins at or after the end, at %.2f s", self.source.path, reel.clip.id, reel.clip.start)
+
+    def lasting(self) -> float:
+        """Return for how long the held picture stays on screen if none follows."""
+        assert self.held is not None
+        length = float(self.held.duration * self.held.time_base) if self.held.duration and self.held.time_base else 0.0
+        return length or 1 / self.source.rate
+
+
+def _fit(path: Path, size: tuple[int, int], side: int) -> tuple[int, int]:
+    longer = max(side, round(side * max(size) / min(size)))
+    if longer > MAX_SIDE:
+        raise UserError(path, f"its pictures of {size[0]} x {size[1]} are too long and thin to be read")
+    return (longer, side) if size[0] >= size[1] else (side, longer)

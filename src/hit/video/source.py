@@ -1,0 +1,162 @@
+"""An open file: its streams, its clock, and its packets, decoded one by one."""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+from av.stream import Disposition
+
+from hit.errors import UserError
+
+log = logging.getLogger(__name__)
+
+MAX_SIDE, MAX_PIXELS = 16_384, 100_000_000  # beyond these a header is taken for damaged or hostile
+MAX_FAILURES = 250  # damaged packets in a row after which the rest of a file is given up
+AHEAD = 20  # packets to look ahead for the presentation time that follows one; H.264 reorders at most 16 pictures
+
+
+class Source:
+    """An open file: its streams, its clock, and packets that are decoded one by one."""
+
+    def __init__(self, path: Path):
+        self.path, self.damaged, self.reason = path, 0, ""
+        try:
+            self.container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
+        except av.FFmpegError as error:
+            if not path.exists():
+                raise UserError(path, "there is no such file") from None
+            why = "is empty" if path.is_file() and path.stat().st_size == 0 else f"not a readable video ({error.strerror})"
+            raise UserError(path, why) from None
+        streams = self.container.streams
+        pictures = [stream for stream in streams.video if not stream.disposition & Disposition.attached_pic]
+        self.video: Any = pictures[0] if pictures else None
+        sounds = [stream for stream in streams.audio if stream.codec_context and stream.rate]
+        self.audio: Any = sounds[0] if sounds else None
+        self.origin, self.rate, self.codec = 0.0, 25.0, ""
+        if self.video is not None:
+            self._look_at(self.video)
+
+    def _look_at(self, video: Any) -> None:
+        context = video.codec_context
+        if context is None:
+            raise self._close(UserError(self.path, "its video codec is not one that can be decoded here"))
+        if max(context.width, context.height) > MAX_SIDE or context.width * context.height > MAX_PIXELS:
+            size = f"{context.width} x {context.height}"
+            raise self._close(UserError(self.path, f"claims pictures of {size} pixels, more than can be read"))
+        context.thread_count = 1  # whoever wants more cores reads more files at once
+        self.codec = context.name
+        if video.start_time is not None:
+            self.origin = float(video.start_time * video.time_base)
+        rate = video.average_rate or video.guessed_rate
+        self.rate = float(rate) if rate else 25.0
+
+    def __enter__(self) -> "Source":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.container.close()
+        if self.damaged:
+            log.warning("%s: %d damaged packets skipped (%s)", self.path, self.damaged, self.reason)
+
+    def _close(self, error: UserError) -> UserError:
+        self.container.close()
+        return error
+
+    def nothing(self) -> UserError:
+        """Return the error for a file of which no picture decodes."""
+        why = f" ({self.damaged} damaged packets: {self.reason})" if self.damaged else ""
+        return UserError(self.path, f"no picture in it can be decoded{why}", "the file is damaged or incomplete")
+
+    def time(self, stamp: int | None, base: Fraction | None) -> float | None:
+        """Return seconds since the first picture."""
+        return None if stamp is None or base is None else float(stamp * base) - self.origin
+
+    def duration(self) -> float | None:
+        """Return the seconds of video according to the header, or None where it does not say."""
+        if self.video is not None and self.video.duration:
+            return float(self.video.duration * self.video.time_base)
+        if not self.container.duration or self.container.duration < 0:
+            return None
+        return ((self.container.start_time or 0) + self.container.duration) / av.time_base - self.origin
+
+    def scan(self) -> float:
+        """Return the seconds of video by reading every packet's time stamp; for files whose header does not say."""
+        end = 0.0
+        for packet in self._packets([self.video]):
+            begin = self.time(packet.pts, packet.time_base)
+            if begin is not None:
+                end = max(end, begin + (float(packet.duration * packet.time_base) if packet.duration else 1 / self.rate))
+        return end
+
+    def display(self, picture: av.VideoFrame) -> tuple[int, int]:
+        """Return the width and height on screen of a decoded picture."""
+        aspect = self.video.sample_aspect_ratio or Fraction(1)
+        width, height = max(1, round(picture.width * max(aspect, 1))), max(1, round(picture.height / min(aspect, 1)))
+        return (height, width) if rotation(picture) % 180 else (width, height)
+
+    def _packets(self, streams: list[Any]) -> Iterator[Any]:
+        try:
+            yield from self.container.demux(streams)
+        except av.FFmpegError as error:  # a container that breaks off ends there
+            self.damaged, self.reason = self.damaged + 1, str(error.strerror)
+
+    def decoded(self, streams: list[Any], wanted: Callable[[float, float], bool]) -> Iterator[Any]:
+        """Yield decoded pictures and sounds, one packet at a time.
+
+        Pictures that nothing refers to are not decoded where `wanted` ((from, until) in seconds) says no. Raises UserError
+        after too many damaged packets in a row.
+        """
+        row = dict.fromkeys((stream.index for stream in streams), 0)
+        for packet in self._ahead(self._packets(streams), wanted):
+            try:
+                frames = packet.decode()
+            except av.FFmpegError as error:
+                row[packet.stream_index] += 1
+                self.damaged, self.reason = self.damaged + 1, str(error.strerror)
+                if row[packet.stream_index] > MAX_FAILURES:
+                    raise UserError(self.path, f"{MAX_FAILURES} packets in a row cannot be decoded: {self.reason}") from None
+                continue
+            row[packet.stream_index] = 0
+            yield from frames
+
+    def _ahead(self, packets: Iterator[Any], wanted: Callable[[float, float], bool]) -> Iterator[Any]:
+        """Pass packets on, telling the decoder for each whether it may skip it, if nothing refers to its picture.
+
+        Only for H.264: HEVC's sub-layers may refer to pictures that are marked as not referred to.
+        """
+        if self.codec != "h264":
+            yield from packets
+            return
+        queue: deque[Any] = deque()
+        past: deque[int] = deque(maxlen=AHEAD)
+        for packet in packets:
+            if packet.stream is not self.video:
+                yield packet
+                continue
+            queue.append(packet)
+            if len(queue) > AHEAD:
+                yield self._weighed(queue.popleft(), queue, past, wanted)
+        while queue:
+            yield self._weighed(queue.popleft(), queue, past, wanted)
+
+    def _weighed(self, packet: Any, queue: deque[Any], past: deque[int], wanted: Callable[[float, float], bool]) -> Any:
+        need = True
+        if packet.pts is not None:
+            later = [other.pts for other in queue if other.pts is not None and other.pts > packet.pts]
+            later += [pts for pts in past if pts > packet.pts]
+            past.append(packet.pts)
+            if later:
+                base = float(packet.time_base)
+                need = wanted(packet.pts * base - self.origin, min(later) * base - self.origin)
+        self.video.codec_context.skip_frame = "DEFAULT" if need else "NONREF"
+        return packet
+
+
+def rotation(picture: av.VideoFrame) -> int:
+    """Return by how much a coded picture is turned counter-clockwise for display: 0, 90, 180 or 270."""
+    return round(picture.rotation / 90) * 90 % 360
