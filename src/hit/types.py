@@ -113,6 +113,7 @@ class Encoder(Protocol):
     revision: str
     dim: int
     parts: Mapping[str, slice]
+    weights: Mapping[str, float]  # of each part on a query, where the user gives none
 
     def embed_texts(self, texts: Sequence[str]) -> Floats:
         """Return (N, dim)."""
@@ -141,6 +142,10 @@ class Store(Protocol):
 
     def count(self) -> int:
         """Return the number of vectors."""
+        ...
+
+    def ids(self) -> list[str]:
+        """Return all ids, in no particular order."""
         ...
 
 

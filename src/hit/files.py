@@ -1,0 +1,54 @@
+"""Writing files so that a crash at any moment leaves the old content or the new, and keeping second writers out."""
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from hit.errors import UserError
+
+_POLL = 0.05  # seconds between two tries for a lock
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace the content of `path` at once and durably. Readers see the old bytes or the new, never a part."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names that were created, replaced or removed in `folder` outlive a loss of power."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def locked(path: Path, wait: float) -> Iterator[None]:
+    """Hold the lock file `path`, which the system releases when a process dies.
+
+    Raises UserError where another process holds it for longer than `wait` seconds.
+    """
+    until = time.monotonic() + wait
+    with path.open("ab") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    raise UserError(path.parent, "another process is writing to it", "wait until it is done") from None
+                time.sleep(_POLL)
+        yield
