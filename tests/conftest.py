@@ -1,0 +1,43 @@
+"""What several test files share. The real files beside the project are used where they exist, and named where they do not."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # two test processes on two cores
+    os.environ.setdefault(variable, "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that reaches for the network is wrong: let it fail at once
+
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """Return the repository's root."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Return the folder of real videos that may lie beside the project."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real videos at {folder}")
+    return folder
+
+
+@pytest.fixture
+def hit() -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Return a function that runs the command line in a process of its own."""
+
+    def run(*words: object, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "hit", *map(str, words)], cwd=cwd, capture_output=True, text=True, check=False, timeout=240
+        )
+
+    return run
