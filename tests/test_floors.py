@@ -11,7 +11,7 @@ import pytest
 FLOORS = [
     ("ground", "types errors"),
     ("ground", "config files"),
-    ("tools", "provenance tokens metrics text console pool video features"),
+    ("tools", "provenance tokens metrics text console pool video features segments"),
     ("tools", "datasets experts db stores"),
     ("tools", "migrations"),
     ("model", "model"),
@@ -26,7 +26,7 @@ ROOMS = {
     "transformers": "text model experts.image_model",
     "av": "video",
     "cv2": "experts datasets",
-    "scenedetect": "index",
+    "scenedetect": "segments",
     "sqlalchemy": "db migrations",
     "alembic": "db migrations",
     "rich": "console",

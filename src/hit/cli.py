@@ -58,9 +58,9 @@ def hit_(
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the corpus, the model and the library go.")],
-    clips: Annotated[int, typer.Option(min=20, help="How many clips to render.")] = 1200,
+    clips: Annotated[int, typer.Option(help="How many clips to render.")] = 1200,
     seed: Annotated[int, typer.Option(help="Seed of the corpus and of the training.")] = 0,
-    steps: Annotated[int, typer.Option(min=1, help="How many steps to train.")] = 600,
+    steps: Annotated[int, typer.Option(help="How many steps to train.")] = 600,
     as_json: Json = False,
 ) -> None:
     """Render a corpus of real video files, train on it, evaluate on held-out clips, and index and search them."""

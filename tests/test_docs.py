@@ -1,0 +1,128 @@
+"""The documents tell the truth: the reference is complete, what README says can be typed, links lead somewhere."""
+
+import os
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import typer.main
+
+from hit import demo
+from hit.cli import app
+from hit.types import Silent
+
+ELSEWHERE = {"git", "cd", "apt", "pip"}  # first words of commands that are not ours
+BLOCK = re.compile(r"(?P<run><!-- run -->\n)?```sh\n(?P<text>.*?)```", re.DOTALL)
+
+
+def commands() -> dict[str, Any]:
+    group: Any = typer.main.get_command(app)
+    return dict(group.commands)
+
+
+def fenced(path: Path) -> Iterator[tuple[str, bool]]:
+    """Yield (text, is it marked to be run) of every block of shell commands in a document."""
+    yield from ((block["text"], bool(block["run"])) for block in BLOCK.finditer(path.read_text()))
+
+
+def complaint(line: str, targets: set[str]) -> str:
+    """Say why a line of a document cannot be typed, or return nothing."""
+    words = shlex.split(line, comments=True)
+    if not words or words[0] in ELSEWHERE:
+        return ""
+    if words[0] == "make":
+        return "" if {word for word in words[1:] if "=" not in word} <= targets else f"no such target: {line}"
+    if words[0] != "hit":
+        return f"neither hit nor make: {line}"
+    if words[1:2] == ["--version"]:
+        return ""
+    command = commands().get(words[1])
+    if command is None:
+        return f"no such command: {line}"
+    try:
+        command.make_context(f"hit {words[1]}", words[2:])
+    except typer.TyperException as error:
+        return f"{error.format_message()}: {line}"
+    return ""
+
+
+@pytest.fixture(scope="module")
+def targets(root: Path) -> set[str]:
+    return set(re.findall(r"^([a-z]+):", (root / "Makefile").read_text(), re.MULTILINE))
+
+
+def documents(root: Path) -> list[Path]:
+    return [*root.glob("*.md"), *root.joinpath("docs").rglob("*.md"), *root.joinpath("recipes").rglob("*.md")]
+
+
+def test_reference_is_current(root: Path) -> None:
+    reference = runpy.run_path(str(root / "docs" / "generate.py"))["reference"]()
+    assert (root / "docs" / "cli.md").read_text() == reference, "run `make docs`"
+
+
+def test_every_command_and_option_is_documented(root: Path) -> None:
+    page = (root / "docs" / "cli.md").read_text()
+    for name, command in commands().items():
+        assert command.help, name
+        assert f"## `hit {name}" in page
+        section = page.split(f"## `hit {name}")[1].split("\n## ")[0]
+        for parameter in command.params:
+            assert parameter.help, f"{name}: {parameter.name}"
+            assert parameter.help in section
+            assert all(spelling in section for spelling in parameter.opts if spelling.startswith("-"))
+
+
+def test_what_documents_say_can_be_typed(root: Path, targets: set[str]) -> None:
+    found = [
+        (path.name, complaint(line, targets))
+        for path in documents(root)
+        for text, _ in fenced(path)
+        for line in text.splitlines()
+    ]
+    assert len(found) >= 8
+    assert [(name, line) for name, line in found if line] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "answer"),
+    [
+        ("hit fly out", "no such command"),
+        ("hit demo", "Missing argument"),
+        ("hit demo out --speed 3", "No such option"),
+        ("hit demo out --clips many", "Invalid value"),
+        ("make tea", "no such target"),
+        ("rm -rf out", "neither hit nor make"),
+    ],
+)
+def test_a_wrong_line_is_seen(targets: set[str], line: str, answer: str) -> None:
+    assert answer in complaint(line, targets)
+
+
+def test_links_lead_somewhere(root: Path) -> None:
+    links = [(path, link) for path in documents(root) for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text())]
+    ours = [(path, link.partition("#")[0]) for path, link in links if not re.match(r"[a-z]+:|#", link)]
+    assert ours
+    assert [f"{path.name}: {link}" for path, link in ours if not (path.parent / link).exists()] == []
+
+
+def test_blocks_marked_to_be_run_do_run(root: Path, tmp_path: Path) -> None:
+    """The steps on one's own videos, as README has them but for two steps of training, on a tiny corpus in their place."""
+    demo.render_corpus(tmp_path / "my-videos", 40, 0, progress=Silent())
+    (tmp_path / "recipes").symlink_to(root / "recipes")
+    scripts = [text for text, run in fenced(root / "README.md") if run]
+    assert scripts
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for script in scripts:
+        quick = re.sub(r"^(hit train .*)$", r"\1 train.steps=2 train.batch=4", script, flags=re.MULTILINE)
+        done = subprocess.run(
+            ["bash", "-euc", quick], cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert ".mp4" in done.stdout
