@@ -13,7 +13,7 @@ FLOORS = [
     ("ground", "config files"),
     ("tools", "provenance tokens metrics text console pool video features segments"),
     ("tools", "datasets experts db stores"),
-    ("tools", "migrations"),
+    ("tools", "migrations analysis"),
     ("model", "model"),
     ("model", "momentum encoder checkpoint"),
     ("verbs", "extract train evaluate index search demo"),

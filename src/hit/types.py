@@ -112,8 +112,16 @@ class Encoder(Protocol):
     id: str
     revision: str
     dim: int
-    parts: Mapping[str, slice]
-    weights: Mapping[str, float]  # of each part on a query, where the user gives none
+
+    @property
+    def parts(self) -> Mapping[str, slice]:
+        """Where each part lies in an embedding."""
+        ...
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """How each part weighs on a query, where the user does not say."""
+        ...
 
     def embed_texts(self, texts: Sequence[str]) -> Floats:
         """Return (N, dim)."""

@@ -1,0 +1,262 @@
+"""A library folder: the one place that wires model, database, store and verbs together.
+
+library.toml    the model that it is searched with, and how videos are cut
+library.db      SQLite: the truth
+vectors/        a store for each model revision: derived from the database
+thumbnails/     a JPEG for each segment
+library.log     what went wrong, file by file
+"""
+
+import contextlib
+import logging
+import os
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol, Self
+from urllib.parse import quote
+
+import tomli_w
+
+from hit import analysis, files, stores
+from hit import config as configs
+from hit import index as indexing
+from hit import search as searching
+from hit.config import ExpertConfig
+from hit.db import Database
+from hit.errors import UserError
+from hit.segments import SegmentConfig
+from hit.types import Encoder, Expert, Progress, Store
+
+_FORMAT = 1
+_WAIT = 10.0  # seconds for another process that indexes
+
+
+class ServingEncoder(Encoder, Protocol):
+    """An encoder that knows the experts that it was trained with."""
+
+    @property
+    def experts(self) -> Mapping[str, ExpertConfig]:
+        """The experts by name."""
+        ...
+
+    @property
+    def identities(self) -> Mapping[str, str]:
+        """The identity that each expert had then."""
+        ...
+
+
+@dataclass(frozen=True)
+class ModelReference:
+    """The model whose vectors are searched. Its folder is looked for beside the library first, then where it was."""
+
+    id: str
+    revision: str
+    dim: int
+    relative: str = ""
+    absolute: str = ""
+
+
+@dataclass(frozen=True)
+class LibraryConfig:
+    """The library.toml."""
+
+    model: ModelReference
+    segments: SegmentConfig = field(default_factory=SegmentConfig)
+    format: int = _FORMAT
+
+
+class Library:
+    """An open library. `Library.create` makes one, `Library.open` opens one; both are context managers."""
+
+    def __init__(self, path: Path, config: LibraryConfig, encoder: ServingEncoder | None) -> None:
+        self.path, self.config = path, config
+        self.posters = path / "thumbnails"
+        self._given = encoder  # whoever opens a library with an encoder means to index with that one
+        self._loaded = encoder
+        self._experts: dict[str, Expert] | None = None
+        self.db = Database(f"sqlite:///{quote(str(path / 'library.db'))}")
+        self.store = self._store(config.model)
+        with contextlib.suppress(UserError), self._writing(wait=0):  # a writer at work does this itself
+            indexing.repair(self.db, self.store, config.model.revision)
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        model: Path | None = None,
+        *,
+        encoder: ServingEncoder | None = None,
+        segments: SegmentConfig | None = None,
+    ) -> Self:
+        """Make a library in a new or empty folder, for a model folder. Raises UserError for one that holds other things."""
+        if path.exists() and (not path.is_dir() or any(not entry.name.startswith(".") for entry in path.iterdir())):
+            raise UserError(path, "not a library, and not empty", "choose another folder")
+        encoder = encoder or _load(model or Path())
+        path.mkdir(parents=True, exist_ok=True)
+        _write(path, LibraryConfig(_reference(path, model, encoder), segments or SegmentConfig()))
+        return cls.open(path, encoder=encoder)
+
+    @classmethod
+    def open(cls, path: Path, model: Path | None = None, *, encoder: ServingEncoder | None = None) -> Self:
+        """Open a library. With a model (its folder, or an encoder) the next `index` goes over to it.
+
+        Raises UserError for a folder that is no library, or that a newer program wrote.
+        """
+        try:
+            table = tomllib.loads((path / "library.toml").read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            raise UserError(path, "not a library", "make one with `hit index LIBRARY PATH --model MODEL`") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UserError(path / "library.toml", f"not a TOML file: {error}") from None
+        if table.get("format", _FORMAT) > _FORMAT:
+            raise UserError(path, f"its format {table['format']} is newer than this program's {_FORMAT}", "upgrade hit")
+        library = cls(path, configs.build(LibraryConfig, table, str(path / "library.toml")), encoder)
+        if model:
+            library._given = library._loaded = _load(model)
+            library._model = model
+        return library
+
+    _model: Path | None = None
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def encoder(self) -> ServingEncoder:
+        """The model, loaded when it is first needed."""
+        if self._loaded is None:
+            reference = self.config.model
+            beside = (self.path / reference.relative).resolve()
+            self._loaded = _load(beside if reference.relative and beside.exists() else Path(reference.absolute))
+        return self._loaded
+
+    @property
+    def experts(self) -> Mapping[str, Expert]:
+        """The model's experts, loaded when they are first needed."""
+        if self._experts is None:
+            self._experts = analysis.load_experts(self.encoder.experts, self.encoder.identities)
+        return self._experts
+
+    def index(
+        self,
+        paths: Sequence[Path],
+        *,
+        workers: int = 0,
+        retry: bool = False,
+        progress: Progress | None = None,
+    ) -> indexing.Report:
+        """Bring files and folders into the library; see `hit.index`. With a new model, everything known is embedded anew.
+
+        Raises UserError where another process indexes into this library.
+        """
+        encoder, paths = self.encoder, list(paths)
+        reference, store = self.config.model, self.store
+        with self._writing(_WAIT), self._logging():
+            if changed := encoder.revision != reference.revision:
+                if self._given is None:
+                    why = f"its model has changed from revision {reference.revision} to {encoder.revision}"
+                    raise UserError(self.path, why, "to embed everything anew, name the model with --model")
+                reference = _reference(self.path, self._model, encoder)
+                store = self._store(reference)
+                paths += [path for path in map(Path, self.db.files()) if path.exists()]
+            report = indexing.index(
+                paths,
+                db=self.db,
+                store=store,
+                encoder=encoder,
+                analyse=analysis.Analyst(encoder.experts, encoder.identities, self.config.segments, workers),
+                posters=self.posters,
+                retry=retry,
+                progress=progress,
+            )
+            if changed:
+                self.config = LibraryConfig(reference, self.config.segments)
+                _write(self.path, self.config)
+                self.store = store
+        return report
+
+    def search(
+        self,
+        texts: str | Sequence[str] = (),
+        *,
+        videos: Sequence[Path] = (),
+        images: Sequence[Path] = (),
+        level_weights: Sequence[float] | None = None,
+        limit: int = 10,
+        group_by: Literal["clip", "video"] = "clip",
+    ) -> searching.Answer:
+        """Return the segments that fit best; see `hit.search`. Raises UserError for a query that cannot be made."""
+        encoder = self.encoder
+        if encoder.revision == self.config.model.revision:  # else search refuses, and nothing need be decoded for that
+            examples = [self._look_at_video(path) for path in videos]
+            examples += [[analysis.look_at_image(path, self.experts)] for path in images]
+        else:
+            examples = []
+        query = searching.Query(
+            texts=[texts] if isinstance(texts, str) else texts,
+            examples=examples,
+            weights=encoder.weights if level_weights is None else _weights(level_weights, encoder),
+            limit=limit,
+            group_by=group_by,
+        )
+        revision = self.config.model.revision
+        return searching.search(
+            query, db=self.db, store=self.store, encoder=encoder, revision=revision, posters=self.posters.absolute()
+        )
+
+    def _look_at_video(self, path: Path) -> list[searching.Looked]:
+        looked = analysis.analyse("query", path, self.experts, self.config.segments)
+        return [piece.features for piece in looked.pieces]
+
+    def _store(self, reference: ModelReference) -> Store:
+        return stores.open(self.path / "vectors" / quote(reference.revision, safe=""), reference.dim)
+
+    def _writing(self, wait: float) -> contextlib.AbstractContextManager[None]:
+        return files.locked(self.path / ".lock", wait)
+
+    @contextlib.contextmanager
+    def _logging(self) -> Iterator[None]:
+        handler = logging.FileHandler(self.path / "library.log", encoding="utf-8", delay=True)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        logger = logging.getLogger("hit")
+        logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            handler.close()
+
+
+def _load(model: Path) -> ServingEncoder:
+    # Imported late: a library with an encoder of its own works without torch.
+    from hit.encoder import load_encoder
+
+    return load_encoder(model)
+
+
+def _reference(library: Path, model: Path | None, encoder: ServingEncoder) -> ModelReference:
+    absolute = str(model.resolve()) if model else ""
+    relative = os.path.relpath(absolute, library.resolve()) if model else ""
+    return ModelReference(encoder.id, encoder.revision, encoder.dim, relative, absolute)
+
+
+def _write(path: Path, config: LibraryConfig) -> None:
+    files.write_whole(path / "library.toml", tomli_w.dumps(configs.to_table(config)).encode())
+
+
+def _weights(values: Sequence[float], encoder: Encoder) -> dict[str, float]:
+    names = ", ".join(encoder.parts)
+    if len(values) != len(encoder.parts):
+        raise UserError("level weights", f"{len(values)} given, the model has the levels {names}", "give one for each")
+    if not any(values) or not all(0 <= value < float("inf") for value in values):
+        raise UserError("level weights", "must be 0 or above, and not all 0")
+    return dict(zip(encoder.parts, values, strict=True))

@@ -1,0 +1,34 @@
+"""An expert of another package, as a stranger would write one: the mean colour of frames."""
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+
+from hit.types import Features, FrameWant, Media
+
+WANT = FrameWant(2.0, 16)
+
+
+class Colour:
+    """Mean red, green and blue in [0, 1], twice a second. It dies, or fails, on files whose names ask for it."""
+
+    name, dim, identity = "colour", 3, "colour 1"
+    wants = (WANT,)
+
+    def __init__(self, diary: str = "") -> None:
+        self.diary = diary  # a file to which every clip that is looked at is added
+
+    def extract(self, media: Media) -> Features:
+        """Return a row for each frame."""
+        if self.diary:
+            with Path(self.diary).open("a") as file:
+                file.write(media.clip.id + "\n")
+        if "deadly" in media.clip.path.name:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if "puzzling" in media.clip.path.name:
+            raise ZeroDivisionError("a puzzle")
+        frames = media.frames[WANT]
+        values = frames.images.mean(axis=(1, 2), dtype=np.float32) / 255
+        return Features(values, np.stack([frames.times, frames.times + 0.5], axis=1))

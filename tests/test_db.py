@@ -1,0 +1,241 @@
+"""The database: its migrations, its transactions, and what it tells the stores."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+import hit.db
+from hit.db import HEAD, Base, Database, Found, Segment, video_id
+from hit.errors import UserError
+
+A, B, C = (letter * 64 for letter in "abc")
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Database:
+    return Database(url(tmp_path))
+
+
+def url(folder: Path) -> str:
+    return f"sqlite:///{folder / 'library.db'}"
+
+
+def found(path: str, content: str, mtime_ns: int = 1) -> Found:
+    return Found(path, 10, mtime_ns, content)
+
+
+def segment(name: str, content: str, start: float = 0.0) -> Segment:
+    return Segment(id=name, video_id=video_id(content), start=start, end=start + 2, seek=start, thumbnail=f"{name}.jpg")
+
+
+def add(db: Database, path: str, content: str, names: list[str], revision: str = "r1") -> None:
+    db.record_files([found(path, content)])
+    vectors = np.arange(3 * len(names), dtype=np.float32).reshape(-1, 3)
+    facts = {"duration": 4.0, "width": 64, "height": 48, "rate": 25.0, "codec": "h264", "has_audio": False}
+    db.finish(video_id(content), facts, [segment(name, content) for name in names], revision, vectors)
+
+
+# -- migrations
+
+
+def test_migrations_lead_to_the_schema(db: Database) -> None:
+    with db._engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_head_is_the_newest_migration() -> None:
+    scripts = ScriptDirectory(str(Path(hit.db.__file__).with_name("migrations")))
+    assert scripts.get_heads() == [HEAD]
+
+
+def test_a_library_of_a_newer_program_is_refused_in_one_line(tmp_path: Path) -> None:
+    Database(url(tmp_path)).close()
+    with sqlite3.connect(tmp_path / "library.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    before = (tmp_path / "library.db").read_bytes()
+    with pytest.raises(UserError, match="'9999' is newer than this program's") as error:
+        Database(url(tmp_path))
+    assert "\n" not in str(error.value)
+    assert (tmp_path / "library.db").read_bytes() == before
+
+
+def test_an_older_library_is_migrated(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "library.db") as connection:
+        connection.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")  # before the first migration
+    db = Database(url(tmp_path))
+    assert db.counts() == {"videos": 0, "segments": 0}
+
+
+def test_opening_a_library_that_is_up_to_date_loads_no_alembic(db: Database, tmp_path: Path) -> None:
+    code = f"import sys; from hit.db import Database; Database({url(tmp_path)!r}); assert 'alembic' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_many_make_the_same_library_at_once(tmp_path: Path) -> None:
+    errors: list[BaseException] = []
+
+    def make() -> None:
+        try:
+            Database(url(tmp_path)).record_files([found("/a", A)])
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=make) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert list(Database(url(tmp_path)).files()) == ["/a"]
+
+
+def test_a_kill_while_migrating_leaves_nothing_half_made(tmp_path: Path) -> None:
+    code = f"""
+import os, signal
+from alembic import op
+make = op.create_table
+def create_table(name, *columns):
+    if name == "segments":
+        os.kill(os.getpid(), signal.SIGKILL)
+    make(name, *columns)
+op.create_table = create_table
+from hit.db import Database
+Database({url(tmp_path)!r})
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == -signal.SIGKILL
+    assert Database(url(tmp_path)).counts() == {"videos": 0, "segments": 0}
+
+
+def test_sqlite_is_set_up_to_last(db: Database) -> None:
+    with db._engine.connect() as connection:
+        settings = {
+            name: connection.scalar(sa.text(f"PRAGMA {name}")) for name in ("journal_mode", "foreign_keys", "synchronous")
+        }
+        assert settings == {"journal_mode": "wal", "foreign_keys": 1, "synchronous": 2}
+        assert (connection.scalar(sa.text("PRAGMA busy_timeout")) or 0) >= 10_000
+
+
+# -- files and videos
+
+
+def test_files_with_one_content_are_one_video(db: Database) -> None:
+    db.record_files([found("/b.mp4", A), found("/a.mp4", A), found("/c.mp4", B)])
+    files = db.files()
+    assert {path: known.video for path, known in files.items()} == {
+        "/a.mp4": video_id(A),
+        "/b.mp4": video_id(A),
+        "/c.mp4": video_id(B),
+    }
+    assert {known.status for known in files.values()} == {"pending"}
+
+
+def test_a_file_with_new_content_drops_the_old(db: Database) -> None:
+    add(db, "/a.mp4", A, ["s1", "s2"])
+    assert db.record_files([found("/a.mp4", B, 2)]) == ["s1.jpg", "s2.jpg"]
+    assert db.files()["/a.mp4"].video == video_id(B)
+    assert db.counts() == {"videos": 0, "segments": 0}
+    assert db.unsynced("r1", 9) == ["s1", "s2"]
+    assert db.vectors("r1", ["s1", "s2"]) == {}  # so the store will delete them
+
+
+def test_a_moved_file_keeps_its_segments(db: Database) -> None:
+    add(db, "/a.mp4", A, ["s1"])
+    assert db.record_files([found("/z.mp4", A)], gone=["/a.mp4"]) == []
+    assert db.places(["s1"])["s1"].path == Path("/z.mp4")
+
+
+def test_failing_and_finishing(db: Database) -> None:
+    add(db, "/a.mp4", A, ["s1"])
+    db.begin([video_id(A)])
+    assert db.files()["/a.mp4"].status == "indexing"
+    assert db.fail(video_id(A), "is broken") == ["s1.jpg"]
+    known = db.files()["/a.mp4"]
+    assert (known.status, known.error, db.counts()["segments"]) == ("failed", "is broken", 0)
+    add(db, "/a.mp4", A, ["s2"])
+    known = db.files()["/a.mp4"]
+    assert (known.status, known.error, known.revision) == ("ready", None, "r1")
+
+
+def test_a_video_is_recorded_whole_or_not_at_all(db: Database) -> None:
+    add(db, "/a.mp4", A, ["s1"])
+    with pytest.raises(ValueError, match="zip"):
+        db.finish(video_id(A), {}, [segment("s2", A), segment("s3", A)], "r1", np.zeros((1, 3), np.float32))
+    with pytest.raises(sa.exc.IntegrityError):  # no such video
+        db.finish(video_id(C), {}, [segment("s2", C)], "r1", np.zeros((1, 3), np.float32))
+    assert list(db.places(["s1", "s2", "s3"])) == ["s1"]
+    assert db.vector_ids("r1") == {"s1"}
+
+
+def test_recording_again_replaces_and_drops_what_is_no_longer(db: Database) -> None:
+    add(db, "/a.mp4", A, ["s1", "s2"])
+    db.synced("r1", ["s1", "s2"])
+    changed = np.full((2, 3), 7, np.float32)
+    assert db.finish(video_id(A), {}, [segment("s2", A, 1.0), segment("s3", A)], "r1", changed) == ["s1.jpg"]
+    assert db.unsynced("r1", 9) == ["s1", "s2", "s3"]
+    assert db.vector_ids("r1") == {"s2", "s3"}
+    assert db.vectors("r1", ["s2"])["s2"].tolist() == [7, 7, 7]
+    assert db.places(["s2"])["s2"].segment.start == 1.0
+
+
+def test_vectors_of_two_revisions_stand_side_by_side(db: Database) -> None:
+    add(db, "/a.mp4", A, ["s1"])
+    db.synced("r1", ["s1"])
+    db.finish(video_id(A), {}, [segment("s1", A)], "r2", np.ones((1, 3), np.float32))
+    assert db.vectors("r1", ["s1"])["s1"].tolist() == [0, 1, 2]
+    assert db.vectors("r2", ["s1"])["s1"].tolist() == [1, 1, 1]
+    assert (db.unsynced("r1", 9), db.unsynced("r2", 9)) == ([], ["s1"])
+    assert (db.vector_count("r1"), db.vector_count("r2"), db.vector_count("r3")) == (1, 1, 0)
+
+
+def test_more_ids_than_fit_one_statement(db: Database) -> None:
+    names = [f"s{i:05d}" for i in range(1203)]
+    add(db, "/a.mp4", A, names)
+    assert list(db.vectors("r1", names)) == names and len(db.places(names)) == 1203
+    assert db.unsynced("r1", 1000) == names[:1000]
+    db.synced("r1", names[:1100])
+    assert db.unsynced("r1", 1000) == names[1100:]
+
+
+def test_odd_names_come_back_as_they_were(db: Database) -> None:
+    names = ["/ünï/cødé 動画.mp4", "/new\nline.mp4", "/'; DROP TABLE files; --.mp4", "/per%cent.mp4"]
+    db.record_files([found(name, A) for name in names])
+    assert sorted(db.files()) == sorted(names)
+
+
+def test_a_reader_does_not_wait_for_a_writer_and_a_writer_waits_for_its_turn(tmp_path: Path) -> None:
+    db, other = Database(url(tmp_path)), Database(url(tmp_path))
+    with db._write():
+        assert other.files() == {}
+        waiting = threading.Thread(target=other.record_files, args=([found("/a", A)],))
+        waiting.start()
+    waiting.join(20)
+    assert list(db.files()) == ["/a"]
+
+
+def test_a_kill_in_a_transaction_undoes_it(tmp_path: Path) -> None:
+    Database(url(tmp_path)).record_files([found("/a", A)])
+    code = f"""
+import os, signal, sqlalchemy as sa
+from hit.db import Database, Found
+db = Database({url(tmp_path)!r})
+with db._write() as session:
+    session.execute(sa.text("DELETE FROM files"))
+    print(session.scalar(sa.text("SELECT count(*) FROM files")), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.strip()) == (-signal.SIGKILL, "0")
+    assert list(Database(url(tmp_path)).files()) == ["/a"]
+    assert not os.path.exists(tmp_path / "library.db-journal")  # noqa: PTH110
