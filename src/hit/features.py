@@ -1,0 +1,181 @@
+"""Features on disk: a folder per expert and revision, holding shards that are written whole or not at all.
+
+    features/appearance-1a2b3c4d/expert.json              name, dim and identity of the expert
+    features/appearance-1a2b3c4d/<hash>.safetensors       values (n, dim) and times (n, 2) float32 of some clips, rows
+                                                          (clips,) int64; the header holds the ids of the clips
+    features/failed.jsonl                                 clips that could not be read, with the reason
+
+Another identity is another folder, so that features of two revisions never mix.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from hit.errors import UserError
+from hit.files import write_whole
+from hit.types import Features
+
+STALE = 3600.0  # seconds after which a temporary file is taken for the remains of a writer that was killed
+
+
+class Described(Protocol):
+    """The part of an Expert that its features on disk depend on."""
+
+    name: str
+    dim: int
+    identity: str
+
+
+class Folder:
+    """The features of one expert in one revision. Any number of processes may write to it at once."""
+
+    def __init__(self, root: Path, expert: Described):
+        self.name, self.dim, self.identity = expert.name, expert.dim, expert.identity
+        self.path = root / f"{expert.name}-{hashlib.sha256(expert.identity.encode()).hexdigest()[:8]}"
+        self._where: dict[str, Path] = {}  # shard of each clip
+        self._read: set[Path] = set()
+
+    def done(self) -> set[str]:
+        """Return the ids of all clips that were written, absent ones too. Raises UserError for a damaged shard."""
+        self._look()
+        return set(self._where)
+
+    def write(self, clips: Mapping[str, Features | None]) -> None:
+        """Add one shard with these clips; None stands for a clip to which the expert does not apply.
+
+        Durable on return; a crash or a full disk leaves nothing of it. Raises UserError where it cannot be written.
+        """
+        if not clips:
+            return
+        ids = sorted(clips)
+        found = [features for clip in ids if (features := clips[clip]) is not None]
+        for features in found:
+            assert features.values.shape[1] == self.dim, f"{self.name}: {features.values.shape[1]} values a row, not {self.dim}"
+        rows = [-1 if (features := clips[clip]) is None else len(features.values) for clip in ids]
+        tensors: dict[str, NDArray[Any]] = {
+            "values": np.concatenate([np.zeros((0, self.dim)), *(features.values for features in found)]).astype(np.float32),
+            "times": np.concatenate([np.zeros((0, 2)), *(features.times for features in found)]).astype(np.float32),
+            "rows": np.array(rows, np.int64),
+        }
+        header = json.dumps(ids)
+        name = hashlib.sha256(header.encode()).hexdigest()[:20]
+        try:
+            self._prepare()
+            write_whole(self.path / f"{name}.safetensors", save(tensors, {"ids": header}))
+        except OSError as error:
+            fix = "free some space or name another folder, then run it again: it goes on where it stopped"
+            raise UserError(self.path, f"cannot be written: {error.strerror}", fix) from None
+
+    def read(self, ids: Iterable[str]) -> dict[str, Features]:
+        """Return the features of those of the clips that have any. Raises UserError for a damaged shard."""
+        self._look()
+        wanted = set(ids)
+        shards = {self._where[clip] for clip in wanted if clip in self._where}
+        found: dict[str, Features] = {}
+        for shard in sorted(shards):
+            found.update(self._load(shard, wanted))
+        return found
+
+    def _prepare(self) -> None:
+        if not self.path.exists():
+            self.path.mkdir(parents=True, exist_ok=True)
+        about = self.path / "expert.json"
+        if not about.exists():
+            content = {"name": self.name, "dim": self.dim, "identity": self.identity}
+            write_whole(about, json.dumps(content, indent=1).encode())
+        for part in self.path.glob(".*.part"):
+            try:
+                if time.time() - part.stat().st_mtime > STALE:
+                    part.unlink()
+            except FileNotFoundError:
+                continue  # its writer has just finished
+
+    def _look(self) -> None:
+        """Take note of the shards that have come since the last look."""
+        for shard in sorted(set(self.path.glob("*.safetensors")) - self._read):
+            self._where.update(dict.fromkeys(self._ids(shard), shard))
+            self._read.add(shard)
+
+    def _ids(self, shard: Path) -> list[str]:
+        try:
+            with safe_open(shard, "numpy") as file:
+                ids: list[str] = json.loads(file.metadata()["ids"])
+                if len(ids) != file.get_slice("rows").get_shape()[0] or file.get_slice("values").get_shape()[1] != self.dim:
+                    raise ValueError("its parts do not fit each other")
+        except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
+            raise _damaged(shard, error) from None
+        return ids
+
+    def _load(self, shard: Path, wanted: Collection[str]) -> dict[str, Features]:
+        found = {}
+        try:
+            with safe_open(shard, "numpy") as file:
+                ids, rows = json.loads(file.metadata()["ids"]), file.get_tensor("rows")
+                values, times = file.get_tensor("values"), file.get_tensor("times")
+            ends = np.maximum(rows, 0).cumsum()
+            if len(ends) and ends[-1] != len(values):
+                raise ValueError("its parts do not fit each other")
+            for clip, count, end in zip(ids, rows, ends, strict=True):
+                if count >= 0 and clip in wanted:
+                    # Copies: a view would keep the whole shard in memory for the sake of one clip.
+                    found[clip] = Features(values[end - count : end].copy(), times[end - count : end].copy())
+        except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
+            raise _damaged(shard, error) from None
+        return found
+
+
+def load(root: Path, experts: Mapping[str, Described], ids: Iterable[str]) -> dict[str, dict[str, Features]]:
+    """Return {clip id: {expert: features}} of clips, in the order of `ids`, without those that are known as failed.
+
+    An expert that does not apply to a clip is an absent key. Raises UserError where a clip has not been extracted.
+    """
+    ids = list(ids)
+    folders = {name: Folder(root, expert) for name, expert in experts.items()}
+    lacking = {name: set(ids) - folder.done() for name, folder in folders.items()}
+    failed = set(failures(root))
+    for name, clips in lacking.items():
+        if missing := sorted(clips - failed):
+            why = (
+                f"{len(missing)} of {len(ids)} clips have no features of '{name}' in its present revision, such as '{missing[0]}'"
+            )
+            raise UserError(root, why, "run `hit extract`")
+    left = [clip for clip in ids if not any(clip in clips for clips in lacking.values())]
+    found: dict[str, dict[str, Features]] = {clip: {} for clip in left}
+    for name, folder in folders.items():
+        for clip, features in folder.read(left).items():
+            found[clip][name] = features
+    return found
+
+
+def failures(root: Path) -> dict[str, str]:
+    """Return {clip id: reason} of the clips that could not be extracted. Raises UserError for a damaged journal."""
+    path = root / "failed.jsonl"
+    if not path.exists():
+        return {}
+    try:
+        entries = [json.loads(line) for line in path.read_text().splitlines()]
+        return {entry["clip"]: entry["reason"] for entry in entries}
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, error) from None
+
+
+def remember(root: Path, failed: Mapping[str, str]) -> None:
+    """Replace the journal of the clips that could not be extracted."""
+    path = root / "failed.jsonl"
+    if failed or path.exists():
+        root.mkdir(parents=True, exist_ok=True)
+        lines = (json.dumps({"clip": clip, "reason": reason}) + "\n" for clip, reason in sorted(failed.items()))
+        write_whole(path, "".join(lines).encode())
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(path, f"is damaged: {error}", "delete this file and run `hit extract` again")
