@@ -1,1 +1,103 @@
-"""Experts: frozen feature extractors behind the entry points `hit.experts`; the built-in ones come the same way."""
+"""Experts: plugins that turn a decoded clip into rows of numbers, found through the entry points `hit.experts`.
+
+An expert is any class (or function that returns an object) with the attributes of `hit.types.Expert`; its parameters are
+the options that a recipe may give. A parameter `name` receives the name under which the recipe lists it.
+"""
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from hit.config import ExpertConfig
+from hit.errors import UserError
+from hit.types import Expert, Features, Media, Want
+
+DEFAULT: Mapping[str, ExpertConfig] = {
+    "appearance": ExpertConfig("appearance"),
+    "motion": ExpertConfig("motion"),
+    "sound": ExpertConfig("sound"),
+}
+
+
+def available() -> dict[str, EntryPoint]:
+    """Return the kinds of experts that are installed."""
+    return {entry.name: entry for entry in sorted(entry_points(group="hit.experts"))}
+
+
+def load(name: str, config: ExpertConfig) -> Expert:
+    """Make the expert that a recipe calls `name`. Raises UserError for a kind or an option that there is not."""
+    what, kind, known = f"expert '{name}'", config.kind or name, available()
+    if kind not in known:
+        near = difflib.get_close_matches(kind, known, 1)
+        raise UserError(what, f"there is no kind '{kind}'", _advice(near, list(known)))
+    entry = known[kind]
+    try:
+        plugin = entry.load()
+    except (ImportError, AttributeError) as error:
+        package = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
+        fix = f"pip install {package.partition('.')[0]}" if package else "install what it needs, or a version that fits"
+        raise UserError(what, f"its plugin '{entry.value}' cannot be imported: {error}", fix) from error
+    expert = plugin(**_options(what, name, plugin, config.options))
+    if not isinstance(expert, Expert):
+        raise UserError(what, f"the plugin '{entry.value}' is not an expert", "it needs name, dim, identity, wants and extract")
+    if expert.name != name:
+        raise UserError(what, f"the plugin calls itself '{expert.name}'", "list it in the recipe under that name")
+    return expert
+
+
+def load_all(configs: Mapping[str, ExpertConfig]) -> dict[str, Expert]:
+    """Make all experts of a recipe."""
+    return {name: load(name, config) for name, config in configs.items()}
+
+
+def wants(experts: Mapping[str, Expert]) -> tuple[Want, ...]:
+    """Return all that the experts ask for, each once."""
+    return tuple(dict.fromkeys(want for expert in experts.values() for want in expert.wants))
+
+
+def run(experts: Mapping[str, Expert], media: Media) -> dict[str, Features]:
+    """Show a clip to the experts; those to whom it means nothing are left out. Raises ValueError for a faulty expert."""
+    found = {}
+    for name, expert in experts.items():
+        features = expert.extract(media)
+        if features is None:
+            continue
+        if features.values.shape[1] != expert.dim:
+            raise ValueError(f"expert '{name}' yields {features.values.shape[1]} numbers a row and promised {expert.dim}")
+        if (features.times[1:, 0] < features.times[:-1, 0]).any():
+            raise ValueError(f"expert '{name}' yields rows that are not in the order of time")
+        found[name] = features
+    return found
+
+
+def _options(what: str, name: str, plugin: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the plugin's arguments, checked against its signature."""
+    parameters = inspect.signature(plugin).parameters
+    arguments = dict(options)
+    if "name" in parameters:
+        arguments["name"] = name
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    for option, value in arguments.items():
+        if option not in parameters and not open_ended:
+            raise UserError(
+                what, f"has no option '{option}'", _advice(difflib.get_close_matches(option, parameters, 1), parameters)
+            )
+        expected = parameters[option].annotation if option in parameters else Any
+        if expected is float and type(value) is int:
+            arguments[option] = float(value)
+        elif expected in (int, float, str, bool) and type(value) is not expected:
+            raise UserError(what, f"option '{option}' is {value!r}, not of type {expected.__name__}")
+    for option, parameter in parameters.items():
+        required = parameter.default is parameter.empty and parameter.kind not in (
+            parameter.VAR_KEYWORD,
+            parameter.VAR_POSITIONAL,
+        )
+        if required and option not in arguments:
+            raise UserError(what, f"lacks the option '{option}'", f"for example experts.{name}.options.{option} = ...")
+    return arguments
+
+
+def _advice(near: list[str], valid: Any) -> str:
+    return f"did you mean '{near[0]}'?" if near else f"there are {', '.join(sorted(set(valid) - {'name'}))}"
