@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
-PIP := $(VENV)/bin/pip install --quiet --disable-pip-version-check
+PIP := $(VENV)/bin/pip install --disable-pip-version-check $(if $(MAKE_TERMOUT),,--quiet)
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 export OMP_NUM_THREADS ?= 1
 
