@@ -34,7 +34,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(folder) / "texture.mp4"
         if not path.exists():
-            tone = np.sin(np.arange(60 * 16000) / 10).astype(np.float32) / 2
+            tone = np.sin(np.arange(60 * 16000) / 10).astype(np.float32)
             video.write(path, texture(1800), 30, tone, 16000)
         result: dict[str, object] = {"benchmark": "decode", "video_seconds": round(video.probe(path).duration, 2)}
         for name, wants in WANTS.items():
