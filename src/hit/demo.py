@@ -4,16 +4,13 @@ import csv
 import io
 import itertools
 import json
-import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
-from hit import video
+from hit import files, pool, video
 from hit.datasets import corpus
 from hit.datasets.corpus import PlannedClip, render
 from hit.errors import UserError
@@ -36,26 +33,27 @@ class CorpusReport:
 def render_corpus(root: Path, clips: int, seed: int, *, workers: int = 0, progress: Progress) -> CorpusReport:
     """Render the demo corpus as an ordinary data set into `root`, with `workers` processes (0: one per core).
 
-    Writes videos/SPLIT/NNNNN.mp4, captions.csv, truth.jsonl (what there is to see and hear in each clip) and pairs.csv.
+    Writes videos/SPLIT/NNNNN.mp4, captions.csv, truth.jsonl (what there is to see and hear in each clip) and pairs.csv
+    (the pairs of val and test).
     Clips that are there already are kept, so that a run that was stopped can be repeated: the outcome depends on
     `clips` and `seed` alone. Raises UserError where `root` holds a corpus of other arguments or something else.
     """
     began = time.monotonic()
+    if root.exists() and not root.is_dir():
+        raise UserError(root, "is not a folder", "name one, or a place for a new one")
     if clips < corpus.LEAST_CLIPS:
         raise UserError(f"{clips} clips", "too few to hold out a test set", f"at least {corpus.LEAST_CLIPS}")
     _claim(root, {"version": corpus.VERSION, "clips": clips, "seed": seed})
     planned = corpus.plan(clips, seed)
-    for split in {clip.split for clip in planned.clips}:
-        folder = root / "videos" / split
-        folder.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.glob(".*.part"):  # of a run that was killed
-            leftover.unlink()
-    missing = [clip for clip in planned.clips if not (root / clip.video).exists()]
-    with progress.task("render", len(planned.clips)) as task:
-        task.advance(len(planned.clips) - len(missing))
-        for _ in _render_all(root, missing, workers or os.cpu_count() or 1):
-            task.advance()
-    _write_tables(root, planned)
+    with files.locked(root / ".lock", 0):
+        missing = _prepare(root, planned.clips)
+        with progress.task("render", len(planned.clips)) as task:
+            task.advance(len(planned.clips) - len(missing))
+            for _, outcome in pool.run(_render, [(root / clip.video, clip) for clip in missing], workers):
+                if isinstance(outcome, Exception):
+                    raise outcome
+                task.advance()
+        _write_tables(root, planned)
     return CorpusReport(
         root=root,
         clips=len(planned.clips),
@@ -78,13 +76,16 @@ def _claim(root: Path, made_of: Mapping[str, int]) -> None:
     elif (root / "videos").exists() or (root / "captions.csv").exists():
         raise UserError(root, "holds other videos already", "choose an empty folder")
     root.mkdir(parents=True, exist_ok=True)
-    _write(marker, json.dumps(made_of) + "\n")
+    files.write_whole(marker, (json.dumps(made_of) + "\n").encode())
 
 
-def _render_all(root: Path, clips: Iterable[PlannedClip], workers: int) -> Iterator[None]:
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        for done in as_completed([pool.submit(_render, (root / clip.video, clip)) for clip in clips]):
-            yield done.result()
+def _prepare(root: Path, clips: Iterable[PlannedClip]) -> list[PlannedClip]:
+    """Make the folders, sweep out what a killed run left half written, and return the clips that are yet to be rendered."""
+    for folder in {(root / clip.video).parent for clip in clips} | {root}:
+        folder.mkdir(parents=True, exist_ok=True)
+        for part in folder.glob(".*.part"):
+            part.unlink()
+    return [clip for clip in clips if not (root / clip.video).exists()]
 
 
 def _render(job: tuple[Path, PlannedClip]) -> None:
@@ -96,18 +97,13 @@ def _write_tables(root: Path, planned: corpus.Corpus) -> None:
     clips, pairs = planned.clips, planned.pairs
     rows = ((clip.video, caption, clip.split) for clip in clips for caption in clip.captions)
     truth = ({"video": clip.video, "split": clip.split, **clip.scene.to_json()} for clip in clips)
-    _write(root / "truth.jsonl", "".join(json.dumps(line) + "\n" for line in truth))
-    _write(root / "pairs.csv", _csv(("kind", "video_a", "video_b", "split"), ((p.kind, p.a, p.b, p.split) for p in pairs)))
-    _write(root / "captions.csv", _csv(("video", "caption", "split"), rows))
+    files.write_whole(root / "truth.jsonl", "".join(json.dumps(line) + "\n" for line in truth).encode())
+    listed = ((pair.kind, pair.a, pair.b, pair.split) for pair in pairs)
+    files.write_whole(root / "pairs.csv", _csv(("kind", "video_a", "video_b", "split"), listed))
+    files.write_whole(root / "captions.csv", _csv(("video", "caption", "split"), rows))
 
 
-def _csv(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+def _csv(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(itertools.chain([header], rows))
-    return text.getvalue()
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text)
-    part.replace(path)
+    return text.getvalue().encode()

@@ -95,12 +95,11 @@ def captions(facts: Facts, count: int, wording: str) -> tuple[str, ...]:
 def _caption(facts: Facts, wording: str) -> str:
     rng = dice(wording, "frame")
     bare = rng.random() < 0.15  # as in headlines, without articles
-    share = 0.6 if len(facts.events) == 1 else 0.5
     phrases: dict[str, str] = {}
     for letter, event in zip("xy", facts.events, strict=False):
         # A thing's words follow its motion, not its place in the clip: a pair's other member uses them for the same thing.
         again = event.motion == facts.events[0].motion and event is not facts.events[0]
-        phrases |= _event(event, letter, dice(wording, event.motion, again), share, bare)
+        phrases |= _event(event, letter, dice(wording, event.motion, again), bare, len(facts.events) == 1)
     text = _pick(rng, TWO if len(facts.events) == 2 else ONE).format_map(phrases)
     for fact, front, back in (
         (_pick(rng, SOUNDS[facts.sound]) if facts.sound else None, SOUND_FRONT, SOUND_BACK),
@@ -115,9 +114,9 @@ def _caption(facts: Facts, wording: str) -> str:
     return text[0].upper() + text[1:] + "." if rng.random() < 0.4 else text
 
 
-def _event(event: Event, letter: str, rng: Random, share: float, bare: bool) -> dict[str, str]:
+def _event(event: Event, letter: str, rng: Random, bare: bool, alone: bool) -> dict[str, str]:
     """Return the event as clause (`letter`) and as participle phrase (`letter`s)."""
-    thing = event.thing
+    thing, share = event.thing, 0.6 if alone else 0.5
     usual, *rare = COLOURS[thing.colour]
     synonym = rng.random() < 0.12
     colour = _pick(rng, rare) if synonym else usual
@@ -129,7 +128,7 @@ def _event(event: Event, letter: str, rng: Random, share: float, bare: bool) -> 
         size = ""
     if rng.random() > (share if thing.texture != "plain" else 0.1):
         adjective = suffix = ""
-    form, progressive = rng.random(), rng.random() < 0.2
+    form, progressive = rng.random(), alone and rng.random() < 0.3
     if form < 0.5:
         words = [size, adjective, colour, noun]
     elif form < 0.7:

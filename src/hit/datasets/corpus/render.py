@@ -46,8 +46,8 @@ def frames(scene: Scene) -> Iterator[Bytes]:
     _place_distractors(world, scene, tracks, rng)
     caption = sprites.write(scene.facts.word, WIDTH, HEIGHT, rng) if scene.facts.word else None
     shake = _wander(count, rng.uniform(0.2, 1.2), rng, 2)
-    flicker = 1 + _wander(count, rng.uniform(0.005, 0.03), rng, 1)[:, 0]
-    grain = rng.normal(0, rng.uniform(2, 6), (HEIGHT + 24, WIDTH + 24, 3)).astype(np.int16)
+    flicker = (1 + _wander(count, rng.uniform(0.005, 0.03), rng, 1)[:, 0]).tolist()
+    grain = rng.normal(0, rng.uniform(1, 4), (HEIGHT + 24, WIDTH + 24, 3)).astype(np.int16)
     eased = [bool(rng.random() < 0.5) for _ in events]
     for index in range(count):
         time = index / RATE
@@ -63,8 +63,8 @@ def frames(scene: Scene) -> Iterator[Bytes]:
         if caption is not None:
             frame = (frame * (1 - caption[..., 3:]) + caption[..., :3]).astype(np.uint8)
         dx, dy = rng.integers(0, 25, 2)
-        noisy = cv2.add(frame * flicker[index], grain[dy : dy + HEIGHT, dx : dx + WIDTH], dtype=cv2.CV_8U)
-        yield np.asarray(noisy, np.uint8)
+        lit = cv2.convertScaleAbs(frame, alpha=flicker[index])
+        yield np.asarray(cv2.add(lit, grain[dy : dy + HEIGHT, dx : dx + WIDTH], dtype=cv2.CV_8U), np.uint8)
 
 
 def samples(scene: Scene) -> Floats | None:

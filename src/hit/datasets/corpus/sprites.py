@@ -16,8 +16,8 @@ HUES = {  # hue (degrees), saturation, value; each clip strays a little
     "blue": (222, 0.9, 0.9), "purple": (276, 0.8, 0.65), "pink": (330, 0.42, 1.0), "white": (0, 0.0, 0.97),
     "grey": (0, 0.03, 0.5), "brown": (25, 0.6, 0.38), "black": (0, 0.0, 0.1),
 }  # fmt: skip
-_MASTER = 96  # radius in pixels at which things are drawn, before they are scaled down
-_SIDE = 2 * _MASTER + 16
+_MASTER = 64  # radius in pixels at which things are drawn, before they are scaled down
+_SIDE = 2 * _MASTER + 12
 
 Picture = tuple[Floats, float]  # premultiplied RGBA, colours in [0, 255] and alpha in [0, 1]; the scale it is drawn for
 
@@ -29,7 +29,7 @@ def draw(thing: Thing, rng: Generator, largest: float = 1.0) -> Picture:
     tone = _rgb(hue + rng.uniform(-6, 6), saturation * rng.uniform(0.85, 1.0), min(1.0, value * rng.uniform(0.88, 1.08)))
     marked = _pattern(thing.texture, rng.uniform(-0.1, 0.1))
     colour = np.where(marked[..., None], 0.3 * tone, tone)
-    inner = cv2.erode(mask, np.ones((9, 9), np.uint8))
+    inner = cv2.erode(mask, np.ones((7, 7), np.uint8))
     colour = colour * (0.35 + 0.65 * inner[..., None] / 255)  # a dark rim stands out from any background
     pixels = np.dstack([colour * 255, np.ones(mask.shape)]) * (mask[..., None] / 255)
     size = int(np.ceil(RADII[thing.size] * largest * _SIDE / _MASTER)) + 2
