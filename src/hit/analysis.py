@@ -15,6 +15,7 @@ from hit.segments import CUT_WANT, POSTER_WANT, SegmentConfig, divide, find_cuts
 from hit.types import Clip, Expert, Features, Frames, FrameWant, Media, Want
 
 STILL_SECONDS = 2.0  # for how long an image is held to be looked at as a video
+_TICK = 0.01  # seconds: times are float32
 _STRETCH = 60.0  # seconds looked through for cuts at once
 
 
@@ -89,13 +90,24 @@ def analyse(key: str, path: Path, experts: Mapping[str, Expert], config: Segment
     if not info.has_video:
         raise UserError(path, "has no pictures, only sound" if info.has_audio else "has no pictures")
     cuts = find_cuts(_stretches(path, info.duration)) if config.needs_cuts(info.duration) else []
-    spans = divide(info.duration, cuts, config)
-    clips = [Clip(f"{key}-{round(start * 1000)}-{round(end * 1000)}", key, path, start, end) for start, end in spans]
+    clips = [_segment(key, path, *span) for span in divide(info.duration, cuts, config)]
+    wants = (*registry.wants(experts), POSTER_WANT)
     pieces = [
-        Piece(media.clip, registry.run(experts, media), poster(media.frames[POSTER_WANT].images))
-        for media in video.read(path, clips, (*registry.wants(experts.values()), POSTER_WANT))
+        Piece(_as_seen(media), registry.run(experts, media), poster(media.frames[POSTER_WANT].images))
+        for media in video.read(path, clips, wants)
     ]
     return Analysis(info, sorted(pieces, key=lambda piece: piece.clip.start))
+
+
+def _segment(key: str, path: Path, start: float, end: float) -> Clip:
+    return Clip(f"{key}-{round(start * 1000)}-{round(end * 1000)}", key, path, start, end)
+
+
+def _as_seen(media: Media) -> Clip:
+    """Return the clip as far as there were pictures: the header of a truncated file promises more."""
+    clip = media.clip
+    end = min(float(frames.times[-1]) + 1 / want.rate for want, frames in media.frames.items())
+    return clip if end > clip.end - _TICK else _segment(clip.video, clip.path, clip.start, end)
 
 
 def _stretches(path: Path, duration: float) -> Iterator[Frames]:
@@ -106,7 +118,7 @@ def _stretches(path: Path, duration: float) -> Iterator[Frames]:
 
 def look_at_image(path: Path, experts: Mapping[str, Expert]) -> dict[str, Features]:
     """Return what experts see in an image. Raises UserError for a file that is none, or that none of them can use."""
-    looked = registry.run(experts, still(path, registry.wants(experts.values())))
+    looked = registry.run(experts, still(path, registry.wants(experts)))
     if not any(len(features.values) for features in looked.values()):
         raise UserError(path, "no expert of this model sees anything in a still picture")
     return looked

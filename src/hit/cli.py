@@ -1,11 +1,12 @@
 """The command line: parse, call, print. Verbs are imported inside their commands, so that `hit --help` is quick."""
 
+import dataclasses
 import json
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -22,6 +23,8 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout, and nothing else there.")]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, as `hit train` leaves it.")]
+LibraryFolder = Annotated[Path, typer.Argument(metavar="LIB", help="A library folder; `hit index` makes it.")]
+Segments = Literal["auto", "shots", "windows"]
 DatasetFolder = Annotated[
     Path, typer.Argument(metavar="DATASET", help="A folder with captions.csv (columns video,caption[,split]) and the videos.")
 ]
@@ -130,6 +133,63 @@ def evaluate(
 
 
 @app.command()
+def index(
+    folder: LibraryFolder,
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="PATH", help="Videos, and folders that are searched for videos.")
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="The model to begin a library with, or to embed all of it anew with.")
+    ] = None,
+    segments: Annotated[
+        Segments, typer.Option(help="How a new library cuts long videos: at their shots where they have any, or into windows.")
+    ] = "auto",
+    window: Annotated[float, typer.Option(help="Length of windows in seconds, in a new library.")] = 8.0,
+    workers: Annotated[int, typer.Option(min=0, help="How many processes; 0: one per core.")] = 0,
+    retry: Annotated[bool, typer.Option("--retry", help="Try files again that failed before.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make videos searchable. A second run does only what is new; files that fail are listed and stop nothing."""
+    from hit.console import Bars
+    from hit.library import Library
+    from hit.segments import SegmentConfig
+
+    if not paths and not model:
+        raise UserError("hit index", "no videos are given", "name files or folders")
+    with Library.prepare(folder, model, SegmentConfig(segments, window)) as library:
+        report = library.index(paths or [], workers=workers, retry=retry, progress=Bars())
+    _emit({**dataclasses.asdict(report), "seconds": round(report.seconds, 3), "library": str(folder)}, as_json, _show_index)
+
+
+@app.command()
+def search(
+    folder: LibraryFolder,
+    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="What the video should show.")] = None,
+    video: Annotated[list[Path] | None, typer.Option(help="Find what is like this video; may be given again.")] = None,
+    image: Annotated[list[Path] | None, typer.Option(help="Find what is like this image; may be given again.")] = None,
+    limit: Annotated[int, typer.Option(help="How many hits.")] = 10,
+    group_by: Annotated[Literal["clip", "video"], typer.Option(help="Whether each clip or each video is a hit.")] = "clip",
+    level_weights: Annotated[
+        str | None, typer.Option(metavar="F,S", help="Weights of the feature and the semantic level, instead of the model's.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Find the moments that fit a text, a video or an image best; several queries are averaged."""
+    from hit.library import Library
+
+    with Library.open(folder) as library:
+        answer = library.search(
+            text if text is not None else (),
+            videos=video or (),
+            images=image or (),
+            level_weights=_numbers(level_weights, "--level-weights") if level_weights is not None else None,
+            limit=limit,
+            group_by=group_by,
+        )
+    _emit(answer.to_json(), as_json, _show_hits)
+
+
+@app.command()
 def experts(as_json: Json = False) -> None:
     """List the experts that are installed, those of other packages too."""
     from hit import experts as registry
@@ -193,6 +253,34 @@ def _show_extract(result: Mapping[str, Any]) -> None:
     say(f"{result['done']} clips done, {result['skipped']} were there, {len(result['failed'])} failed, {result['seconds']:.1f} s")
     if result["failed"]:
         table("Failed", ["clip", "reason"], [[row["clip"], row["reason"]] for row in result["failed"]])
+
+
+def _show_index(result: Mapping[str, Any]) -> None:
+    from hit.console import say, table
+
+    kinds = {"added": "added", "unchanged": "unchanged", "moved": "moved", "duplicates": "with a content that is there already"}
+    done = ", ".join(f"{result[key]} {words}" for key, words in kinds.items() if result[key]) or "nothing new"
+    say(f"{done}, {len(result['failed'])} failed, {result['seconds']:.1f} s")
+    say(f"{result['library']} holds {result['videos']} videos in {result['segments']} segments")
+    if result["failed"]:
+        table("Failed", ["file", "reason"], [[row["path"], row["reason"]] for row in result["failed"]])
+
+
+def _show_hits(result: Mapping[str, Any]) -> None:
+    from hit.console import seconds, table
+
+    rows = [
+        [hit["rank"], hit["metadata"]["path"], f"{seconds(hit['start'])} - {seconds(hit['end'])}", f"{hit['score']:.3f}"]
+        for hit in result["hits"]
+    ]
+    table("Hits", ["rank", "video", "time", "score"], rows)
+
+
+def _numbers(text: str, what: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(what, f"'{text}' is not a list of numbers", "for example 1,0.5") from None
 
 
 def _show_experts(result: Mapping[str, Any]) -> None:

@@ -212,18 +212,18 @@ def _scan(paths: Sequence[Path], db: Database, revision: str, retry: bool, progr
     gone = [p for p, k in known.items() if k.content_hash in contents and p not in looks and not Path(p).exists()]
     homeless = {known[path].content_hash for path in gone}
     dropped = db.record_files(found, gone)
-    moved = sum(1 for file in found if file.path not in known and file.content_hash in homeless)
     now, touched = db.files(), {file.path for file in found}
     readable = [path for path in looks if path in now and (path in touched or path not in fresh)]
     jobs: dict[str, Job] = {}
-    unchanged = 0
+    unchanged = moved = 0
     for path in readable:
         entry = now[path]
         done = entry.revision == revision if entry.status == "ready" else entry.status == "failed" and path not in touched
         if not done or (retry and entry.status == "failed"):
             jobs.setdefault(entry.video, Job(entry.video, Path(path), entry.size, entry.mtime_ns))
-        elif entry.status == "ready" and path in known and known[path].content_hash == entry.content_hash:
-            unchanged += 1
+        elif entry.status == "ready":
+            unchanged += path in known and known[path].content_hash == entry.content_hash
+            moved += path not in known and entry.content_hash in homeless
     return _Scan(jobs, readable, unchanged, moved, failed, dropped)
 
 

@@ -75,6 +75,7 @@ class Library:
         self.posters = path / "thumbnails"
         self._given = encoder  # whoever opens a library with an encoder means to index with that one
         self._loaded = encoder
+        self._model: Path | None = None  # its folder, if it has one
         self._experts: dict[str, Expert] | None = None
         self.db = Database(f"sqlite:///{quote(str(path / 'library.db'))}")
         self.store = self._store(config.model)
@@ -93,10 +94,19 @@ class Library:
         """Make a library in a new or empty folder, for a model folder. Raises UserError for one that holds other things."""
         if path.exists() and (not path.is_dir() or any(not entry.name.startswith(".") for entry in path.iterdir())):
             raise UserError(path, "not a library, and not empty", "choose another folder")
-        encoder = encoder or _load(model or Path())
+        if encoder is None:
+            assert model, "a library needs a model"
+            encoder = _load(model)
         path.mkdir(parents=True, exist_ok=True)
         _write(path, LibraryConfig(_reference(path, model, encoder), segments or SegmentConfig()))
         return cls.open(path, encoder=encoder)
+
+    @classmethod
+    def prepare(cls, path: Path, model: Path | None = None, segments: SegmentConfig | None = None) -> Self:
+        """Open a library, or make it where there is none and a model is given."""
+        if (path / "library.toml").exists() or model is None:
+            return cls.open(path, model)
+        return cls.create(path, model, segments=segments)
 
     @classmethod
     def open(cls, path: Path, model: Path | None = None, *, encoder: ServingEncoder | None = None) -> Self:
@@ -112,13 +122,10 @@ class Library:
             raise UserError(path / "library.toml", f"not a TOML file: {error}") from None
         if table.get("format", _FORMAT) > _FORMAT:
             raise UserError(path, f"its format {table['format']} is newer than this program's {_FORMAT}", "upgrade hit")
-        library = cls(path, configs.build(LibraryConfig, table, str(path / "library.toml")), encoder)
-        if model:
-            library._given = library._loaded = _load(model)
-            library._model = model
+        config = configs.build(LibraryConfig, table, str(path / "library.toml"))
+        library = cls(path, config, encoder or (_load(model) if model else None))
+        library._model = model
         return library
-
-    _model: Path | None = None
 
     def close(self) -> None:
         """Let go of the database."""
@@ -159,14 +166,13 @@ class Library:
         Raises UserError where another process indexes into this library.
         """
         encoder, paths = self.encoder, list(paths)
-        reference, store = self.config.model, self.store
+        store, revision = self.store, self.config.model.revision
         with self._writing(_WAIT), self._logging():
-            if changed := encoder.revision != reference.revision:
+            if changed := encoder.revision != revision:
                 if self._given is None:
-                    why = f"its model has changed from revision {reference.revision} to {encoder.revision}"
+                    why = f"its model has changed from revision {revision} to {encoder.revision}"
                     raise UserError(self.path, why, "to embed everything anew, name the model with --model")
-                reference = _reference(self.path, self._model, encoder)
-                store = self._store(reference)
+                store = self._store(_reference(self.path, self._model, encoder))
                 paths += [path for path in map(Path, self.db.files()) if path.exists()]
             report = indexing.index(
                 paths,
@@ -178,7 +184,8 @@ class Library:
                 retry=retry,
                 progress=progress,
             )
-            if changed:
+            if changed or self._model:
+                reference = _reference(self.path, self._model, encoder)
                 self.config = LibraryConfig(reference, self.config.segments)
                 _write(self.path, self.config)
                 self.store = store

@@ -14,10 +14,9 @@ WANT = FrameWant(2.0, 16)
 class Colour:
     """Mean red, green and blue in [0, 1], twice a second. It dies, or fails, on files whose names ask for it."""
 
-    name, dim, identity = "colour", 3, "colour 1"
-    wants = (WANT,)
-
-    def __init__(self, diary: str = "") -> None:
+    def __init__(self, name: str = "colour", diary: str = "") -> None:
+        self.name, self.dim, self.identity = name, 3, "colour 1"
+        self.wants = (WANT,)
         self.diary = diary  # a file to which every clip that is looked at is added
 
     def extract(self, media: Media) -> Features:

@@ -1,0 +1,56 @@
+"""What the tests of index, search and library share."""
+
+import hashlib
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hit.library import Library
+from toy import ToyEncoder, render
+
+TABLES = {
+    "videos": "id, content_hash, status, error, revision, duration, width, height, rate, codec, has_audio",
+    "files": "path, video_id, size, mtime_ns",
+    "segments": '"id", video_id, start, "end", seek, thumbnail',
+    "embeddings": "segment_id, revision, vector",
+    "unsynced": "*",
+}
+
+
+def dump(path: Path, encoder: ToyEncoder) -> dict[str, Any]:
+    """Return all that a library holds and answers, apart from the times at which videos were added."""
+    with sqlite3.connect(path / "library.db") as connection:
+        content: dict[str, Any] = {
+            table: sorted(connection.execute(f"SELECT {columns} FROM {table}")) for table, columns in TABLES.items()
+        }
+    posters = (path / "thumbnails").rglob("*")
+    content["posters"] = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in posters if p.is_file()}
+    with Library.open(path, encoder=encoder) as library:
+        vectors = library.db.vectors(encoder.revision, library.db.vector_ids(encoder.revision))
+        queries = np.random.default_rng(0).normal(size=(3, encoder.dim)).astype(np.float32)
+        content["ids"] = sorted(library.store.ids())
+        content["nearest"] = library.store.search(queries, 1000)
+        content["oracle"] = [
+            sorted(
+                (
+                    (key, float(np.float32(vector.astype(np.float64) @ query.astype(np.float64))))
+                    for key, vector in vectors.items()
+                ),
+                key=lambda hit: (-hit[1], hit[0]),
+            )
+            for query in queries
+        ]
+    return content
+
+
+def good_videos(folder: Path) -> list[Path]:
+    """Write four short videos and a long one with shots."""
+    return [
+        render(folder / "red.mp4", ["red"]),
+        render(folder / "sub" / "green.mp4", ["green"]),
+        render(folder / "sub" / "blue.mp4", ["blue"], sound=True),
+        render(folder / "red then blue.mp4", ["red", "blue"]),
+        render(folder / "long.mp4", ["green", "red", "grey", "blue"], seconds=5.0),
+    ]

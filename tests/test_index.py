@@ -1,0 +1,407 @@
+"""Index: what a run does to each file, and that neither a kill nor a second process changes the result."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from hit import video
+from hit.errors import UserError
+from hit.index import Report
+from hit.library import Library
+from hit.segments import SegmentConfig
+from library_helpers import dump, good_videos
+from toy import PLUGIN, ToyEncoder, render
+
+
+@pytest.fixture(autouse=True)
+def plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(PLUGIN))
+
+
+@pytest.fixture
+def diary(tmp_path: Path) -> Path:
+    return tmp_path / "diary"
+
+
+@pytest.fixture
+def library(tmp_path: Path, diary: Path) -> Iterator[Library]:
+    with Library.create(tmp_path / "lib", encoder=ToyEncoder(diary=diary)) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def five(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("five")
+    good_videos(folder)
+    return folder
+
+
+def index(library: Library, *paths: Path, retry: bool = False) -> Report:
+    return library.index(paths, workers=1, retry=retry)
+
+
+def numbers(report: Report) -> dict[str, int]:
+    keys = ("added", "unchanged", "moved", "duplicates")
+    return {key: getattr(report, key) for key in keys if getattr(report, key)} | (
+        {"failed": len(report.failed)} if report.failed else {}
+    )
+
+
+def seen(diary: Path) -> list[str]:
+    return diary.read_text().split() if diary.exists() else []
+
+
+def sound_only(path: Path) -> None:
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("aac", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+# -- good and bad files
+
+
+def test_bad_files_have_their_line_and_stop_nothing(library: Library, tmp_path: Path) -> None:
+    folder = tmp_path / "six"
+    good = [render(folder / "good 1.mp4", ["red"]), render(folder / "good 2.mp4", ["green"], sound=True)]
+    (folder / "zero.mp4").touch()
+    (folder / "text.mp4").write_text("this is no video\n" * 100)
+    whole = render(tmp_path / "whole.mp4", ["blue", "red"]).read_bytes()
+    (folder / "truncated.mp4").write_bytes(whole[: len(whole) * 2 // 3])
+    (folder / "beheaded.mp4").write_bytes(whole[:300])
+    sound_only(folder / "sound.mp4")
+    video.write(folder / "one.mp4", [np.full((48, 64, 3), 200, np.uint8)], 25.0)
+    video.write(folder / "4k.mp4", [np.full((2160, 3840, 3), i, np.uint8) for i in range(4)], 10.0)
+    report = library.index([folder], workers=2)
+    assert numbers(report) == {"added": 5, "failed": 4}
+    assert (report.videos, report.segments) == (5, 5)
+    reasons = {Path(failure.path).name: failure.reason for failure in report.failed}
+    assert list(reasons) == ["beheaded.mp4", "sound.mp4", "text.mp4", "zero.mp4"]
+    assert "no pictures" in reasons["sound.mp4"]
+    assert all(reason and "\n" not in reason and str(folder) not in reason for reason in reasons.values()), reasons
+    paths = {Path(hit.clip.path) for hit in library.search("red", limit=99).hits}
+    assert paths == {*good, folder / "one.mp4", folder / "4k.mp4", folder / "truncated.mp4"}
+    log = (library.path / "library.log").read_text()
+    assert all(name in log for name in reasons)
+    again = library.index([folder], workers=2)
+    assert numbers(again) == {"unchanged": 5, "failed": 4} and again.failed == report.failed
+
+
+def test_the_segment_of_a_truncated_video_ends_with_its_pictures(library: Library, tmp_path: Path) -> None:
+    whole = render(tmp_path / "whole.mp4", ["blue", "red", "green", "blue"]).read_bytes()
+    path = tmp_path / "part.mp4"
+    path.write_bytes(whole[: len(whole) // 2])
+    assert numbers(index(library, path)) == {"added": 1}
+    hit = library.search("blue").hits[0]
+    assert 1 < hit.clip.end < 7
+
+
+def test_a_worker_that_dies_or_raises_costs_its_file_only(library: Library, tmp_path: Path) -> None:
+    for i, name in enumerate(["a", "deadly", "m", "puzzling", "z"]):
+        render(tmp_path / "v" / f"{name}.mp4", ["red", "blue"], seconds=1 + i / 8)
+    report = index(library, tmp_path / "v")
+    assert numbers(report) == {"added": 3, "failed": 2}
+    reasons = {Path(failure.path).name: failure.reason for failure in report.failed}
+    assert "died" in reasons["deadly.mp4"] and "a puzzle" in reasons["puzzling.mp4"]
+    assert "Traceback" in (library.path / "library.log").read_text()  # a defect of the expert's keeps its traceback
+
+
+def test_a_path_that_does_not_exist_is_told_before_work_begins(library: Library, tmp_path: Path, diary: Path) -> None:
+    path = render(tmp_path / "a.mp4", ["red"])
+    with pytest.raises(UserError, match="no such file"):
+        index(library, path, tmp_path / "b.mp4")
+    assert seen(diary) == []
+
+
+def test_files_that_cannot_be_read_or_named(library: Library, tmp_path: Path) -> None:
+    folder = tmp_path / "v"
+    render(folder / "a.mp4", ["red"])
+    (folder / "dangling.mp4").symlink_to("nowhere")
+    shutil.copy(folder / "a.mp4", folder / os.fsdecode(b"\xff.mp4"))
+    report = index(library, folder)
+    assert numbers(report) == {"added": 1, "failed": 2}
+    assert {Path(failure.path).name: failure.reason for failure in report.failed} == {
+        "dangling.mp4": "No such file or directory",
+        "\\xff.mp4": "its name is not valid UTF-8",
+    }
+
+
+# -- which files
+
+
+def test_folders_are_walked_with_sense(library: Library, tmp_path: Path) -> None:
+    folder = tmp_path / "v"
+    odd = ["ünï 動画.MP4", "with space.mkv", "new\nline.mp4", "-dash.mp4", "deep/er/x.mov"]
+    for i, name in enumerate(odd):
+        made = render(folder / f"{i}.mp4", ["red"], seconds=1 + i / 8)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        made.rename(folder / name)
+    render(folder / ".hidden.mp4", ["blue"])
+    render(folder / ".trash" / "old.mp4", ["blue"])
+    (folder / "notes.txt").write_text("not a video")
+    (folder / "deep" / "loop").symlink_to(folder)
+    report = index(library, folder, folder / "deep")
+    assert numbers(report) == {"added": 5}
+    assert {str(hit.clip.path.relative_to(folder)) for hit in library.search("red").hits} == set(odd)
+
+
+def test_a_file_that_is_named_is_tried_whatever_its_name(library: Library, tmp_path: Path) -> None:
+    path = render(tmp_path / "x.mp4", ["red"]).rename(tmp_path / ".hidden")
+    assert numbers(index(library, path)) == {"added": 1}
+
+
+def test_relative_paths_are_recorded_as_absolute(library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    render(tmp_path / "v" / "a.mp4", ["red"])
+    monkeypatch.chdir(tmp_path / "v")
+    index(library, Path("a.mp4"), Path(), Path("../v/a.mp4"))
+    assert [hit.clip.path for hit in library.search("red").hits] == [tmp_path / "v" / "a.mp4"]
+
+
+# -- runs after the first
+
+
+def test_a_second_run_does_nothing(library: Library, five: Path, diary: Path) -> None:
+    first = index(library, five)
+    assert numbers(first) == {"added": 5}
+    before, looked = dump(library.path, ToyEncoder()), seen(diary)
+    times = {path: path.stat().st_mtime_ns for path in library.path.rglob("*.*") if ".db" not in path.name}
+    second = index(library, five)
+    assert numbers(second) == {"unchanged": 5}
+    assert (second.videos, second.segments) == (first.videos, first.segments)
+    assert seen(diary) == looked and dump(library.path, ToyEncoder()) == before
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    assert before["nearest"] == before["oracle"]
+
+
+def test_renamed_copied_and_touched_files_are_not_decoded_again(library: Library, tmp_path: Path, diary: Path) -> None:
+    folder = tmp_path / "v"
+    red, blue = render(folder / "red.mp4", ["red"]), render(folder / "blue.mp4", ["blue"])
+    index(library, folder)
+    looked = seen(diary)
+    ids = {hit.clip.id for hit in library.search("red").hits}
+    red.rename(folder / "rouge.mp4")
+    shutil.copy(blue, folder / "copy of blue.mp4")
+    os.utime(blue, (1, 1))
+    assert numbers(index(library, folder)) == {"unchanged": 1, "moved": 1, "duplicates": 1}
+    assert seen(diary) == looked
+    hits = library.search("red").hits
+    assert {hit.clip.id for hit in hits} == ids
+    assert hits[0].clip.path == folder / "rouge.mp4"
+    assert numbers(index(library, folder)) == {"unchanged": 3}
+
+
+def test_equal_files_are_recorded_once(library: Library, tmp_path: Path, diary: Path) -> None:
+    red = render(tmp_path / "v" / "red.mp4", ["red"])
+    for i in range(3):
+        shutil.copy(red, red.with_name(f"{i}.mp4"))
+    assert numbers(index(library, red.parent)) == {"added": 1, "duplicates": 3}
+    assert len(seen(diary)) == 1 and len(library.search("red").hits) == 1
+
+
+def test_a_file_with_new_content_is_indexed_anew(library: Library, tmp_path: Path) -> None:
+    path = render(tmp_path / "v" / "a.mp4", ["red"])
+    render(tmp_path / "v" / "b.mp4", ["green"])
+    index(library, path.parent)
+    old = library.search("red").hits[0]
+    render(path, ["blue"])
+    assert numbers(index(library, path.parent)) == {"added": 1, "unchanged": 1}
+    hits = library.search("red").hits
+    assert len(hits) == 2 and old.clip.id not in {hit.clip.id for hit in hits}
+    assert old.thumbnail and not old.thumbnail.exists()
+    assert library.search("blue").hits[0].clip.path == path
+    assert library.store.count() == 2
+    state = dump(library.path, ToyEncoder())
+    assert state["nearest"] == state["oracle"] and state["unsynced"] == []
+
+
+def test_a_failed_file_is_tried_again_when_it_changed_or_on_request(library: Library, tmp_path: Path, diary: Path) -> None:
+    path = render(tmp_path / "puzzling.mp4", ["red"])
+    for retry, expected in ((False, 1), (False, 1), (True, 2)):
+        assert numbers(index(library, path, retry=retry)) == {"failed": 1}
+        assert len(seen(diary)) == expected
+    os.utime(path, (1, 1))
+    index(library, path)
+    assert len(seen(diary)) == 3
+    shutil.move(path, tmp_path / "solved.mp4")  # the toy expert has no trouble with this name
+    assert numbers(index(library, tmp_path / "solved.mp4")) == {"added": 1}
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_recorded_as_what_it_was(library: Library, tmp_path: Path) -> None:
+    path = render(tmp_path / "a.mp4", ["red"])
+    other = render(tmp_path / "b.mp4", ["blue"]).read_bytes()
+
+    class Meddler:
+        def task(self, title: str, total: float | None) -> "Meddler":
+            if title == "Indexing":
+                path.write_bytes(other)
+            return self
+
+        def __enter__(self) -> "Meddler":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def advance(self, steps: float = 1, note: str = "") -> None:
+            pass
+
+    report = library.index([path], workers=1, progress=Meddler())
+    assert [failure.reason for failure in report.failed] == ["changed while it was read (index it again)"]
+    assert numbers(index(library, path)) == {"added": 1}
+
+
+# -- segments
+
+
+def test_long_videos_are_cut_at_their_shots(library: Library, five: Path) -> None:
+    index(library, five / "long.mp4")
+    hits = sorted(library.search("red", limit=99).hits, key=lambda hit: hit.clip.start)
+    assert [(hit.clip.start, hit.clip.end) for hit in hits] == [(0, 5), (5, 10), (10, 15), (15, 20)]
+    assert [hit.seek for hit in hits] == [0, 5, 10, 15]
+    assert library.search("red").hits[0].clip.start == 5
+    assert all(hit.thumbnail and hit.thumbnail.read_bytes()[:2] == b"\xff\xd8" for hit in hits)
+
+
+def test_windows_where_that_is_asked_for(tmp_path: Path, five: Path) -> None:
+    config = SegmentConfig("windows", window=4.0)
+    with Library.create(tmp_path / "lib", encoder=ToyEncoder(), segments=config) as library:
+        index(library, five / "long.mp4")
+    with Library.open(tmp_path / "lib", encoder=ToyEncoder()) as library:
+        hits = library.search("red", limit=99).hits
+        assert sorted(hit.clip.start for hit in hits) == [0, 4, 8, 12, 16]
+
+
+# -- kills, and several processes
+
+RUN = """
+import os, signal, sys, time
+from pathlib import Path
+sys.path[:0] = [{tests!r}, {plugin!r}]
+from toy import ToyEncoder
+import hit.db, hit.files, hit.index, hit.pool, hit.stores.local
+
+hit.index._BATCH = 2
+fatal, calls = int(sys.argv[3]), 0
+
+def mine(owner, name):
+    real = getattr(owner, name)
+    def wrapped(*args, **kwargs):
+        global calls
+        for step in (0, 1):  # before, and after
+            calls += 1
+            if calls == fatal:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if step == 0:
+                result = real(*args, **kwargs)
+        return result
+    setattr(owner, name, wrapped)
+
+def one_process(function, items, workers, initializer, args):  # quicker to start
+    initializer(*args)
+    return ((item, function(item)) for item in items)
+
+if fatal:
+    hit.pool.run = one_process
+for name in ("record_files", "begin", "finish", "synced"):
+    mine(hit.db.Database, name)
+for name in ("_append", "_publish"):
+    mine(hit.stores.local.Local, name)
+mine(hit.files, "write_whole")
+
+if __name__ == "__main__":
+    from hit.library import Library
+    path = Path(sys.argv[1])
+    if (path / "library.toml").exists():
+        library = Library.open(path, encoder=ToyEncoder())
+    else:
+        library = Library.create(path, encoder=ToyEncoder())
+    report = library.index([Path(sys.argv[2])], workers=1)
+    print(calls, report.added)
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    path = tmp_path / "run.py"
+    path.write_text(RUN.format(tests=str(Path(__file__).parent), plugin=str(PLUGIN)))
+    return path
+
+
+def start(script: Path, library: Path, videos: Path, fatal: int = 0) -> "subprocess.Popen[str]":
+    words = [sys.executable, str(script), str(library), str(videos), str(fatal)]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: "subprocess.Popen[str]") -> list[int]:
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    return [int(word) for word in out.split()]
+
+
+def test_a_kill_at_any_point_then_the_same_command_equals_an_undisturbed_run(script: Path, tmp_path: Path, five: Path) -> None:
+    calls, added = finish(start(script, tmp_path / "undisturbed", five, 10**9))
+    assert added == 5
+    expected = dump(tmp_path / "undisturbed", ToyEncoder())
+    assert expected["nearest"] == expected["oracle"] and len(expected["ids"]) == 8
+    killed = 0
+    for fatal in range(1, calls, calls // 7):
+        process = start(script, tmp_path / "killed", five, fatal)
+        process.communicate(timeout=120)
+        killed += process.returncode == -signal.SIGKILL
+        if fatal % 2:  # now and then the second run is killed as well
+            start(script, tmp_path / "killed", five, max(2, calls - fatal)).communicate(timeout=120)
+        finish(start(script, tmp_path / "killed", five, 10**9))
+        assert dump(tmp_path / "killed", ToyEncoder()) == expected, f"killed at call {fatal} of {calls}"
+        shutil.rmtree(tmp_path / "killed")
+    assert killed >= 8
+
+
+def test_two_processes_at_once_lose_nothing(script: Path, tmp_path: Path, five: Path) -> None:
+    Library.create(tmp_path / "lib", encoder=ToyEncoder()).close()
+    processes = [start(script, tmp_path / "lib", five) for _ in range(2)]
+    assert sorted(finish(process)[1] for process in processes) == [0, 5]  # the second one waited
+    finish(start(script, tmp_path / "alone", five))
+    assert dump(tmp_path / "lib", ToyEncoder()) == dump(tmp_path / "alone", ToyEncoder())
+
+
+def test_who_waits_too_long_is_told(library: Library, five: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hit.library._WAIT", 0.05)
+    with library._writing(0), Library.open(library.path, encoder=ToyEncoder()) as other:
+        with pytest.raises(UserError, match="another process is writing"):
+            index(other, five)
+        assert other.store.count() == 0  # reading goes on
+
+
+def test_lost_and_stray_vectors_are_made_good_at_opening(library: Library, five: Path) -> None:
+    index(library, five)
+    expected = dump(library.path, ToyEncoder())
+    shutil.rmtree(library.path / "vectors")
+    assert dump(library.path, ToyEncoder()) == expected
+    with Library.open(library.path, encoder=ToyEncoder()) as opened:
+        opened.store.delete(expected["ids"][:2])
+        opened.store.put(["stray"], np.ones((1, 8), np.float32))
+    assert dump(library.path, ToyEncoder()) == expected
+
+
+def test_torch_is_not_needed(tmp_path: Path, five: Path, script: Path) -> None:
+    code = f"""
+import sys
+sys.argv = ["run.py", {str(tmp_path / "lib")!r}, {str(five)!r}, "0"]
+if __name__ == "__main__":
+    exec(open({str(script)!r}).read())
+    print(library.search("red", videos=[Path({str(five / "red.mp4")!r})]).hits[0].clip.path.name)
+    assert "torch" not in sys.modules
+"""
+    (tmp_path / "code.py").write_text(code)
+    done = subprocess.run([sys.executable, str(tmp_path / "code.py")], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0 and done.stdout.split()[-1] == "red.mp4", done.stderr
