@@ -5,15 +5,16 @@ VENV := .venv
 READY := $(VENV)/.ready
 PIP := $(VENV)/bin/pip install --disable-pip-version-check $(if $(MAKE_TERMOUT),,--quiet)
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
-export OMP_NUM_THREADS ?= 1
+# Two test processes on two cores: one thread each.
+test slow: export OMP_NUM_THREADS := 1
 
 .PHONY: demo test slow lint format docs bench clean
 
 demo: $(READY)  ## render a corpus, train, evaluate, index and search it (about ten minutes)
-	OMP_NUM_THREADS= $(VENV)/bin/hit demo demo-out
+	$(VENV)/bin/hit demo demo-out
 
 test: lint  ## lint and the tests
-	$(VENV)/bin/pytest -n 2
+	$(VENV)/bin/pytest -n 2 -m "not slow"
 
 slow: $(READY)  ## the tests that take minutes
 	$(VENV)/bin/pytest -m slow --timeout 3600

@@ -29,7 +29,8 @@ def _section(name: str, command: Any) -> str:
     lines = [f"## `{usage}`", "", " ".join((command.help or "").split()), "", "| | |", "|---|---|"]
     for parameter in command.params:
         spelling, text = parameter.get_help_record(context)
-        lines.append(f"| `{spelling}` | {' '.join(text.split())} |")
+        cells = (f"`{spelling}`", " ".join(text.split()))
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -115,7 +115,7 @@ def train(
     plan = config.load(recipe, overrides or ())  # first, so that a typing error is answered before torch is loaded
     from hit import train as verb
 
-    _emit(verb.train(plan, out, Bars()), as_json, _show_values)
+    _emit(verb.train(plan, out, Bars()), as_json, _show_training)
 
 
 @app.command()
@@ -231,6 +231,12 @@ def _show_values(result: Mapping[str, Any]) -> None:
 
     for key, value in result.items():
         say(f"{key}: {json.dumps(value, default=str) if isinstance(value, Mapping | list | tuple) else value}")
+
+
+def _show_training(result: Mapping[str, Any]) -> None:
+    if result["history"]:
+        _show_scores({key: result["history"][-1][key] for key in ("t2v", "v2t")})
+    _show_values({key: result[key] for key in ("steps", "seconds", "parameters", "clips", "captions")})
 
 
 def _show_scores(result: Mapping[str, Any]) -> None:
