@@ -38,6 +38,8 @@ class Source:
         sounds = [stream for stream in streams.audio if stream.codec_context and stream.rate]
         self.audio: Any = sounds[0] if sounds else None
         self.origin, self.rate, self.codec = 0.0, 25.0, ""
+        if self.video is None and self.audio is None:
+            raise self._close(UserError(path, "not a readable video (there is neither picture nor sound in it)"))
         if self.video is not None:
             self._look_at(self.video)
 
