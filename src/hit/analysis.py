@@ -12,7 +12,7 @@ from hit import pool, video
 from hit.config import ExpertConfig
 from hit.errors import UserError
 from hit.segments import CUT_WANT, POSTER_WANT, SegmentConfig, divide, find_cuts, poster
-from hit.types import Clip, Expert, Features, Frames, FrameWant, Media, Want
+from hit.types import Audio, AudioWant, Clip, Expert, Features, Frames, Media, Want
 
 STILL_SECONDS = 2.0  # for how long an image is held to be looked at as a video
 _TICK = 0.01  # seconds: times are float32
@@ -134,12 +134,14 @@ def still(path: Path, wants: Iterable[Want]) -> Media:
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         why = "not an image" if isinstance(error, UnidentifiedImageError) else f"cannot be read as an image: {error}"
         raise UserError(path, why) from None
-    frames = {}
+    frames, audio = {}, {}
     for want in wants:
-        if isinstance(want, FrameWant):
+        if isinstance(want, AudioWant):
+            audio[want] = Audio(np.zeros(0, np.float32), want.rate, 0.0)
+        else:
             times = np.arange(0, STILL_SECONDS, 1 / want.rate, dtype=np.float32)
             scale = want.side / min(image.size)
             size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
             pixels = np.asarray(image.resize(size, Image.Resampling.BILINEAR))
             frames[want] = Frames(np.repeat(pixels[None], len(times), axis=0), times)
-    return Media(Clip("query", "query", path, 0.0, STILL_SECONDS), frames, {})
+    return Media(Clip("query", "query", path, 0.0, STILL_SECONDS), frames, audio)

@@ -1,0 +1,119 @@
+"""Model folders: what passes from training to serving. Written by `save`, opened by `load_encoder`; no pickle.
+
+config.toml (model, experts), weights.safetensors, tokenizer.json and text_config.json (the text encoder's own files), card.json.
+"""
+
+import hashlib
+import json
+import shutil
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+import torch
+from safetensors.torch import load_file, save_file
+
+from hit import config as configs
+from hit.config import ExpertConfig, ModelConfig
+from hit.errors import UserError
+from hit.model import LEVELS, HiT, Levels
+from hit.text import Tokenizer
+from hit.tokens import pack_clips, pack_texts
+from hit.types import Features, Floats
+
+CHUNK = 128  # texts or clips encoded at once
+
+
+@dataclass(frozen=True)
+class ExpertRecord:
+    """An expert as a model was trained with it."""
+
+    config: ExpertConfig
+    dim: int
+    identity: str
+
+
+@dataclass(frozen=True)
+class FolderConfig:
+    """The config.toml of a model folder."""
+
+    name: str
+    model: ModelConfig
+    experts: Mapping[str, ExpertRecord] = field(default_factory=dict)
+
+
+class HiTEncoder:
+    """A HiT model as an Encoder: texts and clips' features in, embeddings (N, 2 * D) out."""
+
+    def __init__(self, model: HiT, tokenizer: Tokenizer, config: FolderConfig, revision: str) -> None:
+        dim = config.model.dim
+        self.id, self.revision, self.dim = config.name, revision, len(LEVELS) * dim
+        self.parts: Mapping[str, slice] = {level: slice(i * dim, (i + 1) * dim) for i, level in enumerate(LEVELS)}
+        self.weights: Mapping[str, float] = dict(zip(LEVELS, config.model.level_weights, strict=True))
+        self.experts = {name: record.config for name, record in config.experts.items()}
+        self.identities = {name: record.identity for name, record in config.experts.items()}
+        self.model, self.config, self._tokenizer = model, config.model, tokenizer
+
+    def embed_texts(self, texts: Sequence[str]) -> Floats:
+        """Return (N, dim). Raises UserError for an empty text."""
+        if any(not text.strip() for text in texts):
+            raise UserError("a text", "is empty", "write what the video should show")
+        ids = self._tokenizer(texts)
+        return self._embed(len(ids), lambda part: self.model.embed_text(pack_texts(ids[part])))
+
+    def embed_clips(self, clips: Sequence[Mapping[str, Features]]) -> Floats:
+        """Return (N, dim). Raises UserError for a clip without features of any expert of this model."""
+        experts, limit = self.model.video.experts, self.config.video.max_tokens
+        return self._embed(len(clips), lambda part: self.model.embed_video(pack_clips(clips[part], experts, limit)))
+
+    def _embed(self, count: int, embed: Callable[[slice], Levels]) -> Floats:
+        result = np.empty((count, self.dim), np.float32)
+        training = self.model.training
+        self.model.eval()
+        with torch.inference_mode():
+            for start in range(0, count, CHUNK):
+                part = slice(start, start + CHUNK)
+                levels = embed(part)
+                result[part] = torch.cat(list(levels), dim=1).cpu().numpy()
+        self.model.train(training)
+        return result
+
+
+def save(folder: Path, model: HiT, config: FolderConfig, text_folder: Path, card: Mapping[str, Any]) -> None:
+    """Write a model folder; card.json comes last, so a folder with a card is whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "card.json").unlink(missing_ok=True)
+    (folder / "config.toml").write_text(tomli_w.dumps(configs.to_table(config)))
+    save_file(model.state_dict(), folder / "weights.safetensors")
+    shutil.copyfile(text_folder / "tokenizer.json", folder / "tokenizer.json")
+    shutil.copyfile(text_folder / "config.json", folder / "text_config.json")
+    partial = folder / "card.json.partial"
+    partial.write_text(json.dumps({**card, "revision": revision(folder)}, indent=2) + "\n")
+    partial.replace(folder / "card.json")
+
+
+def load_encoder(folder: Path) -> HiTEncoder:
+    """Open a model folder. Raises UserError for one that is missing, unfinished or does not fit together."""
+    if not (folder / "card.json").is_file():
+        raise UserError(folder, "not a model folder: it has no card.json", "give a folder that `hit train` finished")
+    config = configs.build(FolderConfig, tomllib.loads((folder / "config.toml").read_text()), str(folder / "config.toml"))
+    shape = json.loads((folder / "text_config.json").read_text())
+    model = HiT(config.model, {name: record.dim for name, record in config.experts.items()}, shape)
+    try:
+        model.load_state_dict(load_file(folder / "weights.safetensors"))
+    except (RuntimeError, OSError) as error:
+        raise UserError(folder / "weights.safetensors", f"does not fit config.toml: {error}".replace("\n", " ")) from None
+    return HiTEncoder(model.eval(), Tokenizer(folder, config.model.text.max_tokens), config, revision(folder))
+
+
+def revision(folder: Path) -> str:
+    """Return the name of a model's weights, tokenizer, configuration and experts: twelve hex digits of their hash."""
+    digest = hashlib.sha256()
+    for name in ("config.toml", "weights.safetensors", "tokenizer.json"):
+        with (folder / name).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:12]

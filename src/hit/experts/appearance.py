@@ -1,0 +1,28 @@
+"""What a frame looks like without any network: colours and edges over a grid."""
+
+import numpy as np
+
+from hit.experts import pixels
+from hit.types import Features, FrameWant, Media
+
+GRID = 4
+
+
+class Appearance:
+    """One row a sampled frame: the share of each colour and edge orientation in each cell, square roots taken."""
+
+    def __init__(self, name: str = "appearance", rate: float = 2.0) -> None:
+        self.name, self.dim = name, GRID * GRID * (pixels.COLOURS + pixels.ORIENTATIONS)
+        self.identity = f"appearance/1 grid={GRID} rate={rate}"
+        self._want = FrameWant(rate, 64)
+        self.wants = (self._want,)
+
+    def extract(self, media: Media) -> Features:
+        """Return (n, dim), a row a frame."""
+        frames = media.frames[self._want]
+        rows = [
+            np.concatenate([pixels.cells(measure(image), GRID) for measure in (pixels.colours, pixels.edges)])
+            for image in frames.images
+        ]
+        values = np.sqrt(np.array(rows, np.float32).reshape(-1, self.dim))
+        return Features(values, np.stack([frames.times, frames.times + np.float32(1 / self._want.rate)], axis=1))

@@ -1,0 +1,82 @@
+"""Packing: variable-length sequences laid end to end, so that no work is done on padding. Plain numpy; the model adds tensors."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hit.errors import UserError
+from hit.types import Features, Floats
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VideoTokens:
+    """A packed batch of B clips with T tokens in all.
+
+    Before packing, tokens are stacked by kind: B [CLS], then for each expert its aggregate tokens and its feature tokens;
+    `order` (T,) is the row of that stack at each packed place, so that a clip's tokens are neighbours.
+    """
+
+    lengths: Ints  # (B,) tokens of each clip
+    order: Ints  # (T,)
+    aggregate: NDArray[np.bool_]  # (T,) which packed tokens are aggregates
+    values: Mapping[str, Floats]  # expert -> (A + N, d): A aggregates, then N features
+    seconds: Mapping[str, Floats]  # expert -> (A + N,) middle of the feature's time from the clip's start; -1: an aggregate
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TextTokens:
+    """A packed batch of B texts with T word pieces in all."""
+
+    lengths: Ints  # (B,)
+    ids: Ints  # (T,)
+
+
+def pack_texts(ids: Sequence[Ints]) -> TextTokens:
+    """Lay the word pieces of texts end to end."""
+    return TextTokens(np.array([len(i) for i in ids]), np.concatenate(ids))
+
+
+def pack_clips(clips: Sequence[Mapping[str, Features]], experts: Mapping[str, int], max_tokens: int) -> VideoTokens:
+    """Pack clips, given as {expert: Features}, for a model with these `experts` {name: width}.
+
+    An aggregate token is the maximum over ALL rows of an expert [MMT]; of the rows themselves at most `max_tokens` are
+    kept, spread evenly. Experts that are absent or saw nothing have no tokens. Raises UserError for a wrong width and for
+    a clip in which no expert saw anything.
+    """
+    if any(not any(name in experts and len(f.values) for name, f in clip.items()) for clip in clips):
+        raise UserError("a clip", "has no features of any expert of the model", f"extract {', '.join(experts)} first")
+    starts = [min((float(f.times[:, 0].min()) for f in clip.values() if len(f.times)), default=0.0) for clip in clips]
+    owners, kinds = [np.arange(len(clips))], [np.zeros(len(clips), np.bool_)]
+    values: dict[str, Floats] = {}
+    seconds: dict[str, Floats] = {}
+    for name, width in experts.items():
+        seen = [i for i, clip in enumerate(clips) if name in clip and len(clip[name].values)]
+        if not seen:
+            continue
+        rows, times, counts = [], [], []
+        for i in seen:
+            features = clips[i][name]
+            if features.values.shape[1] != width:
+                raise UserError(f"expert '{name}'", f"gave {features.values.shape[1]} numbers a row, the model wants {width}")
+            keep = spread(len(features.values), max_tokens)
+            rows.append(features.values[keep])
+            times.append(features.times[keep].mean(axis=1) - starts[i])
+            counts.append(len(keep))
+        values[name] = np.concatenate([np.stack([clips[i][name].values.max(axis=0) for i in seen]), *rows])
+        seconds[name] = np.concatenate([np.full(len(seen), -1, np.float32), *times]).astype(np.float32)
+        owners += [np.array(seen), np.repeat(seen, counts)]
+        kinds += [np.ones(len(seen), np.bool_), np.zeros(sum(counts), np.bool_)]
+    owner = np.concatenate(owners)
+    order = np.argsort(owner, kind="stable")
+    return VideoTokens(np.bincount(owner, minlength=len(clips)), order, np.concatenate(kinds)[order], values, seconds)
+
+
+def spread(count: int, limit: int) -> Ints:
+    """Return at most `limit` indices below `count`, evenly spread, in order."""
+    if count <= limit:
+        return np.arange(count)
+    return ((np.arange(limit) + 0.5) * count / limit).astype(np.int64)
