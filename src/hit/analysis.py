@@ -28,6 +28,9 @@ class Job:
     size: int
     mtime_ns: int
 
+    def __str__(self) -> str:
+        return self.path.name
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece:

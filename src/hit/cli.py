@@ -177,12 +177,13 @@ def search(
     """Find the moments that fit a text, a video or an image best; several queries are averaged."""
     from hit.library import Library
 
+    weights = None if level_weights is None else _numbers(level_weights, "--level-weights")
     with Library.open(folder) as library:
         answer = library.search(
             text if text is not None else (),
             videos=video or (),
             images=image or (),
-            level_weights=_numbers(level_weights, "--level-weights") if level_weights is not None else None,
+            level_weights=weights,
             limit=limit,
             group_by=group_by,
         )

@@ -12,6 +12,10 @@ from hit.errors import UserError
 _POLL = 0.05  # seconds between two tries for a lock
 
 
+class BusyError(UserError):
+    """Another process holds what is asked for."""
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Replace the content of `path` at once and durably. Readers see the old bytes or the new, never a part."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -39,7 +43,7 @@ def sync_folder(folder: Path) -> None:
 def locked(path: Path, wait: float) -> Iterator[None]:
     """Hold the lock file `path`, which the system releases when a process dies.
 
-    Raises UserError where another process holds it for longer than `wait` seconds.
+    Raises BusyError where another process holds it for longer than `wait` seconds.
     """
     until = time.monotonic() + wait
     with path.open("ab") as file:
@@ -49,6 +53,6 @@ def locked(path: Path, wait: float) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() >= until:
-                    raise UserError(path.parent, "another process is writing to it", "wait until it is done") from None
+                    raise BusyError(path.parent, "another process is writing to it", "wait until it is done") from None
                 time.sleep(_POLL)
         yield

@@ -79,7 +79,7 @@ class Library:
         self._experts: dict[str, Expert] | None = None
         self.db = Database(f"sqlite:///{quote(str(path / 'library.db'))}")
         self.store = self._store(config.model)
-        with contextlib.suppress(UserError), self._writing(wait=0):  # a writer at work does this itself
+        with contextlib.suppress(files.BusyError), self._writing(wait=0):  # a writer at work does this itself
             indexing.repair(self.db, self.store, config.model.revision)
 
     @classmethod

@@ -1,0 +1,41 @@
+"""A whole model folder of a few kilobytes, untrained, for tests of what is done with models."""
+
+import json
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
+
+from hit import encoder, experts
+from hit.config import ModelConfig, TextTowerConfig, VideoTowerConfig
+from hit.model import HiT, text_shape
+
+WORDS = "[PAD] [UNK] [CLS] [SEP] a red green blue ball box rises spins then".split()  # noqa: SIM905
+
+
+def write(folder: Path, seed: int = 0) -> Path:
+    """Write a model over the weight-free experts; equal seeds give equal models."""
+    folder.mkdir(parents=True)
+    text = folder.with_name(f"{folder.name} text")
+    text.mkdir()
+    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.post_processor = TemplateProcessing("[CLS] $A [SEP]", None, [("[CLS]", 2), ("[SEP]", 3)])
+    tokenizer.save(str(text / "tokenizer.json"))
+    shape = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    shape |= {"intermediate_size": 64, "vocab_size": len(WORDS), "max_position_embeddings": 80, "pad_token_id": 0}
+    (text / "config.json").write_text(json.dumps(shape))
+    loaded = experts.load_all(experts.DEFAULT)
+    video = VideoTowerConfig(width=32, layers=2, heads=2, ffn=64)
+    config = encoder.FolderConfig(
+        "tiny",
+        ModelConfig(dim=16, video=video, text=TextTowerConfig(str(text))),
+        {name: encoder.ExpertRecord(experts.DEFAULT[name], one.dim, one.identity) for name, one in loaded.items()},
+    )
+    torch.manual_seed(seed)
+    model = HiT(config.model, {name: one.dim for name, one in loaded.items()}, text_shape(text))
+    encoder.save(folder, model, config, text, {"data": "none"})
+    return folder
