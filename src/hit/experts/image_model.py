@@ -14,6 +14,11 @@ from PIL import Image
 from hit.errors import UserError
 from hit.types import Bytes, Features, Floats, FrameWant, Media
 
+# The settings of a preprocessor that decide over pixels.
+SETTINGS = (
+    "do_resize size resample do_center_crop crop_size do_rescale rescale_factor do_normalize image_mean image_std".split()  # noqa: SIM905
+)
+
 
 class ImageModel:
     """Shows frames, `rate` a second, to the model at `path` and takes its pooled output.
@@ -26,8 +31,7 @@ class ImageModel:
     def __init__(self, path: str, name: str = "image-model", rate: float = 1.0, device: str = "cpu", batch: int = 16) -> None:
         self.name, self._batch, self._device = name, batch, device
         folder = _folder(path)
-        table = _preprocessing(folder)
-        self._process = _processor(folder, table)
+        self._process, table = _processor(folder)
         self._model, self._pooler = _model(path, folder, device)
         self._want = FrameWant(rate, _side(table))
         self.wants = (self._want,)
@@ -153,16 +157,24 @@ def _model(path: str, folder: Path, device: str) -> tuple[Any, bool]:
     return model, not info["missing_keys"]
 
 
-def _processor(folder: Path, table: dict[str, Any]) -> Any:
-    """Return images (height, width, 3) -> (n, 3, height, width) float32: transformers' own on PIL, else ours."""
+def _processor(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """Return a function from images (height, width, 3) to (n, 3, height, width) float32, and the settings it follows.
+
+    It is transformers' own on PIL where the model's family has one, else ours.
+    """
     import transformers
 
+    table = _preprocessing(folder)
     auto: Any = transformers.AutoImageProcessor
     try:
         process = auto.from_pretrained(folder, backend="pil", trust_remote_code=False)
-        return partial(_theirs, process)
     except (ImportError, OSError, ValueError, KeyError, AttributeError):  # has no such variant, or one that wants torchvision
-        return partial(_plain, table)
+        if lacking := {"size", "resample", "image_mean", "image_std"} - set(table):
+            why = f"does not say {', '.join(sorted(lacking))}"
+            raise UserError(folder / "preprocessor_config.json", why, "save it with all settings") from None
+        return partial(_plain, table), table
+    settings = json.loads(process.to_json_string())  # with its family's defaults
+    return partial(_theirs, process), {key: value for key, value in settings.items() if key in SETTINGS}
 
 
 def _theirs(process: Any, images: Sequence[Bytes]) -> Floats:
@@ -175,7 +187,7 @@ def _plain(table: dict[str, Any], images: Sequence[Bytes]) -> Floats:
     for image in images:
         picture = Image.fromarray(image)
         if table.get("do_resize", True):
-            picture = picture.resize(_size(table, picture.size), Image.Resampling(table.get("resample", 2)))
+            picture = picture.resize(_size(table, picture.size), Image.Resampling(table["resample"]))
         if table.get("do_center_crop", False):
             height, width = _pair(table["crop_size"])
             left, top = (picture.width - width) // 2, (picture.height - height) // 2
@@ -184,14 +196,14 @@ def _plain(table: dict[str, Any], images: Sequence[Bytes]) -> Floats:
         if table.get("do_rescale", True):
             pixels = pixels * np.float32(table.get("rescale_factor", 1 / 255))
         if table.get("do_normalize", True):
-            pixels = (pixels - np.float32(table.get("image_mean", [0.5] * 3))) / np.float32(table.get("image_std", [0.5] * 3))
+            pixels = (pixels - np.float32(table["image_mean"])) / np.float32(table["image_std"])
         rows.append(pixels.transpose(2, 0, 1))
     return np.stack(rows).astype(np.float32)
 
 
 def _size(table: dict[str, Any], size: tuple[int, int]) -> tuple[int, int]:
     """Return the (width, height) to resize a picture of `size` to."""
-    wanted = table.get("size", 224)
+    wanted = table["size"]
     if isinstance(wanted, dict) and "shortest_edge" in wanted:
         scale = wanted["shortest_edge"] / min(size)
         return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
@@ -206,7 +218,7 @@ def _pair(size: Any) -> tuple[int, int]:
 
 def _side(table: dict[str, Any]) -> int:
     """Return the shorter side that frames are decoded at: what the processor would bring them to."""
-    size = table.get("size", 224)
+    size = table["size"]
     return int(max(size.values()) if isinstance(size, dict) else size)
 
 

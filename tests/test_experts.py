@@ -1,0 +1,344 @@
+"""The contract of every expert, and the door through which plugins come."""
+
+import json
+import shutil
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hit import experts, video
+from hit.config import ExpertConfig
+from hit.errors import UserError
+from hit.types import Clip, Expert, Features, Frames, FrameWant, Media, Want
+
+MOBILENET = Path(__file__).parents[2] / "shared" / "models" / "mobilenet_v2"
+
+
+def vit_folder(folder: Path) -> Path:
+    """Save a tiny ViT with random weights, as a classifier: so it comes without a pooler."""
+    import torch
+    from transformers import ViTConfig, ViTForImageClassification
+
+    torch.manual_seed(0)
+    config = ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=32,
+        patch_size=8,
+    )
+    ViTForImageClassification(config).save_pretrained(folder)
+    table = {"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32}, "do_resize": True, "resample": 2}
+    _write(folder / "preprocessor_config.json", table | {"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True})
+    return folder
+
+
+def clip_folder(folder: Path) -> Path:
+    """Save a tiny CLIP with random weights."""
+    import torch
+    from transformers import CLIPConfig, CLIPModel
+
+    torch.manual_seed(0)
+    tower: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = CLIPConfig(
+        text_config=tower | {"vocab_size": 50, "max_position_embeddings": 8},
+        vision_config=tower | {"image_size": 32, "patch_size": 8},
+        projection_dim=12,
+    )
+    CLIPModel(config).save_pretrained(folder)
+    table = {
+        "image_processor_type": "CLIPImageProcessor",
+        "size": {"shortest_edge": 32},
+        "crop_size": {"height": 32, "width": 32},
+    }
+    _write(folder / "preprocessor_config.json", table | {"do_center_crop": True, "image_mean": [0.4] * 3, "image_std": [0.3] * 3})
+    return folder
+
+
+def _write(path: Path, table: dict[str, Any]) -> None:
+    path.write_text(json.dumps(table))
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return vit_folder(tmp_path_factory.mktemp("models") / "vit")
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A moving square with a tone, the same without sound, a single frame, and a still picture."""
+    folder = tmp_path_factory.mktemp("films")
+    background = np.random.default_rng(0).integers(60, 200, (72, 96, 3), dtype=np.uint8)
+
+    def moving(at: int) -> Any:
+        image = background.copy()
+        image[20:40, at : at + 20] = (230, 30, 30)
+        return image
+
+    tone = (0.3 * np.sin(2 * np.pi * 440 * np.arange(3 * 16000) / 16000)).astype(np.float32)
+    frames = [moving(count) for count in range(75)]
+    video.write(folder / "full.mp4", frames, 25, tone, 16000)
+    video.write(folder / "mute.mp4", frames, 25)
+    video.write(folder / "one.mp4", frames[:1], 25, tone[:640], 16000)
+    video.write(folder / "still.mp4", [background] * 40, 25, np.zeros(25600, np.float32), 16000)
+    return {path.stem: path for path in folder.iterdir()}
+
+
+def _kinds() -> list[str]:
+    return sorted(experts.available())
+
+
+def _make(kind: str, vit: Path) -> Expert:
+    return experts.load(kind, ExpertConfig(kind, {"path": str(vit)} if kind == "image-model" else {}))
+
+
+@pytest.mark.parametrize("kind", _kinds())
+def test_contract(kind: str, vit: Path, films: dict[str, Path]) -> None:
+    expert, again = _make(kind, vit), _make(kind, vit)
+    assert (expert.name, expert.identity, expert.dim) == (kind, again.identity, again.dim)
+    for path in films.values():
+        for span in ((0.0, float("inf")), (0.5, 1.5), (0.0, 0.03)):
+            if path.stem == "one" and span[0]:
+                continue
+            clip = Clip(path.stem, path.name, path, *span)
+            [media] = video.read(path, [clip], expert.wants)
+            found = experts.run({kind: expert}, media).get(kind)
+            if found is None:
+                continue
+            assert found.values.shape[1] == expert.dim
+            assert found.values.dtype == np.float32
+            assert found.times.dtype == np.float32
+            assert (found.times[:, 0] >= clip.start - 1e-6).all()
+            assert (found.times[:, 0] <= min(clip.end, video.probe(path).duration) + 1e-6).all()
+            assert (found.times[:, 1] >= found.times[:, 0]).all()
+            second = experts.run({kind: again}, media)[kind]
+            assert np.array_equal(found.values, second.values), "an expert is deterministic"
+    [media] = video.read(films["full"], [Clip("full", "full.mp4", films["full"])], expert.wants)
+    whole = expert.extract(media)
+    assert whole is not None
+    assert len(whole.values) > 0
+    assert whole.values.any()
+
+
+def test_experts_of_sound_do_not_apply_without_a_track(films: dict[str, Path]) -> None:
+    sound = experts.load("sound", ExpertConfig())
+    [media] = video.read(films["mute"], [Clip("mute", "mute.mp4", films["mute"])], sound.wants)
+    assert experts.run({"sound": sound}, media) == {}
+
+
+def test_options_change_the_identity(vit: Path) -> None:
+    for kind in _kinds():
+        options = {"path": str(vit)} if kind == "image-model" else {}
+        plain, faster = (
+            experts.load(kind, ExpertConfig(kind, options | more)) for more in ({}, {"rate": 5.0} if kind != "sound" else {})
+        )
+        assert (plain.identity == faster.identity) == (kind == "sound")
+
+
+def test_what_experts_want_together_is_asked_for_once() -> None:
+    toys: dict[str, Expert] = {name: _Toy(name, FrameWant(2.0, 32)) for name in ("one", "two")}
+    toys["three"] = _Toy("three", FrameWant(2.0, 64))
+    assert experts.wants(toys) == (FrameWant(2.0, 32), FrameWant(2.0, 64))
+
+
+class _Toy:
+    """An expert of one number a frame, with a flaw at will."""
+
+    dim, identity = 1, "toy"
+
+    def __init__(self, name: str, want: FrameWant = FrameWant(1.0, 8), flaw: str = "", shy: bool = False) -> None:  # noqa: B008
+        self.name, self.flaw, self.shy = name, flaw, shy
+        self.want, self.wants = want, tuple[Want, ...]([want])
+
+    def extract(self, media: Media) -> Features | None:
+        times = media.frames[self.want].times[:, None].repeat(2, 1)
+        values = np.ones((len(times), 2 if self.flaw == "wide" else 1), np.float32)
+        if self.flaw == "nan":
+            values[:] = np.nan
+        return None if self.shy else Features(values, times[::-1] if self.flaw == "order" else times)
+
+
+@pytest.mark.parametrize(
+    ("flaw", "complaint"), [("wide", "2 numbers a row and promised 1"), ("nan", "finite"), ("order", "order of time")]
+)
+def test_a_faulty_expert_is_named(flaw: str, complaint: str) -> None:
+    want = FrameWant(1.0, 8)
+    media = Media(Clip("a", "a", Path("a")), {want: Frames(np.zeros((3, 8, 8, 3), np.uint8), np.arange(3, dtype=np.float32))}, {})
+    with pytest.raises(ValueError, match=complaint):
+        experts.run({"toy": _Toy("toy", want, flaw)}, media)
+    assert set(experts.run({"toy": _Toy("toy", want), "shy": _Toy("shy", want, shy=True)}, media)) == {"toy"}
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "complaint"),
+    [
+        ("motoin", ExpertConfig(), r"'motoin'.*did you mean 'motion'"),
+        ("zzz", ExpertConfig(), r"there are .*appearance"),
+        ("m", ExpertConfig("motion", {"rat": 1.0}), r"expert 'm': has no option 'rat' \(did you mean 'rate'\?\)"),
+        ("m", ExpertConfig("motion", {"rate": "fast"}), r"option 'rate' is 'fast', not of type float"),
+        ("net", ExpertConfig("image-model"), r"lacks the option 'path'"),
+    ],
+)
+def test_wrong_kinds_and_options_are_named(name: str, config: ExpertConfig, complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        experts.load(name, config)
+
+
+def test_plugins_that_are_broken_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    targets = {
+        "needy": "no_such_package.sub:Thing",
+        "gone": "hit.experts:Nothing",
+        "dict": "builtins:dict",
+        "other": f"{__name__}:_other",
+    }
+    installed = {name: EntryPoint(name, value, "hit.experts") for name, value in targets.items()}
+    monkeypatch.setattr(experts, "available", lambda: installed)
+    complaints = {
+        "needy": r"No module named 'no_such_package' \(pip install no_such_package\)",
+        "gone": "cannot be imported",
+        "other": "calls itself 'fixed'",
+    }
+    for name, complaint in complaints.items():
+        with pytest.raises(UserError, match=complaint):
+            experts.load(name, ExpertConfig())
+
+
+def _other() -> _Toy:
+    return _Toy("fixed")
+
+
+def _media(folder: Path, expert: Expert, frames: int = 3) -> Media:
+    noise = np.random.default_rng(0).integers(0, 255, (6, 48, 64, 3), dtype=np.uint8)
+    path = folder / "noise.mp4"
+    video.write(path, noise[:frames].repeat(5, 0), 5)
+    [media] = video.read(path, [Clip("a", "a", path)], expert.wants)
+    return media
+
+
+def test_a_vision_transformer_without_a_pooler_gives_its_class_token(tmp_path: Path, vit: Path) -> None:
+    import torch
+    from transformers import ViTModel
+
+    expert = experts.load("net", ExpertConfig("image-model", {"path": str(vit), "batch": 2}))
+    media = _media(tmp_path, expert)
+    found = expert.extract(media)
+    assert found is not None
+    assert found.values.shape == (3, 16)
+    images = media.frames[expert.wants[0]].images  # type: ignore[index]
+    assert images.shape == (3, 32, 43, 3)
+    import PIL.Image
+
+    squashed = np.stack([np.asarray(PIL.Image.fromarray(image).resize((32, 32), 2), np.float32) for image in images])
+    model = ViTModel.from_pretrained(vit, add_pooling_layer=False)
+    with torch.inference_mode():
+        expected = model(torch.from_numpy((squashed / 255 - 0.5) / 0.5).permute(0, 3, 1, 2)).last_hidden_state[:, 0].numpy()
+    assert found.values == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_dual_encoder_gives_its_image_features(tmp_path: Path) -> None:
+    folder = clip_folder(tmp_path / "clip")
+    expert = experts.load("net", ExpertConfig("image-model", {"path": str(folder)}))
+    assert expert.dim == 12
+    found = expert.extract(_media(tmp_path, expert))
+    assert found is not None
+    assert found.values.shape == (3, 12)
+
+
+def test_our_preprocessing_equals_theirs(tmp_path: Path) -> None:
+    from hit.experts import image_model
+
+    folder = clip_folder(tmp_path / "clip")
+    images = [np.random.default_rng(seed).integers(0, 255, (40, 61 + seed, 3), dtype=np.uint8) for seed in range(3)]
+    process, settings = image_model._processor(folder)
+    assert image_model._plain(settings, images) == pytest.approx(process(images), abs=1e-5)
+
+
+@pytest.mark.parametrize("size", [{"height": 20, "width": 30}, 24, {"shortest_edge": 24}])
+def test_a_family_without_a_pil_processor_is_preprocessed_by_us(tmp_path: Path, size: Any) -> None:
+    from hit.experts import image_model
+
+    _write(tmp_path / "preprocessor_config.json", {"image_processor_type": "NoSuchProcessor", "size": size, "resample": 2})
+    with pytest.raises(UserError, match=r"does not say image_mean, image_std"):
+        image_model._processor(tmp_path)
+    table = {
+        "image_processor_type": "NoSuchProcessor",
+        "size": size,
+        "resample": 2,
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+    }
+    _write(tmp_path / "preprocessor_config.json", table)
+    process, settings = image_model._processor(tmp_path)
+    assert settings == table
+    shapes = {"height": (20, 30), "shortest_edge": (24, 32)}
+    expected = shapes[next(iter(size))] if isinstance(size, dict) else (24, 24)
+    pixels = process([np.full((48, 64, 3), 255, np.uint8)] * 2)
+    assert pixels.shape == (2, 3, *expected)
+    assert pixels == pytest.approx(1.0)
+
+
+def test_weights_and_preprocessing_are_part_of_the_identity(tmp_path: Path, vit: Path) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    def identity() -> str:
+        return experts.load("net", ExpertConfig("image-model", {"path": str(copy)})).identity
+
+    copy = shutil.copytree(vit, tmp_path / "copy")
+    first = identity()
+    assert first == experts.load("net", ExpertConfig("image-model", {"path": str(vit)})).identity
+    table = json.loads((copy / "preprocessor_config.json").read_text())
+    _write(copy / "preprocessor_config.json", table | {"image_mean": [0.1, 0.2, 0.3]})
+    second = identity()
+    weights = load_file(copy / "model.safetensors")
+    save_file({name: value + torch.tensor(0.01) for name, value in weights.items()}, copy / "model.safetensors", {"format": "pt"})
+    assert len({first, second, identity()}) == 3
+
+
+def test_models_that_do_not_load_say_why(tmp_path: Path, vit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from safetensors.torch import load_file, save_file
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    def complaint(path: str | Path, **options: Any) -> str:
+        with pytest.raises(UserError) as caught:
+            experts.load("net", ExpertConfig("image-model", {"path": str(path), **options}))
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    assert "HF_HUB_OFFLINE is set" in complaint("somebody/some-model")
+    assert "there is no such folder" in complaint(tmp_path / "nowhere")
+    assert "has no preprocessor_config.json" in complaint(tmp_path)
+    broken = shutil.copytree(vit, tmp_path / "broken")
+    assert "cannot be loaded" in complaint(broken, device="gameboy")
+    weights = load_file(broken / "model.safetensors")
+    save_file(dict(list(weights.items())[:5]), broken / "model.safetensors", {"format": "pt"})
+    assert "of the model's weights" in complaint(broken)
+    (broken / "model.safetensors").write_bytes(b"garbage")
+    assert "cannot be loaded" in complaint(broken)
+    (broken / "model.safetensors").unlink()
+    assert "safetensors" in complaint(broken)
+    (broken / "preprocessor_config.json").write_text("{")
+    assert "is not JSON" in complaint(broken)
+
+
+@pytest.mark.skipif(not MOBILENET.is_dir(), reason=f"{MOBILENET} is not here")
+def test_mobilenet_gives_the_numbers_it_always_gave() -> None:
+    expert = experts.load("net", ExpertConfig("image-model", {"path": str(MOBILENET)}))
+    want = expert.wants[0]
+    assert want == FrameWant(1.0, 256)
+    ramp = np.linspace(0, 255, 320).astype(np.uint8)
+    image = np.stack([np.broadcast_to(ramp, (256, 320)), np.full((256, 320), 128), np.broadcast_to(ramp[::-1], (256, 320))], -1)
+    media = Media(Clip("a", "a", Path("a")), {want: Frames(image[None].astype(np.uint8), np.zeros(1, np.float32))}, {})
+    found = expert.extract(media)
+    assert found is not None
+    assert found.values.shape == (1, 1280)
+    largest = np.argsort(-found.values[0])[:5]
+    # Made by transformers' own call on this image's middle: guards decoding to RGB, preprocessing, weights and pooling at once.
+    assert largest.tolist() == [593, 1258, 563, 1060, 99]
+    assert found.values[0, largest] == pytest.approx([4.185, 3.608, 3.538, 3.518, 3.493], abs=2e-3)

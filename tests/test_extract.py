@@ -1,0 +1,190 @@
+"""Extraction: one pass a file, resumable at any moment, and what fails is listed and tried again."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hit import datasets, extract, features, pool, video
+from hit import experts as plugins
+from hit.config import ExpertConfig
+from hit.errors import UserError
+from hit.types import Features, Silent
+
+EXPERTS = {"appearance": ExpertConfig(), "sound": ExpertConfig()}
+
+
+def dataset(root: Path, count: int) -> datasets.Dataset:
+    """Write a data set of small videos, every third without sound."""
+    (root / "videos").mkdir(parents=True)
+    lines = ["video,caption"]
+    for number in range(count):
+        rng = np.random.default_rng(number)
+        samples = None if number % 3 == 0 else rng.normal(0, 0.1, 16000).astype(np.float32)
+        video.write(root / "videos" / f"v{number}.mp4", rng.integers(0, 255, (5, 32, 48, 3), dtype=np.uint8), 5, samples, 16000)
+        lines.append(f"v{number}.mp4,film {number}")
+    (root / "captions.csv").write_text("\n".join(lines))
+    return datasets.read(root)
+
+
+def found(root: Path, data: datasets.Dataset) -> dict[str, dict[str, Features]]:
+    return features.load(root, plugins.load_all(EXPERTS), data.clips)
+
+
+def equal(one: dict[str, dict[str, Features]], two: dict[str, dict[str, Features]]) -> bool:
+    return {clip: set(names) for clip, names in one.items()} == {clip: set(names) for clip, names in two.items()} and all(
+        np.array_equal(one[clip][name].values, two[clip][name].values)
+        and np.array_equal(one[clip][name].times, two[clip][name].times)
+        for clip in one
+        for name in one[clip]
+    )
+
+
+class _Watcher(Silent):
+    """Progress that remembers."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.steps = 0.0
+
+    @contextmanager
+    def task(self, title: str, total: float | None) -> Iterator["_Watcher"]:  # type: ignore[override]
+        self.total = total
+        yield self
+
+    def advance(self, steps: float = 1, note: str = "") -> None:
+        self.steps += steps
+        self.notes.append(note)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> datasets.Dataset:
+    return dataset(tmp_path_factory.mktemp("data") / "films", 7)
+
+
+@pytest.fixture(scope="module")
+def truth(data: datasets.Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Features]]:
+    """What an undisturbed run yields."""
+    root = tmp_path_factory.mktemp("truth")
+    report = extract.extract(data, EXPERTS, root, workers=1)
+    assert (report.done, report.skipped, report.failed) == (7, 0, [])
+    return found(root, data)
+
+
+def test_every_clip_has_what_applies_to_it(data: datasets.Dataset, truth: dict[str, dict[str, Features]]) -> None:
+    assert list(truth) == list(data.clips)
+    assert {clip for clip, by_name in truth.items() if "sound" in by_name} == {"v1", "v2", "v4", "v5"}
+    experts = plugins.load_all(EXPERTS)
+    [media] = video.read(data.clips["v1"].path, [data.clips["v1"]], plugins.wants(experts))
+    assert equal({"v1": plugins.run(experts, media)}, {"v1": truth["v1"]})
+
+
+def test_a_second_run_does_nothing_and_a_new_expert_only_its_own(
+    data: datasets.Dataset, truth: dict[str, dict[str, Features]], tmp_path: Path
+) -> None:
+    watcher = _Watcher()
+    report = extract.extract(data, {"appearance": ExpertConfig()}, tmp_path, workers=1, progress=watcher)
+    assert (watcher.total, watcher.steps, sorted(watcher.notes)) == (7, 7, [f"v{number}.mp4" for number in range(7)])
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+    report = extract.extract(data, {"appearance": ExpertConfig()}, tmp_path, workers=1)
+    assert (report.done, report.skipped) == (0, 7)
+    report = extract.extract(data, EXPERTS, tmp_path, workers=2)
+    assert (report.done, report.skipped) == (7, 0)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert equal(found(tmp_path, data), truth)
+    assert extract.extract(data, EXPERTS, tmp_path).skipped == 7
+
+
+_RUN = """
+import os, sys
+from pathlib import Path
+from hit import datasets, extract
+from hit.config import ExpertConfig
+from hit.types import Silent
+
+class Killer(Silent):
+    def advance(self, steps=1, note=""):
+        Killer.left -= 1
+        if Killer.left == 0:
+            os.kill(os.getpid(), 9)
+
+if __name__ == "__main__":
+    Killer.left = int(sys.argv[3])
+    extract.SHARD = 2
+    experts = {"appearance": ExpertConfig(), "sound": ExpertConfig()}
+    extract.extract(datasets.read(Path(sys.argv[1])), experts, Path(sys.argv[2]), workers=2, progress=Killer())
+"""
+
+
+@pytest.mark.parametrize("after", [1, 4, 7])
+def test_killed_and_run_again_equals_undisturbed(
+    data: datasets.Dataset, truth: dict[str, dict[str, Features]], tmp_path: Path, after: int
+) -> None:
+    script = tmp_path / "run.py"
+    script.write_text(_RUN)
+    root = tmp_path / "features"
+    run = subprocess.run([sys.executable, str(script), str(data.root), str(root), str(after)], check=False)
+    assert run.returncode == -signal.SIGKILL
+    kept = sum(len(features.Folder(root, expert).done()) for expert in plugins.load_all(EXPERTS).values())
+    assert kept < 2 * 7
+    assert kept >= 2 * (after - 2)
+    report = extract.extract(data, EXPERTS, root, workers=1)
+    assert report.done + report.skipped == 7
+    assert equal(found(root, data), truth)
+
+
+def test_what_fails_is_listed_and_tried_again(tmp_path: Path) -> None:
+    data = dataset(tmp_path / "films", 4)
+    good = data.clips["v1"].path.read_bytes()
+    data.clips["v1"].path.write_bytes(b"")
+    data.clips["v2"].path.write_bytes(b"no video")
+    root = tmp_path / "features"
+    features.remember(root, {"of another data set": "is empty"})
+    report = extract.extract(data, EXPERTS, root, workers=1)
+    assert (report.done, report.skipped) == (2, 0)
+    assert [clip for clip, _ in report.failed] == ["v1", "v2"]
+    assert report.failed[0][1] == "is empty"
+    assert "not a readable video" in report.failed[1][1]
+    assert set(found(root, data)) == {"v0", "v3"}
+    assert set(features.failures(root)) == {"v1", "v2", "of another data set"}
+    data.clips["v1"].path.write_bytes(good)
+    report = extract.extract(data, EXPERTS, root, workers=1)
+    assert (report.done, report.skipped, [clip for clip, _ in report.failed]) == (1, 2, ["v2"])
+    assert set(features.failures(root)) == {"v2", "of another data set"}
+    assert set(found(root, data)) == {"v0", "v1", "v3"}
+
+
+def _kill_on_v1(job: extract.Job) -> extract.Outcome:
+    if job.path.stem == "v1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return extract._work(job)
+
+
+def test_a_file_that_kills_its_worker_is_listed(data: datasets.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = pool.run
+    monkeypatch.setattr(pool, "run", lambda function, *rest: run(_kill_on_v1, *rest))
+    report = extract.extract(data, EXPERTS, tmp_path, workers=2)
+    assert report.done == 6
+    assert [clip for clip, _ in report.failed] == ["v1"]
+    assert "SIGKILL" in report.failed[0][1]
+    assert str(data.clips["v1"].path) in report.failed[0][1]
+
+
+def test_a_clip_for_which_nothing_decodes_is_listed(data: datasets.Dataset, tmp_path: Path) -> None:
+    clip = data.clips["v1"]
+    beyond = type(clip)("late", clip.video, clip.path, 50.0, 60.0)
+    wide = datasets.Dataset(data.root, {clip.id: clip, "late": beyond}, {}, {})
+    report = extract.extract(wide, EXPERTS, tmp_path, workers=1)
+    assert (report.done, report.failed) == (1, [("late", "nothing of it could be decoded")])
+
+
+def test_an_expert_that_does_not_load_stops_at_once(data: datasets.Dataset, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no kind 'smell'"):
+        extract.extract(data, {"smell": ExpertConfig()}, tmp_path)
+    assert not list(tmp_path.iterdir())
