@@ -251,6 +251,18 @@ def test_overlapping_clips_equal_clips_read_alone(film: Path) -> None:
         assert same(media, together[alone.id]), alone.id
 
 
+@pytest.mark.parametrize("name", ["far.mp4", "far.mkv", "far.ts", "far.avi"])
+@pytest.mark.parametrize("gop", ["25", "1000"])
+def test_a_seek_gives_the_same_pictures(tmp_path: Path, name: str, gop: str) -> None:
+    codec = "mpeg4" if name == "far.avi" else "libx264"
+    options = {"g": gop, "bf": "0" if codec == "mpeg4" else "2"} | ({} if codec == "mpeg4" else {"x264-params": "open-gop=1"})
+    path = encode(tmp_path / name, np.arange(500) / 25, map(shade, itertools.count()), codec, options=options)
+    start = 11.28 if name == "far.avi" else 11.3
+    expected = [math.floor((start + index / 5) * 25 + 1e-3) % LEVELS for index in range(10)]
+    assert numbers(one(path, FrameWant(5.0, 16), start, start + 2)) == expected
+    assert number(video.frame(path, 19.5, 16)) == math.floor(19.5 * 25) % LEVELS
+
+
 def test_clips_are_yielded_as_soon_as_they_are_complete(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded = 0
     original = video.reader.Reader.see
