@@ -224,6 +224,28 @@ def test_a_file_with_new_content_is_indexed_anew(library: Library, tmp_path: Pat
     assert state["nearest"] == state["oracle"] and state["unsynced"] == []
 
 
+def test_a_file_that_turns_bad_is_no_longer_found(library: Library, tmp_path: Path) -> None:
+    path = render(tmp_path / "v" / "a.mp4", ["red"])
+    render(tmp_path / "v" / "b.mp4", ["green"])
+    index(library, path.parent)
+    path.write_text("no video")
+    assert numbers(index(library, path.parent)) == {"unchanged": 1, "failed": 1}
+    state = dump(library.path, ToyEncoder())
+    assert (len(state["ids"]), len(state["posters"]), state["unsynced"]) == (1, 1, [])
+
+
+def test_a_copy_elsewhere_is_no_move(library: Library, tmp_path: Path) -> None:
+    path = render(tmp_path / "here" / "a.mp4", ["red"])
+    index(library, path)
+    (tmp_path / "there").mkdir()
+    copy = Path(shutil.copy(path, tmp_path / "there"))
+    assert numbers(index(library, copy.parent)) == {"duplicates": 1}
+    assert library.search("red").hits[0].clip.path == path
+    path.unlink()
+    assert numbers(index(library, copy)) == {"unchanged": 1}
+    assert library.search("red").hits[0].clip.path == copy
+
+
 def test_a_failed_file_is_tried_again_when_it_changed_or_on_request(library: Library, tmp_path: Path, diary: Path) -> None:
     path = render(tmp_path / "puzzling.mp4", ["red"])
     for retry, expected in ((False, 1), (False, 1), (True, 2)):
@@ -399,9 +421,9 @@ import sys
 sys.argv = ["run.py", {str(tmp_path / "lib")!r}, {str(five)!r}, "0"]
 if __name__ == "__main__":
     exec(open({str(script)!r}).read())
-    print(library.search("red", videos=[Path({str(five / "red.mp4")!r})]).hits[0].clip.path.name)
+    print(library.search("green", videos=[Path({str(five / "sub" / "green.mp4")!r})]).hits[-1].clip.path.name)
     assert "torch" not in sys.modules
 """
     (tmp_path / "code.py").write_text(code)
     done = subprocess.run([sys.executable, str(tmp_path / "code.py")], capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0 and done.stdout.split()[-1] == "red.mp4", done.stderr
+    assert done.returncode == 0 and done.stdout.split("\n")[-2] == "red then blue.mp4", done.stderr

@@ -184,9 +184,40 @@ def test_best_of_many_are_the_best_by_exact_sums(n: int, dim: int, q: int, limit
         half = n // 2
         store.put(names[:half], vectors[:half])
         store.put(names[half:], vectors[half:])
+        store.put(["far away and tiny"], -1e-6 * vectors[:1] * np.sign(vectors[0] @ queries[0]))
+        store.delete(["far away and tiny"])
         exact = (vectors.astype(np.float64) @ queries.astype(np.float64).T).astype(np.float32)
         for i, hits in enumerate(store.search(queries, limit)):
             assert hits == sorted(zip(names, exact[:, i].tolist(), strict=True), key=lambda h: (-h[1], h[0]))[:limit]
+
+
+def test_what_a_dead_writer_left_is_overwritten(tmp_path: Path) -> None:
+    Local(tmp_path, DIM).put(["a", "b"], np.eye(3, dtype=np.float32)[:2])
+    Local(tmp_path, DIM).delete(["a"])
+    for name in ("vectors-0.f32", "ids-0.bin", "dead-0.u64"):
+        with (tmp_path / name).open("ab") as file:
+            file.write(b"\x01garbage, longer than what follows\0" * 99)
+    store = Local(tmp_path, DIM)
+    store.put(["c"], np.eye(3, dtype=np.float32)[2:])
+    store.delete(["b"])
+    for opened in (store, Local(tmp_path, DIM)):
+        assert opened.search(np.ones((1, 3), np.float32), 9) == [[("c", 1.0)]]
+
+
+def test_a_reader_that_comes_while_files_are_squeezed_takes_the_new_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = Local(tmp_path, DIM)
+    writer.put(["a", "b"], random_vectors(2))
+    real, calls = Local._load, []
+
+    def load(self: Local, manifest: object) -> None:  # the manifest was read; now its files go
+        calls.append(manifest)
+        if len(calls) == 1:
+            monkeypatch.setattr(Local, "_load", real)
+            writer.compact()
+        real(self, manifest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Local, "_load", load)
+    assert sorted(Local(tmp_path, DIM).ids()) == ["a", "b"] and calls
 
 
 def test_chunks_join_without_a_seam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -208,7 +208,7 @@ def _scan(paths: Sequence[Path], db: Database, revision: str, retry: bool, progr
             failed.append(Failure(_printable(file), _why(error)))
     fresh = [path for path, look in looks.items() if path not in known or _differs(known[path], look)]
     found = _hash(fresh, looks, failed, progress)
-    contents = {file.content_hash for file in found}
+    contents = {file.content_hash for file in found} | {known[path].content_hash for path in set(looks).difference(fresh)}
     gone = [p for p, k in known.items() if k.content_hash in contents and p not in looks and not Path(p).exists()]
     homeless = {known[path].content_hash for path in gone}
     dropped = db.record_files(found, gone)

@@ -209,7 +209,6 @@ class Local:
 
     def _append(self, name: str, suffix: str, start: int, data: bytes) -> None:
         with os.fdopen(os.open(self._path(name, suffix, self._manifest), os.O_RDWR | os.O_CREAT, 0o644), "r+b") as file:
-            file.truncate(start)
             file.seek(start)
             file.write(data)
             file.flush()
