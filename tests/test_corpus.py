@@ -16,11 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hit import demo, video
+from hit import video
 from hit.datasets import corpus
 from hit.datasets.corpus import grammar, render, scenes
 from hit.datasets.corpus.scenes import Event, Facts, Thing
 from hit.errors import UserError
+from hit.render import render_corpus
 from hit.types import Silent
 
 CLIPS, SEED = 24, 5
@@ -241,7 +242,7 @@ def test_captions_tell_most_and_fit_few_others(whole: corpus.Corpus) -> None:
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("corpus") / "data"
-    report = demo.render_corpus(root, CLIPS, SEED, workers=2, progress=Silent())
+    report = render_corpus(root, CLIPS, SEED, workers=2, progress=Silent())
     assert (report.clips, report.captions, report.rendered) == (CLIPS, 4 * CLIPS, CLIPS)
     assert report.pairs == {"order": 1, "colour": 1} and sum(report.splits.values()) == CLIPS
     return root
@@ -269,7 +270,7 @@ def test_tables_and_videos_are_an_ordinary_data_set(rendered: Path) -> None:
 
 
 def test_equal_arguments_give_equal_bytes(rendered: Path, tmp_path: Path) -> None:
-    demo.render_corpus(tmp_path / "again", CLIPS, SEED, workers=1, progress=Silent())
+    render_corpus(tmp_path / "again", CLIPS, SEED, workers=1, progress=Silent())
     assert content(tmp_path / "again") == content(rendered)
 
 
@@ -281,7 +282,7 @@ def test_other_seeds_give_other_clips() -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from hit import demo
+from hit.render import render_corpus
 from hit.types import Silent
 
 class Killer(Silent):
@@ -294,7 +295,7 @@ class Killer(Silent):
             os.kill(os.getpid(), signal.SIGKILL)
 
 if __name__ == "__main__":
-    demo.render_corpus(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), workers=2, progress=Killer())
+    render_corpus(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), workers=2, progress=Killer())
 """
 
 
@@ -305,26 +306,26 @@ def test_a_killed_run_is_taken_up_again(rendered: Path, tmp_path: Path) -> None:
     assert code == -9 and not (root / "captions.csv").exists()
     assert 4 <= len(list(root.rglob("*.mp4"))) < CLIPS
     (root / "videos" / "train" / ".00001.mp4.1.part").write_bytes(b"half a clip")
-    report = demo.render_corpus(root, CLIPS, SEED, workers=2, progress=Silent())
+    report = render_corpus(root, CLIPS, SEED, workers=2, progress=Silent())
     assert 0 < report.rendered < CLIPS - 3
     assert content(root) == content(rendered)
-    assert demo.render_corpus(root, CLIPS, SEED, workers=2, progress=Silent()).rendered == 0
+    assert render_corpus(root, CLIPS, SEED, workers=2, progress=Silent()).rendered == 0
 
 
 def test_corpora_are_not_mixed(rendered: Path, tmp_path: Path) -> None:
     before = content(rendered)
     for clips, seed in ((CLIPS, SEED + 1), (CLIPS + 1, SEED)):
         with pytest.raises(UserError, match="holds a corpus of"):
-            demo.render_corpus(rendered, clips, seed, progress=Silent())
+            render_corpus(rendered, clips, seed, progress=Silent())
     assert content(rendered) == before
     shutil.copytree(rendered / "videos" / "val", tmp_path / "mine" / "videos")
     with pytest.raises(UserError, match="holds other videos"):
-        demo.render_corpus(tmp_path / "mine", CLIPS, SEED, progress=Silent())
+        render_corpus(tmp_path / "mine", CLIPS, SEED, progress=Silent())
     with pytest.raises(UserError, match="too few"):
-        demo.render_corpus(tmp_path / "few", 3, SEED, progress=Silent())
+        render_corpus(tmp_path / "few", 3, SEED, progress=Silent())
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="not a folder"):
-        demo.render_corpus(tmp_path / "file", CLIPS, SEED, progress=Silent())
+        render_corpus(tmp_path / "file", CLIPS, SEED, progress=Silent())
 
 
 def scene_of(motion: str, **facts: str) -> scenes.Scene:

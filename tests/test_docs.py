@@ -14,8 +14,8 @@ import pytest
 import typer
 import typer.main
 
-from hit import demo
 from hit.cli import app
+from hit.render import render_corpus
 from hit.types import Silent
 
 ELSEWHERE = {"git", "cd", "apt", "pip"}  # first words of commands that are not ours
@@ -114,7 +114,7 @@ def test_links_lead_somewhere(root: Path) -> None:
 
 def test_blocks_marked_to_be_run_do_run(root: Path, tmp_path: Path) -> None:
     """The steps on one's own videos, as README has them but for two steps of training, on a tiny corpus in their place."""
-    demo.render_corpus(tmp_path / "my-videos", 40, 0, progress=Silent())
+    render_corpus(tmp_path / "my-videos", 40, 0, progress=Silent())
     (tmp_path / "recipes").symlink_to(root / "recipes")
     scripts = [text for text, run in fenced(root / "README.md") if run]
     assert scripts

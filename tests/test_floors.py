@@ -11,18 +11,19 @@ import pytest
 FLOORS = [
     ("ground", "types errors"),
     ("ground", "config files"),
-    ("tools", "provenance tokens metrics text console pool video features segments"),
+    ("tools", "dist provenance tokens metrics text console pool video features segments"),
     ("tools", "datasets experts db stores"),
-    ("tools", "migrations analysis"),
+    ("tools", "migrations analysis splits"),
     ("model", "model"),
     ("model", "momentum encoder checkpoint"),
-    ("verbs", "extract train evaluate index search demo"),
+    ("verbs", "render extract train evaluate index search"),
     ("hall", "library"),
+    ("hall", "demo"),
     ("doors", "cli"),
     ("gate", "__main__"),
 ]
 ROOMS = {
-    "torch": "tokens text experts.image_model model momentum encoder checkpoint train evaluate",
+    "torch": "dist experts.image_model model momentum encoder checkpoint train evaluate",
     "transformers": "text model experts.image_model",
     "av": "video",
     "cv2": "experts datasets",

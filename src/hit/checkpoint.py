@@ -12,17 +12,18 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from hit.errors import UserError
+from hit.momentum import MomentumContrast
 
 
 def save(
-    folder: Path, step: int, modules: nn.Module, optimizer: torch.optim.Optimizer, notes: Mapping[str, Any], keep: int
+    folder: Path, step: int, contrast: MomentumContrast, optimizer: torch.optim.Optimizer, notes: Mapping[str, Any], keep: int
 ) -> None:
     """Write the checkpoint of `step` and remove all but the newest `keep`. Raises UserError where the disk refuses."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"module.{name}": tensor.contiguous() for name, tensor in modules.state_dict().items()}
+    tensors = {f"module.{name}": tensor.contiguous() for name, tensor in contrast.learned_state().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
     path = folder / f"step-{step:08d}.safetensors"
@@ -39,15 +40,15 @@ def save(
         old.unlink()
 
 
-def restore(folder: Path, modules: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, dict[str, Any]] | None:
-    """Load the newest checkpoint into the modules and the optimiser; return its step and notes, or None without one."""
+def restore(folder: Path, contrast: MomentumContrast, optimizer: torch.optim.Optimizer) -> tuple[int, dict[str, Any]] | None:
+    """Load the newest checkpoint into encoders, banks and optimiser; return its step and notes, or None without one."""
     for partial in folder.glob("*.partial"):
         partial.unlink()
     found = _all(folder)
     if not found:
         return None
     tensors, header = _read(found[-1])
-    modules.load_state_dict({name.removeprefix("module."): t for name, t in tensors.items() if name.startswith("module.")})
+    contrast.load_learned_state({name.removeprefix("module."): t for name, t in tensors.items() if name.startswith("module.")})
     states: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):

@@ -30,6 +30,9 @@ DatasetFolder = Annotated[
 ]
 
 
+WAYS = {"t2v": "text to video", "v2t": "video to text"}
+
+
 def main() -> None:
     """Run the command line. What a user can mend is one line on stderr and exit code 2; our own defects keep their traceback."""
     try:
@@ -61,9 +64,9 @@ def hit_(
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the corpus, the model and the library go.")],
-    clips: Annotated[int, typer.Option(help="How many clips to render.")] = 1200,
+    clips: Annotated[int, typer.Option(help="How many clips to render.")] = 1600,
     seed: Annotated[int, typer.Option(help="Seed of the corpus and of the training.")] = 0,
-    steps: Annotated[int, typer.Option(help="How many steps to train.")] = 600,
+    steps: Annotated[int | None, typer.Option(min=1, help="How many steps to train, instead of the recipe's.")] = None,
     as_json: Json = False,
 ) -> None:
     """Render a corpus of real video files, train on it, evaluate on held-out clips, and index and search them."""
@@ -76,7 +79,7 @@ def demo(
 @app.command()
 def extract(
     dataset: DatasetFolder,
-    recipe: Annotated[Path | None, typer.Option(help="Take the experts from this recipe instead of the default ones.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Take the experts from this recipe instead of the default ones.")] = None,
     workers: Annotated[int, typer.Option(min=0, help="How many processes; 0: one per core.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -101,7 +104,7 @@ def extract(
 
 @app.command()
 def train(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A TOML file; see recipes/.")],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A TOML file, or the name of a recipe of HiT's: tiny.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The model folder to make; an interrupted run in it is resumed.")],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe, for example train.steps=100.")
@@ -241,17 +244,30 @@ def _show_training(result: Mapping[str, Any]) -> None:
 
 
 def _show_scores(result: Mapping[str, Any]) -> None:
+    _score_table(result, "Retrieval")
+    _show_values({key: value for key, value in result.items() if key not in WAYS})
+
+
+def _score_table(result: Mapping[str, Any], title: str) -> None:
     from hit.console import table
 
-    ways = {"t2v": "text to video", "v2t": "video to text"}
-    rows = [(way, level, scores) for key, way in ways.items() for level, scores in result[key].items()]
+    rows = [(way, level, scores) for key, way in WAYS.items() for level, scores in result[key].items()]
     names = list(rows[0][2])
-    table("Retrieval", ["direction", "level", *names], [[way, level, *scores.values()] for way, level, scores in rows])
-    _show_values({key: value for key, value in result.items() if key not in ways})
+    table(title, ["direction", "level", *names], [[way, level, *scores.values()] for way, level, scores in rows])
 
 
 def _show_demo(result: Mapping[str, Any]) -> None:
-    _show_scores(result)
+    from hit.console import say, table
+
+    for search in result["searches"]:
+        _show_hits(search, search["query"])
+    _score_table(result, f"Retrieval among {result['test_clips']} clips that were never seen")
+    pairs = result["pairs_accuracy_by_level"]
+    kinds = {"order": "which event comes first", "colour": "which thing has which colour"}
+    rows = [[words, *(pairs[level][kind] for level in pairs)] for kind, words in kinds.items()]
+    table("Pairs of clips told apart, per cent; chance is 50", ["they differ only in", *pairs], rows)
+    say("seconds: " + ", ".join(f"{step} {took:.0f}" for step, took in result["seconds"].items()))
+    say(f'now yours: hit search {result["library"]} "{result["searches"][0]["query"]}"')
 
 
 def _show_extract(result: Mapping[str, Any]) -> None:
@@ -273,14 +289,14 @@ def _show_index(result: Mapping[str, Any]) -> None:
         table("Failed", ["file", "reason"], [[row["path"], row["reason"]] for row in result["failed"]])
 
 
-def _show_hits(result: Mapping[str, Any]) -> None:
+def _show_hits(result: Mapping[str, Any], title: str = "Hits") -> None:
     from hit.console import seconds, table
 
     rows = [
         [hit["rank"], hit["metadata"]["path"], f"{seconds(hit['start'])} - {seconds(hit['end'])}", f"{hit['score']:.3f}"]
         for hit in result["hits"]
     ]
-    table("Hits", ["rank", "video", "time", "score"], rows)
+    table(title, ["rank", "video", "time", "score"], rows)
 
 
 def _numbers(text: str, what: str) -> list[float]:

@@ -16,6 +16,7 @@ if typing.TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T")
+RECIPES = Path(__file__).parent / "recipes"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class VideoTowerConfig:
     max_tokens: int = 30  # per expert, spread evenly over the clip where it has more
     max_seconds: float = 64.0  # later times share the last time embedding
     time_step: float = 0.5  # seconds per time embedding
+    phases: int = 4  # parts of the clip's length, each with a gate of its own on what is seen in it; 0: none
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,9 @@ class TextTowerConfig:
 
     source: str = "minilm"
     max_tokens: int = 64
-    trained_blocks: int = 99  # how many of the top blocks are fine-tuned; the blocks below stay as pre-trained
+    blocks: int = 99  # how many of the encoder's blocks are used, from the bottom; all where it has fewer
+    phases: int = 1  # parts of the text, each with a gate of its own on the words in it, where words are averaged; 1: no gates
+    trained_blocks: int = 99  # how many of these are fine-tuned, from the top; word embeddings only with a number above `blocks`
     dropout: float = 0.1
 
 
@@ -96,6 +100,7 @@ class TrainConfig:
     lr_text: float = 5e-5
     weight_decay: float = 0.01
     warmup: float = 0.05  # share of the steps
+    decay: float = 1.0  # share of the steps, at the end, or all after the warm-up
     clip_norm: float = 1.0
     validate_every: int = 500
     checkpoint_every: int = 500
@@ -115,17 +120,28 @@ class Recipe:
     train: TrainConfig = TrainConfig()
 
 
-def load(path: Path, overrides: Iterable[str] = ()) -> Recipe:
-    """Read a recipe and apply `key.sub=value` overrides. Raises UserError for a file or a key that does not fit."""
+def load(recipe: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe, a TOML file or the name of one that comes with HiT, and apply `key.sub=value` overrides.
+
+    Raises UserError for a file or a key that does not fit.
+    """
+    path = Path(recipe)
+    if not path.exists() and (shipped := RECIPES / f"{recipe}.toml").is_file():
+        path = shipped
     try:
         table = tomllib.loads(path.read_text())
     except FileNotFoundError:
-        raise UserError(path, "there is no such recipe", "see recipes/ for those that come with HiT") from None
+        raise UserError(path, "there is no such recipe", f"a TOML file, or one of {shipped_names()}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
         raise UserError(path, f"not a TOML file: {error}") from None
     for override in overrides:
         _set(table, override)
     return build(Recipe, table, str(path))
+
+
+def shipped_names() -> str:
+    """Return the names of the recipes that come with HiT."""
+    return ", ".join(sorted(path.stem for path in RECIPES.glob("*.toml")))
 
 
 def build(kind: type[T], table: Mapping[str, Any], where: str) -> T:

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from hit import config as configs
 from hit.config import ExpertConfig, ModelConfig
 from hit.errors import UserError
+from hit.files import write_whole
 from hit.model import LEVELS, HiT, Levels
 from hit.text import Tokenizer
 from hit.tokens import pack_clips, pack_texts
@@ -91,15 +92,20 @@ def save(folder: Path, model: HiT, config: FolderConfig, text_folder: Path, card
     save_file(model.state_dict(), folder / "weights.safetensors")
     shutil.copyfile(text_folder / "tokenizer.json", folder / "tokenizer.json")
     shutil.copyfile(text_folder / "config.json", folder / "text_config.json")
-    partial = folder / "card.json.partial"
-    partial.write_text(json.dumps({**card, "revision": revision(folder)}, indent=2) + "\n")
-    partial.replace(folder / "card.json")
+    write_whole(folder / "card.json", (json.dumps({**card, "revision": revision(folder)}, indent=2) + "\n").encode())
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """Return a model folder's card. Raises UserError for one that is missing or unfinished."""
+    try:
+        return dict(json.loads((folder / "card.json").read_text()))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(folder, "not a model folder: it has no card.json", "give a folder that `hit train` finished") from None
 
 
 def load_encoder(folder: Path) -> HiTEncoder:
     """Open a model folder. Raises UserError for one that is missing, unfinished or does not fit together."""
-    if not (folder / "card.json").is_file():
-        raise UserError(folder, "not a model folder: it has no card.json", "give a folder that `hit train` finished")
+    read_card(folder)
     config = configs.build(FolderConfig, tomllib.loads((folder / "config.toml").read_text()), str(folder / "config.toml"))
     shape = json.loads((folder / "text_config.json").read_text())
     model = HiT(config.model, {name: record.dim for name, record in config.experts.items()}, shape)

@@ -46,7 +46,7 @@ class Layout:
         self.mask = (torch.arange(self.length) < count[:, None])[:, None, None].to(device)  # (B, 1, 1, L)
         self.full = bool((count == self.length).all())
         self.first = (count.cumsum(0) - count).to(device)  # (B,) the packed place of each sequence's first token
-        self.owner, self.position = self.owner.to(device), self.position.to(device)
+        self.owner, self.position, self.count = (t.to(device) for t in (self.owner, self.position, count))
 
     def mean(self, x: Tensor, chosen: Tensor | None = None) -> Tensor:
         """Average the (chosen) tokens x (T, W) of each sequence; zeros where a sequence has none."""
@@ -54,6 +54,12 @@ class Layout:
         rows = x if chosen is None else x[chosen]
         total = x.new_zeros(self.batch, x.shape[1]).index_add(0, owner, rows)  # (B, W)
         return total / torch.bincount(owner, minlength=self.batch).clamp(min=1)[:, None]
+
+    def phase_means(self, x: Tensor, phases: int) -> Tensor:
+        """Sum the tokens x (T, W) of each of `phases` equal parts of a sequence, over the sequence's length: (B, P, W)."""
+        part = self.position * phases // self.count[self.owner]
+        total = x.new_zeros(self.batch * phases, x.shape[1]).index_add(0, self.owner * phases + part, x)
+        return total.view(self.batch, phases, -1) / self.count[:, None, None]
 
     def max(self, x: Tensor, chosen: Tensor | None = None) -> Tensor:
         """Maximum over the (chosen) tokens x (T, W) of each sequence."""
@@ -103,21 +109,31 @@ class VideoTower(nn.Module):
         self.project = nn.ModuleDict({name: nn.Linear(d, video.width) for name, d in experts.items()})
         self.expert = nn.ParameterDict({name: torch.zeros(video.width) for name in experts})
         self.time = nn.Embedding(self.bins + 1, video.width)  # row 0: aggregates, which have no time
+        self.phase = nn.Embedding(video.phases + 1, video.width)
         self.cls = nn.Parameter(torch.zeros(video.width))
         self.norm = nn.LayerNorm(video.width, LAYER_NORM_EPS)
         block = (video.width, video.heads, video.ffn, video.dropout)
         self.blocks = nn.ModuleList(Block(*block) for _ in range(video.layers))
         self.apply(_init)
-        for parameter in (self.cls, *self.expert.values()):
-            nn.init.normal_(parameter, 0, INIT_STD)
+        # What a token is, when, and whose begin at one scale: with BERT's 0.02 for all, the time would be a fifteenth of the
+        # feature. The gates begin as random diagonal maps, so that "red, early" and "red, late" are far apart from the first
+        # step: with sums alone, the order of events is learnt many times later (docs/model.md).
+        for name, d in experts.items():
+            nn.init.normal_(self.get_parameter(f"project.{name}.weight"), 0, 1 / math.sqrt(d))
+        for parameter in (self.cls, self.time.weight, self.phase.weight, *self.expert.values()):
+            nn.init.normal_(parameter)
         for name, d in experts.items():  # training data's scale, so that experts of any unit begin alike
             self.register_buffer(f"shift_{name}", torch.zeros(d))
-            self.register_buffer(f"scale_{name}", torch.ones(d))
+            self.register_buffer(f"scale_{name}", torch.ones(()))
 
     def fit_scale(self, name: str, values: Tensor) -> None:
-        """Standardise an expert's features (n, d) from now on by the mean and deviation of these."""
-        self.get_buffer(f"shift_{name}").copy_(values.mean(0))
-        self.get_buffer(f"scale_{name}").copy_(1 / values.std(0, correction=0).clamp(min=1e-3 * float(values.std()) + 1e-6))
+        """Centre an expert's features (n, d) from now on at the mean of these, and divide all by one deviation.
+
+        One for all d, so that an expert's own proportions stay: what hardly varies is not blown up.
+        """
+        mean = values.mean(0)
+        self.get_buffer(f"shift_{name}").copy_(mean)
+        self.get_buffer(f"scale_{name}").fill_(1 / max(float((values - mean).std()), 1e-6))
 
     def forward(self, batch: VideoTokens) -> tuple[Tensor, Tensor]:
         """Return the pooled feature and semantic levels, each (B, W)."""
@@ -128,7 +144,12 @@ class VideoTower(nn.Module):
             x = (_tensor(values, device) - self.get_buffer(f"shift_{name}")) * self.get_buffer(f"scale_{name}")
             seconds = _tensor(batch.seconds[name], device)
             when = (seconds / config.video.time_step).floor().long().clamp(-1, self.bins - 1) + 1
-            stack.append(self.project[name](x) + self.expert[name] + self.time(when))
+            x = self.project[name](x)
+            if config.video.phases:
+                phase = (_tensor(batch.phases[name], device) * config.video.phases).floor().long()
+                x = x * self.phase(phase.clamp(-1, config.video.phases - 1) + 1)
+            x = x + self.expert[name] + self.time(when)
+            stack.append(x)
         x = torch.cat(stack)[_tensor(batch.order, device)]  # (T, W)
         x = F.dropout(self.norm(x), config.video.dropout, self.training)
         for depth, block in enumerate(self.blocks, 1):
@@ -145,31 +166,36 @@ class TextTower(nn.Module):
     def __init__(self, config: ModelConfig, shape: Mapping[str, int | float | str]) -> None:
         super().__init__()
         self.config = config
-        self.width, depth = int(shape["hidden_size"]), int(shape["num_hidden_layers"])
+        self.width, depth = int(shape["hidden_size"]), min(config.text.blocks, int(shape["num_hidden_layers"]))
         eps, dropout = float(shape.get("layer_norm_eps", LAYER_NORM_EPS)), config.text.dropout
         # RoBERTa counts positions from the padding id + 1
         self.offset = 0 if shape["model_type"] == "bert" else int(shape["pad_token_id"]) + 1
         self.word = nn.Embedding(int(shape["vocab_size"]), self.width)
         self.position = nn.Embedding(int(shape["max_position_embeddings"]), self.width)
         self.norm = nn.LayerNorm(self.width, eps)
-        self.frozen = max(0, depth - config.text.trained_blocks)  # blocks below the trained ones, and the embeddings
+        # Beginning at one with a random part, so that "red" among the first words and among the last are apart at once.
+        gates = [nn.Parameter(torch.randn(config.text.phases, self.width)) for _ in range(2)]
+        self.gates = nn.ParameterList(gates if config.text.phases > 1 else [])
+        self.lowest = max(0, depth - config.text.trained_blocks)  # the first trained block, from 0
+        self.frozen = config.text.trained_blocks <= depth  # the embeddings, and the blocks below
         block = (self.width, int(shape["num_attention_heads"]), int(shape["intermediate_size"]))
-        self.blocks = nn.ModuleList(Block(*block, dropout if i >= self.frozen else 0.0, eps) for i in range(depth))
+        self.blocks = nn.ModuleList(Block(*block, dropout if i >= self.lowest else 0.0, eps) for i in range(depth))
         self.apply(_init)
         if self.frozen:
-            for module in (self.word, self.position, self.norm, *self.blocks[: self.frozen]):
+            for module in (self.word, self.position, self.norm, *self.blocks[: self.lowest]):
                 module.requires_grad_(False)
 
     def load(self, folder: Path) -> None:
         """Fill in the weights of a folder with a BERT or RoBERTa `model.safetensors`. Raises UserError if they do not fit."""
         weights = load_file(folder / "model.safetensors")
         try:
-            self.load_state_dict(_from_bert(weights, len(self.blocks)))
+            gates = {name: tensor for name, tensor in self.state_dict().items() if name.startswith("gates.")}
+            self.load_state_dict(gates | _from_bert(weights, len(self.blocks)))
         except (KeyError, RuntimeError) as error:
             raise UserError(folder / "model.safetensors", f"does not fit its config.json: {error}".replace("\n", " ")) from None
 
     def lower(self, batch: TextTokens, layout: Layout) -> tuple[Tensor, Tensor | None]:
-        """Run the embeddings and the frozen blocks: hidden states (T, W), and the feature level (B, W) if it lies there.
+        """Run the embeddings and the frozen blocks: hidden states (T, W), and if the feature level is there (B, P, W) of it.
 
         Without dropout, so the result depends on the text alone and can be kept.
         """
@@ -178,22 +204,27 @@ class TextTower(nn.Module):
         x, feature = self.norm(x), None
         if not self.frozen:
             x = F.dropout(x, self.config.text.dropout, self.training)
-        for depth, block in enumerate(self.blocks[: self.frozen], 1):
+        for depth, block in enumerate(self.blocks[: self.lowest], 1):
             x = block(x, layout)
             if depth == self.config.feature_block:
-                feature = layout.mean(x)
+                feature = layout.phase_means(x, self.config.text.phases)
         return x, feature
 
     def forward(self, batch: TextTokens, lower: tuple[Tensor, Tensor | None] | None = None) -> tuple[Tensor, Tensor]:
         """Return the pooled feature and semantic levels, each (B, W); `lower` may bring what `lower` returned before."""
         layout = Layout(batch.lengths, self.word.weight.device)
         x, feature = self.lower(batch, layout) if lower is None else lower
-        for depth, block in enumerate(self.blocks[self.frozen :], self.frozen + 1):
+        for depth, block in enumerate(self.blocks[self.lowest :], self.lowest + 1):
             x = block(x, layout)
             if depth == self.config.feature_block:
-                feature = layout.mean(x)
+                feature = layout.phase_means(x, self.config.text.phases)
         assert feature is not None, "feature_block lies within the tower: HiT checks it"
-        return feature, _pool(x, layout, self.config.text_pool, None)
+        if self.config.text_pool == "mean":
+            return self._gate(feature, 0), self._gate(layout.phase_means(x, self.config.text.phases), 1)
+        return self._gate(feature, 0), _pool(x, layout, self.config.text_pool, None)
+
+    def _gate(self, parts: Tensor, level: int) -> Tensor:  # (B, P, W) -> (B, W)
+        return (parts * self.gates[level]).sum(1) if self.gates else parts.sum(1)
 
 
 class HiT(nn.Module):

@@ -1,4 +1,4 @@
-"""`hit demo`: render the embedded corpus."""
+"""Rendering the embedded corpus: the first step of `hit demo`."""
 
 import csv
 import io
@@ -47,7 +47,7 @@ def render_corpus(root: Path, clips: int, seed: int, *, workers: int = 0, progre
     planned = corpus.plan(clips, seed)
     with files.locked(root / ".lock", 0):
         missing = _prepare(root, planned.clips)
-        with progress.task("render", len(planned.clips)) as task:
+        with progress.task("Rendering clips", len(planned.clips)) as task:
             task.advance(len(planned.clips) - len(missing))
             for _, outcome in pool.run(_render, [(root / clip.video, clip) for clip in missing], workers):
                 if isinstance(outcome, Exception):

@@ -25,6 +25,7 @@ class VideoTokens:
     aggregate: NDArray[np.bool_]  # (T,) which packed tokens are aggregates
     values: Mapping[str, Floats]  # expert -> (A + N, d): A aggregates, then N features
     seconds: Mapping[str, Floats]  # expert -> (A + N,) middle of the feature's time from the clip's start; -1: an aggregate
+    phases: Mapping[str, Floats]  # the same as a share of the clip's length, in [0, 1); -1: an aggregate
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,30 +50,40 @@ def pack_clips(clips: Sequence[Mapping[str, Features]], experts: Mapping[str, in
     """
     if any(not any(name in experts and len(f.values) for name, f in clip.items()) for clip in clips):
         raise UserError("a clip", "has no features of any expert of the model", f"extract {', '.join(experts)} first")
-    starts = [min((float(f.times[:, 0].min()) for f in clip.values() if len(f.times)), default=0.0) for clip in clips]
+    spans = [_span([f for name, f in clip.items() if name in experts]) for clip in clips]
     owners, kinds = [np.arange(len(clips))], [np.zeros(len(clips), np.bool_)]
     values: dict[str, Floats] = {}
     seconds: dict[str, Floats] = {}
+    phases: dict[str, Floats] = {}
     for name, width in experts.items():
         seen = [i for i, clip in enumerate(clips) if name in clip and len(clip[name].values)]
         if not seen:
             continue
-        rows, times, counts = [], [], []
+        rows, times, shares, counts = [], [], [], []
         for i in seen:
             features = clips[i][name]
             if features.values.shape[1] != width:
                 raise UserError(f"expert '{name}'", f"gave {features.values.shape[1]} numbers a row, the model wants {width}")
             keep = spread(len(features.values), max_tokens)
             rows.append(features.values[keep])
-            times.append(features.times[keep].mean(axis=1) - starts[i])
+            times.append(features.times[keep].mean(axis=1) - spans[i][0])
+            shares.append(times[-1] / spans[i][1])
             counts.append(len(keep))
         values[name] = np.concatenate([np.stack([clips[i][name].values.max(axis=0) for i in seen]), *rows])
-        seconds[name] = np.concatenate([np.full(len(seen), -1, np.float32), *times]).astype(np.float32)
+        timeless = np.full(len(seen), -1, np.float32)
+        seconds[name] = np.concatenate([timeless, *times]).astype(np.float32)
+        phases[name] = np.concatenate([timeless, *shares]).astype(np.float32)
         owners += [np.array(seen), np.repeat(seen, counts)]
         kinds += [np.ones(len(seen), np.bool_), np.zeros(sum(counts), np.bool_)]
     owner = np.concatenate(owners)
     order = np.argsort(owner, kind="stable")
-    return VideoTokens(np.bincount(owner, minlength=len(clips)), order, np.concatenate(kinds)[order], values, seconds)
+    return VideoTokens(np.bincount(owner, minlength=len(clips)), order, np.concatenate(kinds)[order], values, seconds, phases)
+
+
+def _span(features: Sequence[Features]) -> tuple[float, float]:
+    """Return when the first row begins and how long it is until the last one ends."""
+    start = min(float(f.times[:, 0].min()) for f in features if len(f.times))
+    return start, max(max(float(f.times[:, 1].max()) for f in features if len(f.times)) - start, 1e-3)
 
 
 def spread(count: int, limit: int) -> Ints:

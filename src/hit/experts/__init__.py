@@ -17,6 +17,7 @@ from hit.types import Expert, Features, Media, Want
 DEFAULT: Mapping[str, ExpertConfig] = {
     "appearance": ExpertConfig("appearance"),
     "motion": ExpertConfig("motion"),
+    "objects": ExpertConfig("objects"),
     "sound": ExpertConfig("sound"),
 }
 

@@ -18,8 +18,9 @@ def flow(frames: Frames) -> tuple[Floats, Floats]:
     DIS flow [Kroeger 2016] on grey images. Camera motion is the median over the frame.
     """
     grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in frames.images]
-    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
-    fields = np.stack([dis.calc(a, b, None)[GRID // 2 :: GRID, GRID // 2 :: GRID] for a, b in itertools.pairwise(grey)])
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+    none = np.zeros((*grey[0].shape, 2), np.float32)
+    fields = np.stack([dis.calc(a, b, none)[GRID // 2 :: GRID, GRID // 2 :: GRID] for a, b in itertools.pairwise(grey)])
     seconds = np.diff(frames.times).clip(min=1e-3)[:, None, None, None]
     fields = (fields / (frames.images.shape[2] * seconds)).astype(np.float32)
     camera = np.median(fields, axis=(1, 2))

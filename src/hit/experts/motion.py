@@ -11,7 +11,7 @@ STILL = 0.02  # frame widths a second below which nothing moves
 
 
 class Motion:
-    """One row a stretch of `seconds`: flow by direction in each cell, in the whole frame, how it spreads and turns, the camera's."""
+    """One row a stretch of `seconds`: flow by direction in each cell and in all, how it spreads and turns, the camera's."""
 
     def __init__(self, name: str = "motion", rate: float = 8.0, seconds: float = 0.5) -> None:
         self.name, self.dim = name, (GRID * GRID + 1) * DIRECTIONS + 6

@@ -98,7 +98,7 @@ def _blob(change: Bytes, least: float) -> tuple[float, float, float]:
 
 def _refine(mask: Floats, x: float, y: float, scale: float) -> tuple[float, float, float]:
     """Return the box of the mask's region nearest the middle, as `_blob` does; `scale` is pixels of the frame a cell."""
-    count, labels, boxes, centres = cv2.connectedComponentsWithStats((mask > 0.5).astype(np.uint8))
+    count, _, boxes, centres = cv2.connectedComponentsWithStats((mask > 0.5).astype(np.uint8))
     if count < 2:
         return x, y, scale * CROP / 3
     away = np.hypot(*(centres[1:] - CROP / 2).T)

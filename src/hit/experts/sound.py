@@ -37,8 +37,9 @@ class Sound:
 
 
 def _drift(part: Floats) -> Floats:
-    half = len(part) // 2
-    return part[half:].mean(0) - part[:half].mean(0) if half else np.zeros(MELS, np.float32)
+    half = max(1, len(part) // 2)
+    drift: Floats = np.subtract(part[half - len(part) :].mean(0), part[:half].mean(0))  # of a single frame: none
+    return drift
 
 
 @lru_cache
@@ -49,4 +50,4 @@ def filters() -> Floats:
     bins = np.fft.rfftfreq(WINDOW, 1 / RATE)
     left, middle, right = corners[:-2, None], corners[1:-1, None], corners[2:, None]
     triangles = np.minimum((bins - left) / (middle - left), (right - bins) / (right - middle)).clip(min=0)
-    return (triangles / triangles.sum(axis=1, keepdims=True).clip(min=1)).astype(np.float32)
+    return np.asarray(triangles / triangles.sum(axis=1, keepdims=True).clip(min=1), np.float32)

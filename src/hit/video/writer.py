@@ -14,8 +14,8 @@ from hit.types import Bytes, Floats
 def write(path: Path, frames: Iterable[Bytes], rate: float, samples: Floats | None = None, sample_rate: int = 16000) -> None:
     """Encode `frames` (height, width, 3) at `rate` a second and mono `samples` in [-1, 1] as an H.264/AAC mp4.
 
-    One thread, so that equal input yields equal bytes. The file appears whole or not at all. Sizes that 4:2:0 cannot
-    hold are made even by repeating the last row or column.
+    One thread and no macroblock tree (x264's is not reproducible), so that equal input yields equal bytes. The file
+    appears whole or not at all. Sizes that 4:2:0 cannot hold are made even by repeating the last row or column.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -28,12 +28,12 @@ def write(path: Path, frames: Iterable[Bytes], rate: float, samples: Floats | No
 def _encode(path: Path, frames: Iterator[Bytes], rate: Fraction, samples: Floats | None, sample_rate: int) -> None:
     first = next(frames)
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        video = container.add_stream("libx264", rate=rate, options={"preset": "veryfast", "crf": "20"})
+        video = container.add_stream("libx264", rate=rate, options={"preset": "veryfast", "crf": "20", "mbtree": "0"})
         video.width, video.height = first.shape[1] + first.shape[1] % 2, first.shape[0] + first.shape[0] % 2
         video.pix_fmt, video.codec_context.thread_count = "yuv420p", 1
         audio = None
         if samples is not None:
-            audio = container.add_stream("aac", rate=sample_rate, layout="mono", options={"b": "64k"})
+            audio = container.add_stream("aac", rate=sample_rate, layout="mono", options={"b": "64k", "aac_coder": "fast"})
         sounded = 0
         for count, image in enumerate(_chain(first, frames), 1):
             even = np.pad(image, ((0, video.height - image.shape[0]), (0, video.width - image.shape[1]), (0, 0)), mode="edge")

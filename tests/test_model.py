@@ -1,0 +1,152 @@
+"""The towers: against transformers' own BERT, against themselves unpadded, and what may not matter does not."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel
+
+import tiny_model
+from hit import text
+from hit.config import ModelConfig, TextTowerConfig, VideoTowerConfig
+from hit.errors import UserError
+from hit.model import HiT, TextTower, text_shape
+from hit.tokens import pack_clips, pack_texts
+from hit.types import Features
+
+WIDTHS = {"look": 6, "sound": 4}
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model.text_encoder(tmp_path_factory.mktemp("text") / "bert")
+
+
+def build(bert: Path, **changes: object) -> HiT:
+    torch.manual_seed(1)
+    video = VideoTowerConfig(width=32, layers=2, heads=2, ffn=48, max_seconds=8)
+    config = ModelConfig(dim=16, video=video, text=TextTowerConfig(str(bert)), **changes)  # type: ignore[arg-type]
+    model = HiT(config, WIDTHS, text_shape(bert))
+    model.text.load(bert)
+    return model.eval()
+
+
+def clip(seed: int, rows: int = 4, experts: tuple[str, ...] = ("look", "sound")) -> dict[str, Features]:
+    rng = np.random.default_rng(seed)
+    times = np.stack([np.arange(rows), np.arange(1, rows + 1)], axis=1).astype(np.float32)
+    return {name: Features(rng.normal(size=(rows, WIDTHS[name])).astype(np.float32), times) for name in experts}
+
+
+def embed(model: HiT, *clips: dict[str, Features]) -> torch.Tensor:
+    with torch.no_grad():
+        return torch.cat(list(model.embed_video(pack_clips(clips, WIDTHS, 30))), dim=1)
+
+
+@pytest.mark.parametrize("source", ["tiny", "minilm"])
+def test_the_text_tower_is_transformers_bert(source: str, bert: Path) -> None:
+    folder = bert if source == "tiny" else text.locate("minilm")
+    tower = TextTower(ModelConfig(feature_block=1, text_pool="cls"), text_shape(folder)).eval()
+    tower.load(folder)
+    ids = text.Tokenizer(folder, 64)(["a red ball rises then a blue box spins", "a ball", "red"])
+    reference = AutoModel.from_pretrained(folder).eval()
+    with torch.no_grad():
+        feature, semantic = tower(pack_texts(ids))
+        for row, own in enumerate(ids):
+            theirs = reference(torch.as_tensor(own)[None], output_hidden_states=True)
+            torch.testing.assert_close(semantic[row], theirs.last_hidden_state[0, 0], atol=1e-5, rtol=0)
+            torch.testing.assert_close(feature[row], theirs.hidden_states[1][0].mean(0), atol=1e-5, rtol=0)
+
+
+def test_both_levels_are_unit_vectors(bert: Path) -> None:
+    vectors = embed(build(bert), clip(0), clip(1)).view(2, 2, 16)
+    torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(2, 2))
+
+
+@pytest.mark.parametrize("pool", ["mean", "max", "cls"])
+def test_a_clip_does_not_see_its_neighbours_in_the_batch(bert: Path, pool: str) -> None:
+    model = build(bert, video_pool=pool)
+    clips = [clip(0, 4), clip(1, 9), clip(2, 1, ("look",)), clip(3, 2, ("sound",))]
+    alone = torch.cat([embed(model, one) for one in clips])
+    torch.testing.assert_close(embed(model, *clips), alone, atol=1e-5, rtol=0)
+
+
+def test_an_expert_that_is_absent_changes_nothing(bert: Path) -> None:
+    model = build(bert)
+    silent = clip(0, 4, ("look",))
+    before = embed(model, silent)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name in ("video.project.sound.weight", "video.project.sound.bias", "video.expert.sound"):
+                parameter.add_(100.0)
+    assert torch.equal(embed(model, silent), before)
+    saw_nothing = silent | {"sound": Features(np.zeros((0, 4), np.float32), np.zeros((0, 2), np.float32))}
+    assert torch.equal(embed(model, saw_nothing), before)
+
+
+def test_the_order_of_events_counts_at_both_levels(bert: Path) -> None:
+    model = build(bert)
+    forward = clip(0, 4, ("look",))
+    backward = {"look": Features(forward["look"].values[::-1].copy(), forward["look"].times)}
+    apart = (embed(model, forward) - embed(model, backward)).view(2, 16).norm(dim=1)
+    assert (apart > 1e-3).all()
+
+
+def test_features_are_standardised_by_the_training_data(bert: Path) -> None:
+    model, data = build(bert), clip(0, 50)
+    model.video.fit_scale("look", torch.from_numpy(data["look"].values * 1000 + 7))
+    moved = {"look": Features(data["look"].values * 1000 + 7, data["look"].times)}
+    other = build(bert)
+    other.video.fit_scale("look", torch.from_numpy(data["look"].values))
+    torch.testing.assert_close(embed(model, moved), embed(other, {"look": data["look"]}), atol=1e-4, rtol=0)
+
+
+def test_frozen_blocks_can_be_computed_once(bert: Path) -> None:
+    config = ModelConfig(text=TextTowerConfig(trained_blocks=1))
+    tower = TextTower(config, text_shape(bert))
+    tower.load(bert)
+    batch = pack_texts(text.Tokenizer(bert, 64)(["a red ball", "box"]))
+    trained = {name for name, parameter in tower.named_parameters() if parameter.requires_grad}
+    assert trained
+    assert all(name.startswith("blocks.1.") for name in trained)
+    from hit.model import Layout
+
+    kept = tower.lower(batch, Layout(batch.lengths, torch.device("cpu")))
+    tower.eval()
+    for mine, theirs in zip(tower(batch, kept), tower(batch), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize(("trained", "first"), [(1, "blocks.1."), (2, "blocks."), (3, "")])
+def test_what_of_the_text_encoder_is_fine_tuned(bert: Path, trained: int, first: str) -> None:
+    tower = TextTower(ModelConfig(text=TextTowerConfig(trained_blocks=trained)), text_shape(bert))
+    learning = {name for name, parameter in tower.named_parameters() if parameter.requires_grad}
+    assert learning == {name for name, _ in tower.named_parameters() if name.startswith(first)}
+
+
+def test_the_lower_blocks_of_an_encoder_can_be_used_alone(bert: Path) -> None:
+    tower = TextTower(ModelConfig(text=TextTowerConfig(blocks=1)), text_shape(bert)).eval()
+    tower.load(bert)
+    (ids,) = text.Tokenizer(bert, 64)(["a red ball"])
+    with torch.no_grad():
+        theirs = AutoModel.from_pretrained(bert).eval()(torch.as_tensor(ids)[None], output_hidden_states=True)
+        torch.testing.assert_close(tower(pack_texts([ids]))[1][0], theirs.hidden_states[1][0, 0], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("block", [0, 3])
+def test_a_feature_block_outside_the_towers_is_refused(bert: Path, block: int) -> None:
+    with pytest.raises(UserError, match="feature_block"):
+        build(bert, feature_block=block)
+
+
+def test_other_kinds_of_text_encoder_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "t5"}))
+    with pytest.raises(UserError, match="type t5"):
+        text_shape(tmp_path)
+
+
+def test_weights_that_do_not_fit_are_refused(bert: Path) -> None:
+    shape = text_shape(bert) | {"intermediate_size": 65}
+    with pytest.raises(UserError, match="does not fit its config"):
+        TextTower(ModelConfig(), shape).load(bert)

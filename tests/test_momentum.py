@@ -1,0 +1,204 @@
+"""Momentum contrast: slow oracle, closed form, invariants, and two processes that equal one."""
+
+import math
+import multiprocessing
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as td
+import torch.nn.functional as F
+from torch import Tensor
+
+from hit.config import LossConfig, ModelConfig, TextTowerConfig, VideoTowerConfig
+from hit.model import HiT, Levels
+from hit.momentum import Keys, MomentumContrast, Negatives, gather_keys, info_nce
+from hit.tokens import TextTokens, VideoTokens, pack_clips, pack_texts
+from test_model import WIDTHS, clip
+
+SHAPE: dict[str, int | float | str] = {
+    "model_type": "bert",
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+}
+SHAPE |= {"vocab_size": 20, "max_position_embeddings": 20}
+DIM = 8
+
+
+def build(config: LossConfig, trained_blocks: int = 99) -> MomentumContrast:
+    torch.manual_seed(0)
+    video = VideoTowerConfig(width=16, layers=2, heads=2, ffn=32, dropout=0.0)
+    text = TextTowerConfig(dropout=0.0, trained_blocks=trained_blocks)
+    return MomentumContrast(HiT(ModelConfig(dim=DIM, video=video, text=text), WIDTHS, SHAPE), config)
+
+
+def unit(*shape: int, seed: int = 0) -> Tensor:
+    return F.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+def levels(rows: int, seed: int) -> Levels:
+    return Levels(unit(rows, DIM, seed=seed), unit(rows, DIM, seed=seed + 1))
+
+
+def batch(first: int, count: int) -> tuple[VideoTokens, TextTokens, Tensor]:
+    rows = range(first, first + count)
+    texts = [torch.arange(2, 5 + i % 3).numpy() for i in rows]
+    return pack_clips([clip(i) for i in rows], WIDTHS, 30), pack_texts(texts), torch.tensor(list(rows))
+
+
+def step(contrast: MomentumContrast, part: tuple[VideoTokens, TextTokens, Tensor], lr: float = 0.1) -> float:
+    video, text, ids = part
+    model = contrast.query
+    query = model.embed_video(video), model.embed_text(text)
+    contrast.update_keys()
+    with torch.no_grad():
+        keys = gather_keys(contrast.key.embed_video(video), contrast.key.embed_text(text), ids)
+    loss, _ = contrast.loss(query, keys)
+    model.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    for parameter in model.parameters():
+        if parameter.grad is not None:
+            if td.is_initialized():
+                td.all_reduce(parameter.grad)
+                parameter.grad /= td.get_world_size()
+            parameter.data -= lr * parameter.grad
+    contrast.enqueue(keys)
+    return float(loss.detach())
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("inside", [True, False])
+def test_the_loss_is_what_a_slow_loop_says(masked: bool, inside: bool) -> None:
+    config = LossConfig(temperature=0.1, mask_same_video=masked, in_batch_keys=inside)
+    query, keys, bank = unit(3, DIM), unit(4, DIM, seed=1), unit(6, DIM, seed=2)
+    ids, bank_ids, own = torch.tensor([5, 7, 5, 9]), torch.tensor([7, 1, 5, 2, 9, 9]), [1, 2, 0]
+    losses = []
+    for i in range(3):
+        positive = math.exp(float(query[i] @ keys[own[i]]) / 0.1)
+        total = positive
+        for j in range(4):
+            if inside and j != own[i] and not (masked and ids[j] == ids[own[i]]):
+                total += math.exp(float(query[i] @ keys[j]) / 0.1)
+        for j in range(6):
+            if not (masked and bank_ids[j] == ids[own[i]]):
+                total += math.exp(float(query[i] @ bank[j]) / 0.1)
+        losses.append(-math.log(positive / total))
+    found = info_nce(query, torch.tensor(own), Negatives(keys, ids, bank, bank_ids), config)
+    assert float(found) == pytest.approx(sum(losses) / 3, abs=1e-5)
+
+
+def test_equal_logits_give_the_logarithm_of_their_number() -> None:
+    one = unit(1, DIM)
+    config = LossConfig(in_batch_keys=False)
+    against = Negatives(one.expand(4, -1), torch.arange(4), one.expand(50, -1), torch.arange(100, 150))
+    assert float(info_nce(one.expand(4, -1), torch.arange(4), against, config)) == pytest.approx(math.log(1 + 50), abs=1e-5)
+
+
+def test_the_whole_loss_weighs_the_levels() -> None:
+    query, keys = (levels(3, 0), levels(3, 5)), Keys((levels(3, 10), levels(3, 15)), torch.arange(3))
+    contrast = build(LossConfig(bank=8, feature_weight=0.25))
+    total, terms = contrast.loss(query, keys)
+    assert set(terms) == {f"{level}/{way}" for level in ("feature", "semantic") for way in ("v2t", "t2v")}
+    semantic = terms["semantic/v2t"] + terms["semantic/t2v"]
+    assert float(total) == pytest.approx(float(semantic + 0.25 * (terms["feature/v2t"] + terms["feature/t2v"])), abs=1e-6)
+
+
+def test_matchings_cross_modalities_and_never_levels() -> None:
+    """With the video keys equal to the text queries only text->video is solved, and only at the level where they agree."""
+    text = levels(4, 0)
+    keys = Keys((Levels(text.feature, unit(4, DIM, seed=9)), levels(4, 20)), torch.arange(4))
+    _, terms = build(LossConfig(bank=8)).loss((levels(4, 30), text), keys)
+    assert min(terms, key=lambda name: float(terms[name])) == "feature/t2v"
+    assert float(terms["feature/t2v"]) < 0.01 < 0.1 < min(float(t) for name, t in terms.items() if name != "feature/t2v")
+
+
+def test_keys_follow_by_momentum_and_have_no_gradient() -> None:
+    contrast = build(LossConfig(bank=16, momentum=0.9))
+    for parameter in contrast.query.parameters():
+        parameter.data += 0.5  # queries and keys apart, so that the mean is not either
+    before = {name: p.clone() for name, p in contrast.key.named_parameters()}
+    queries = {name: p.clone() for name, p in contrast.query.named_parameters()}
+    step(contrast, batch(0, 4))
+    for name, key in contrast.key.named_parameters():
+        assert key.grad is None
+        assert not key.requires_grad
+        torch.testing.assert_close(key, 0.9 * before[name] + 0.1 * queries[name])
+    assert any(not torch.equal(p, queries[name]) for name, p in contrast.query.named_parameters())
+
+
+def test_frozen_weights_are_held_once_and_left_out_of_checkpoints() -> None:
+    contrast = build(LossConfig(bank=16), trained_blocks=1)
+    assert contrast.key.text.word.weight.data_ptr() == contrast.query.text.word.weight.data_ptr()
+    assert contrast.key.text.blocks[1].up.weight.data_ptr() != contrast.query.text.blocks[1].up.weight.data_ptr()  # type: ignore[union-attr, operator]
+    names = set(contrast.learned_state())
+    assert not any("text.word" in name or "text.blocks.0" in name for name in names)
+    assert {"bank", "ids", "state", "query.text.blocks.1.up.weight", "key.video.cls"} <= names
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 7, 30])
+def test_the_bank_holds_the_newest_keys_at_any_batch_size(size: int) -> None:
+    contrast, rows = build(LossConfig(bank=10)), []
+    for start in range(0, 5 * size, size):
+        keys = Keys((levels(size, start), levels(size, start + 1000)), torch.arange(start, start + size))
+        contrast.enqueue(keys)
+        rows += list(range(start, start + size))
+    assert int(contrast.state[1]) == min(10, len(rows))
+    assert sorted(i for i in contrast.ids.tolist() if i >= 0) == sorted(rows[-10:])
+    filled = contrast.bank[:, :, contrast.ids >= 0]
+    torch.testing.assert_close(filled.norm(dim=-1), torch.ones(filled.shape[:3]))
+    last = int((contrast.state[0] - 1) % 10)
+    assert int(contrast.ids[last]) == rows[-1]
+    assert torch.equal(contrast.bank[1, 0, last], keys.levels[1].feature[-1])
+
+
+def test_rows_that_are_not_filled_are_no_negatives() -> None:
+    contrast = build(LossConfig(bank=1000))
+    keys = Keys((levels(2, 0), levels(2, 1)), torch.arange(2))
+    _, empty = contrast.loss((levels(2, 2), levels(2, 3)), keys)
+    assert float(empty["semantic/t2v"]) < 2 / 0.05 + math.log(2)
+    contrast.config = LossConfig(bank=1000, in_batch_keys=False)
+    _, alone = contrast.loss((levels(2, 2), levels(2, 3)), keys)
+    assert all(float(term) == pytest.approx(0, abs=1e-6) for term in alone.values())
+
+
+def test_the_banks_do_not_change_before_the_keys_are_enqueued() -> None:
+    contrast = build(LossConfig(bank=16))
+    step(contrast, batch(0, 4))
+    before = contrast.bank.clone()
+    keys = Keys((levels(4, 0), levels(4, 1)), torch.arange(4))
+    contrast.loss((levels(4, 2), levels(4, 3)), keys)
+    assert torch.equal(contrast.bank, before)
+    assert not contrast.bank.requires_grad
+
+
+def run(rank: int, folder: Path) -> None:
+    """Take three steps as one of two processes, each with its half of the pairs, and leave the outcome behind."""
+    td.init_process_group("gloo", f"file://{folder / 'meet'}", rank=rank, world_size=2)
+    contrast = build(LossConfig(bank=20, momentum=0.9))
+    losses = [step(contrast, batch(8 * i + 4 * rank, 4)) for i in range(3)]
+    gradients = {name: p.grad for name, p in contrast.query.named_parameters()}
+    torch.save({"losses": losses, "state": contrast.state_dict(), "gradients": gradients}, folder / f"{rank}.pt")
+    td.destroy_process_group()
+
+
+def test_two_processes_equal_one_with_the_joint_batch(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=run, args=(rank, tmp_path)) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    contrast = build(LossConfig(bank=20, momentum=0.9))
+    losses = [step(contrast, batch(8 * i, 8)) for i in range(3)]
+    for name, tensor in contrast.state_dict().items():
+        assert torch.equal(first["state"][name], second["state"][name])
+        torch.testing.assert_close(first["state"][name], tensor, atol=1e-5, rtol=1e-4)
+    for name, parameter in contrast.query.named_parameters():
+        if parameter.grad is not None:
+            torch.testing.assert_close(first["gradients"][name], parameter.grad, atol=1e-5, rtol=1e-3)
+    means = [(a + b) / 2 for a, b in zip(first["losses"], second["losses"], strict=True)]
+    assert means == pytest.approx(losses, abs=1e-5)
