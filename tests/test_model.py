@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import tiny_model
 from hit import text
 from hit.config import ModelConfig, TextTowerConfig, VideoTowerConfig
 from hit.errors import UserError
-from hit.model import HiT, TextTower, text_shape
+from hit.model import HiT, Layout, TextTower, text_shape
 from hit.tokens import pack_clips, pack_texts
 from hit.types import Features
 
@@ -102,16 +103,39 @@ def test_features_are_standardised_by_the_training_data(bert: Path) -> None:
     torch.testing.assert_close(embed(model, moved), embed(other, {"look": data["look"]}), atol=1e-4, rtol=0)
 
 
-def test_frozen_blocks_can_be_computed_once(bert: Path) -> None:
-    config = ModelConfig(text=TextTowerConfig(trained_blocks=1))
+def test_the_parts_of_a_sequence_add_up_to_its_mean() -> None:
+    lengths, x = np.array([5, 1, 8]), torch.randn(14, 3, generator=torch.Generator().manual_seed(0))
+    layout = Layout(lengths, torch.device("cpu"))
+    parts = layout.phase_means(x, 2)
+    torch.testing.assert_close(parts.sum(1), layout.mean(x))
+    torch.testing.assert_close(parts[0, 0], x[:3].sum(0) / 5)  # the middle word of five belongs to the first half
+    torch.testing.assert_close(parts[1], torch.stack([x[5], torch.zeros(3)]))
+    torch.testing.assert_close(parts[2, 1], x[10:].sum(0) / 8)
+
+
+def test_gates_tell_a_text_from_the_same_words_in_another_order(bert: Path) -> None:
+    (ids,) = text.Tokenizer(bert, 64)(["red ball rises then blue box spins"])
+    swapped = np.concatenate([ids[:1], ids[5:8], ids[4:5], ids[1:4], ids[8:]])
+    apart = []
+    for phases in (1, 2):
+        torch.manual_seed(0)
+        tower = TextTower(ModelConfig(text_pool="mean", text=TextTowerConfig(phases=phases)), text_shape(bert)).eval()
+        tower.load(bert)
+        with torch.no_grad():
+            feature, _ = tower(pack_texts([ids, swapped]))
+        apart.append(1 - float(torch.cosine_similarity(feature[0], feature[1], dim=0)))
+    assert apart[1] > 10 * apart[0]
+
+
+@pytest.mark.parametrize(("pool", "phases"), [("cls", 1), ("mean", 2)])
+def test_frozen_blocks_can_be_computed_once(bert: Path, pool: Literal["cls", "mean"], phases: int) -> None:
+    config = ModelConfig(text_pool=pool, text=TextTowerConfig(trained_blocks=1, phases=phases))
     tower = TextTower(config, text_shape(bert))
     tower.load(bert)
     batch = pack_texts(text.Tokenizer(bert, 64)(["a red ball", "box"]))
     trained = {name for name, parameter in tower.named_parameters() if parameter.requires_grad}
     assert trained
-    assert all(name.startswith("blocks.1.") for name in trained)
-    from hit.model import Layout
-
+    assert all(name.startswith(("blocks.1.", "gates.")) for name in trained)
     kept = tower.lower(batch, Layout(batch.lengths, torch.device("cpu")))
     tower.eval()
     for mine, theirs in zip(tower(batch, kept), tower(batch), strict=True):

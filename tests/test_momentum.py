@@ -201,4 +201,4 @@ def test_two_processes_equal_one_with_the_joint_batch(tmp_path: Path) -> None:
         if parameter.grad is not None:
             torch.testing.assert_close(first["gradients"][name], parameter.grad, atol=1e-5, rtol=1e-3)
     means = [(a + b) / 2 for a, b in zip(first["losses"], second["losses"], strict=True)]
-    assert means == pytest.approx(losses, abs=1e-5)
+    assert means == pytest.approx(losses, rel=1e-5)

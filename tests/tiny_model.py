@@ -1,6 +1,7 @@
 """A whole model folder of a few kilobytes, untrained, for tests of what is done with models."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -24,8 +25,8 @@ def text_encoder(folder: Path) -> Path:
     tokenizer.post_processor = TemplateProcessing("[CLS] $A [SEP]", None, [("[CLS]", 2), ("[SEP]", 3)])
     tokenizer.save(str(folder / "tokenizer.json"))
     torch.manual_seed(0)
-    shape = BertConfig(len(WORDS), 32, 2, 2, 64)  # words, width, blocks, heads, width of the feed-forward layers
-    BertModel(shape).save_pretrained(folder)
+    shape: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    BertModel(BertConfig(vocab_size=len(WORDS), max_position_embeddings=80, **shape)).save_pretrained(folder)
     return folder
 
 

@@ -23,9 +23,9 @@ from hit.types import Progress
 T = TypeVar("T")
 RECIPE = "tiny"
 QUERIES = (  # worded unlike the corpus's own captions
-    "something scarlet and round heading upwards",
-    "a hop, hop, hop by a violet shape",
-    "first a yellow thing twirls on the spot, afterwards a blue one gets bigger",
+    "blue heart floating up towards the top",
+    "yellow ball jumping, and MUSIC in writing",
+    "before the blue hoop climbs, a little white triangle spins",
 )
 LIMIT = 3  # answers shown to each query
 
