@@ -66,7 +66,7 @@ def test_version(hit: Run) -> None:
         (["demo", "x", "--clip", "30"], "hit: No such option: --clip"),
         (
             ["train", "nowhere.toml", "out"],
-            "hit: nowhere.toml: there is no such recipe (see recipes/ for those that come with HiT)",
+            "hit: nowhere.toml: there is no such recipe (a TOML file, or one of tiny)",
         ),
         (["extract", "nowhere"], "hit: nowhere"),
         (["evaluate", "no-model", "no-data"], "hit: no-"),

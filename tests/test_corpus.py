@@ -212,8 +212,8 @@ def test_training_has_pairs_too(whole: corpus.Corpus) -> None:
     scenes_of_two = [c.scene.facts for c in whole.clips if c.split == "train" and len(c.scene.facts.events) == 2]
     known = set(scenes_of_two)
     share = sum(turned(facts) in known or swapped(facts) in known for facts in scenes_of_two) / len(scenes_of_two)
-    assert 0.35 < share < 0.5
-    assert 0.45 < len(scenes_of_two) / sum(c.split == "train" for c in whole.clips) < 0.55
+    assert 0.85 < share < 0.97
+    assert 0.7 < len(scenes_of_two) / sum(c.split == "train" for c in whole.clips) < 0.8
 
 
 def test_captions_tell_most_and_fit_few_others(whole: corpus.Corpus) -> None:

@@ -59,7 +59,7 @@ def targets(root: Path) -> set[str]:
 
 
 def documents(root: Path) -> list[Path]:
-    return [*root.glob("*.md"), *root.joinpath("docs").rglob("*.md"), *root.joinpath("recipes").rglob("*.md")]
+    return [*root.glob("*.md"), *root.joinpath("docs").rglob("*.md")]
 
 
 def test_reference_is_current(root: Path) -> None:
@@ -115,7 +115,6 @@ def test_links_lead_somewhere(root: Path) -> None:
 def test_blocks_marked_to_be_run_do_run(root: Path, tmp_path: Path) -> None:
     """The steps on one's own videos, as README has them but for two steps of training, on a tiny corpus in their place."""
     render_corpus(tmp_path / "my-videos", 40, 0, progress=Silent())
-    (tmp_path / "recipes").symlink_to(root / "recipes")
     scripts = [text for text, run in fenced(root / "README.md") if run]
     assert scripts
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

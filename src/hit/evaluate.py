@@ -18,14 +18,11 @@ def evaluate(model: Path, dataset: Path, split: str, progress: Progress) -> dict
 
     Raises UserError for features that are missing or of other experts than the model's.
     """
-    with progress.task("Evaluating", 3) as task:
-        encoder, table = load_encoder(model), datasets.read(dataset)
-        task.advance(1, "reading features")
-        clips = splits.load(table, split, model_experts(encoder))
-        task.advance(1, "embedding")
+    card, encoder = read_card(model), load_encoder(model)
+    clips = splits.load(datasets.read(dataset), split, model_experts(encoder))
+    with progress.task("Evaluating", len(clips.ids)) as task:
         scores = metrics.score(encoder, clips.features, clips.captions)
-        task.advance()
-    card = read_card(model)
+        task.advance(len(clips.ids))
     return {
         **scores,
         "protocol": PROTOCOL,
