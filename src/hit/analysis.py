@@ -82,7 +82,7 @@ def load_experts(experts: Mapping[str, ExpertConfig], identities: Mapping[str, s
     loaded = registry.load_all(experts)
     for name, expert in loaded.items():
         if identities.get(name, expert.identity) != expert.identity:
-            why = f"the model was trained with '{identities[name]}', this is '{expert.identity}'"
+            why = f"is now '{expert.identity}', but the model was trained with '{identities[name]}'"
             raise UserError(f"expert {name}", why, "install the version that it was trained with, or train again")
     return loaded
 

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from hit import config, datasets, files, splits
-from hit import experts as plugins
+from hit import config, datasets, files, metrics, splits
+from hit.analysis import load_experts
 from hit.encoder import HiTEncoder, load_encoder
 from hit.evaluate import evaluate
 from hit.extract import extract
@@ -83,13 +83,13 @@ def pairs_accuracy(encoder: HiTEncoder, dataset: datasets.Dataset) -> dict[str, 
     The pairs are those of pairs.csv in the test split, by kind: clips that differ only in the order of two events, or only
     in who has which colour. A tie counts one half.
     """
-    clips = splits.load(dataset, "test", plugins.load_all(encoder.experts))
+    clips = splits.load(dataset, "test", load_experts(encoder.experts, encoder.identities))
     row = {clip: i for i, clip in enumerate(clips.ids)}
     videos = encoder.embed_clips(clips.features)
     texts = [encoder.embed_texts(own) for own in clips.captions]
     with (dataset.root / "pairs.csv").open(newline="") as file:
         listed = [pair for pair in csv.DictReader(file) if pair["split"] == "test"]
-    scale = np.concatenate([np.full(encoder.dim // len(encoder.parts), encoder.weights[part]) for part in encoder.parts])
+    scale = metrics.weighting(encoder.parts, encoder.weights, encoder.dim)
     found: dict[str, dict[str, float]] = {}
     for level, columns in {**encoder.parts, "fused": slice(None)}.items():
         weight = scale if level == "fused" else np.ones_like(scale)
