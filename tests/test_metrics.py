@@ -1,5 +1,7 @@
 """Ranks and recalls against matrices that one can check by eye, a slow oracle and closed forms."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -91,3 +93,53 @@ def test_retrieval_reports_each_level_and_fused_in_both_directions() -> None:
     scores = metrics.retrieval(texts, clips, np.arange(3), parts, weights)
     for way in ("t2v", "v2t"):
         assert {level: values["R1"] for level, values in scores[way].items()} == {"feature": 0, "semantic": 100, "fused": 100}
+
+
+def test_memory_is_bounded_by_a_block_of_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "SCORES", 2**14)
+    rng = np.random.default_rng(0)
+    texts, clips = rng.normal(size=(6000, 4)).astype(np.float32), rng.normal(size=(300, 4)).astype(np.float32)
+    owner, ids = np.arange(6000) % 300, np.arange(300)
+    for arguments in ((texts, clips, owner, ids), (clips, texts, ids, owner)):
+        whole = metrics.ranks(*arguments, chunk=6000)
+        tracemalloc.start()
+        blocks = metrics.ranks(*arguments)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert all(np.abs(a - b).max() <= 1 for a, b in zip(blocks, whole, strict=True))  # BLAS rounds by the block
+        assert peak < 2**20  # the full matrix has 7.2 MB
+
+
+def test_recall_is_the_share_of_ranks_up_to_k() -> None:
+    above = np.array([0, 1, 1, 4, 60])
+    assert metrics.recall_at(above, np.zeros(5, np.int64), [1, 2, 4, 5, 61]).tolist() == [20, 60, 60, 80, 100]
+    chance = metrics.recall_at(np.zeros(3, np.int64), np.full(3, 9), range(1, 12))  # ten that tie
+    assert chance == pytest.approx([*range(10, 101, 10), 100])
+
+
+def test_summary_reads_its_recalls_off_the_curve() -> None:
+    rng = np.random.default_rng(0)
+    above, tied = rng.integers(0, 90, 400), rng.integers(0, 5, 400)
+    curve, scores = metrics.recall_at(above, tied, range(1, 51)), metrics.summary(above, tied)
+    assert [scores[f"R{k}"] for k in metrics.RECALLS] == [curve[k - 1] for k in metrics.RECALLS]
+    assert (np.diff(curve) >= 0).all()
+    assert scores["MnR"] == pytest.approx(metrics.expected_rank(above, tied).mean())
+
+
+def test_levels_are_ranked_by_their_own_part_and_fused_by_the_weighted_sum() -> None:
+    rng = np.random.default_rng(0)
+    texts, clips = rng.normal(size=(12, 8)).astype(np.float32), rng.normal(size=(4, 8)).astype(np.float32)
+    owner, weights = np.repeat(np.arange(4), 3), {"feature": 0.5, "semantic": 2.0}
+    found = metrics.ranks_by_level(texts, clips, owner, {"feature": slice(0, 4), "semantic": slice(4, 8)}, weights)
+    feature, semantic = texts[:, :4] @ clips[:, :4].T, texts[:, 4:] @ clips[:, 4:].T
+    for level, scores in {"feature": feature, "semantic": semantic, "fused": 0.5 * feature + 2 * semantic}.items():
+        own = scores[np.arange(12), owner]
+        assert found["t2v"][level][0].tolist() == (scores > own[:, None]).sum(axis=1).tolist()
+        best = np.array([scores[owner == i, i].max() for i in range(4)])
+        assert found["v2t"][level][0].tolist() == (scores > best).sum(axis=0).tolist()
+    assert metrics.summaries(found)["t2v"]["fused"] == metrics.summary(*found["t2v"]["fused"])
+
+
+def test_unroll_names_each_caption_s_clip() -> None:
+    texts, owner = metrics.unroll([["a", "b"], ["c"], ["d", "e"]])
+    assert (texts, owner.tolist()) == (["a", "b", "c", "d", "e"], [0, 0, 1, 2, 2])
