@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hit import datasets
+from hit.config import ExpertConfig
 from hit.errors import UserError
+from hit.types import Clip
 
 
 def _folder(root: Path, table: str | bytes, *videos: str) -> Path:
@@ -103,3 +105,70 @@ def test_any_caption_survives(tmp_path_factory: pytest.TempPathFactory, captions
     with (root / "captions.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["video", "caption"], *(["a.mp4", caption] for caption in captions)])
     assert datasets.read(root).captions["a"] == tuple(captions)
+
+
+def _clips(root: Path, clips: str, captions: str, *videos: str) -> Path:
+    _folder(root, captions, *videos)
+    (root / "clips.csv").write_text(clips)
+    return root
+
+
+def test_clips_are_stretches_of_videos_that_may_be_absent(tmp_path: Path) -> None:
+    clips = "id,video,start,end,note\nunused,a.mp4,0,1,\none,a.mp4,1.5,4,\ntwo,a,4,,\nthree,gone.avi,,2.5,\nfour,,,,\n"
+    captions = "caption,clip,split\nx,four,test\ny,two,train\nz,one,train\nw,three,train\nv,two,\n"
+    data = datasets.read(_clips(tmp_path, clips, captions, "videos/a.mp4"))
+    home = tmp_path / "videos"
+    assert list(data.clips.values()) == [
+        Clip("four", "", home),
+        Clip("two", "a.mp4", home / "a.mp4", 4.0),
+        Clip("one", "a.mp4", home / "a.mp4", 1.5, 4.0),
+        Clip("three", "gone.avi", home / "gone.avi", 0.0, 2.5),
+    ]
+    assert data.captions["two"] == ("y", "v")
+    assert data.splits == {"four": "test", "two": "train", "one": "train", "three": "train"}
+
+
+def test_captions_may_name_clips_in_the_column_video(tmp_path: Path) -> None:
+    lines = [f"v{number}.mp4" for number in range(100)]
+    clips = "id,video,start,end\n" + "".join(f"{name},,,\n" for name in lines)
+    data = datasets.read(_clips(tmp_path, clips, "video,caption\n" + "".join(f"{name},x\n" for name in lines)))
+    assert set(data.clips) == set(lines)  # an id is not a path: it keeps its suffix
+    assert 0 < len(data.split("val")) < 30
+
+
+@pytest.mark.parametrize(
+    ("clips", "captions", "complaint"),
+    [
+        ("id,video\na,\n", "clip,caption\na,x\n", r"clips.csv: its columns are 'id,video'.*id,video,start,end"),
+        ("id,video,start,end\n,a.mp4,,\n", "clip,caption\na,x\n", r"clips.csv, line 2: the id is empty"),
+        ("id,video,start,end\na,,,\na,,,\n", "clip,caption\na,x\n", r"clips.csv, line 3: the id 'a' has a line already"),
+        ("id,video,start,end\na,,1:30,\n", "clip,caption\na,x\n", r"line 2: '1:30' and '' are not both times"),
+        ("id,video,start,end\na,,5,4\n", "clip,caption\na,x\n", r"line 2: a clip cannot begin at 5 and end at 4"),
+        ("id,video,start,end\na,,-1,4\n", "clip,caption\na,x\n", r"cannot begin at -1"),
+        ("id,video,start,end\na,,inf,\n", "clip,caption\na,x\n", r"cannot begin at inf and end at its end"),
+        ("id,video,start,end\na,,0,nan\n", "clip,caption\na,x\n", r"cannot begin at 0 and end at nan"),
+        ("id,video,start,end\na,../a.mp4,,\n", "clip,caption\na,x\n", r"clips.csv, line 2: '../a.mp4' is not a path inside"),
+        ("id,video,start,end\na,a.jpg,,\n", "clip,caption\na,x\n", r"clips.csv, line 2: 'a.jpg' is an image"),
+        ("id,video,start,end\na,,,\n", "clip,caption\nb,x\n", r"captions.csv: clips.csv does not list 'b' \(line 2\)"),
+        ("id,video,start,end\na,,,\n", "clip,caption\na,\n", r"captions.csv, line 2: the caption is empty"),
+        ("id,video,start,end\na,,,\n", "file,caption\na,x\n", r"captions.csv: its columns are 'file,caption'.*clip,caption"),
+        ("id,video,start,end\na,,,\n", "clip,caption\n", r"captions.csv: holds no captions"),
+    ],
+)
+def test_what_is_wrong_with_clips_is_said_with_its_line(tmp_path: Path, clips: str, captions: str, complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        datasets.read(_clips(tmp_path, clips, captions))
+
+
+def test_experts_of_the_features_that_came_with_it(tmp_path: Path) -> None:
+    root = _folder(tmp_path, "video,caption\na.mp4,a ball\n", "a.mp4")
+    assert datasets.read(root).experts == {}
+    (root / "experts.toml").write_text('[experts.faces]\nkind = "given"\noptions = { dim = 3, source = "x" }\n')
+    assert datasets.read(root).experts == {"faces": ExpertConfig("given", {"dim": 3, "source": "x"})}
+    for text, complaint in {
+        "[experts": r"experts.toml: not a TOML file",
+        "[experts.faces]\nkinds = 1\n": r"experts.toml: experts.faces: unknown key 'kinds' \(did you mean 'kind'\?\)",
+    }.items():
+        (root / "experts.toml").write_text(text)
+        with pytest.raises(UserError, match=complaint):
+            datasets.read(root)

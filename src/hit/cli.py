@@ -88,8 +88,8 @@ def extract(
     from hit import extract as verb
     from hit.console import Bars
 
-    chosen = config.load(recipe).experts if recipe else {}
-    report = verb.extract(datasets.read(dataset), chosen or experts.DEFAULT, workers=workers, progress=Bars())
+    data, chosen = datasets.read(dataset), config.load(recipe).experts if recipe else {}
+    report = verb.extract(data, chosen or data.experts or experts.DEFAULT, workers=workers, progress=Bars())
     _emit(
         {
             "done": report.done,

@@ -59,12 +59,13 @@ def train(recipe: Recipe, out: Path, progress: Progress) -> dict[str, Any]:
     if not recipe.data.path:
         raise UserError("data.path", "the recipe names no data set", "add data.path=FOLDER to the command")
     dataset = datasets.read(Path(recipe.data.path))
-    experts = plugins.load_all(recipe.experts or plugins.DEFAULT)
+    chosen = recipe.experts or dataset.experts or plugins.DEFAULT
+    experts = plugins.load_all(chosen)
     learn, held_out = _splits(recipe.data, dataset, experts)
     config = FolderConfig(
         recipe.name,
         recipe.model,
-        {name: ExpertRecord((recipe.experts or plugins.DEFAULT)[name], e.dim, e.identity) for name, e in experts.items()},
+        {name: ExpertRecord(chosen[name], e.dim, e.identity) for name, e in experts.items()},
     )
     if claim(out / "run", recipe, config, learn):
         return read_card(out)

@@ -1,20 +1,27 @@
-"""A data set is a folder with `captions.csv` and the videos it names.
+"""A data set is a folder with `captions.csv` and the videos it names, or the clips of them that `clips.csv` lists.
 
     captions.csv     columns video,caption[,split] in any order; other columns are ignored; a row per caption
     videos/...       or right in the folder; `video` is the path in either, its suffix may be left out
-    features/...     written by `hit extract`
+    clips.csv        if there: columns id,video,start,end (seconds); captions.csv then names clips, in the column clip or video
+    features/...     written by `hit extract` or `hit import`
+    experts.toml     if there: the experts of these features, for recipes that name none
 
-A clip's id is its video's path without suffix. Without a split column the id's hash decides: 10 % val, 10 % test, the rest
-train, so that a clip stays where it is when others are added.
+Without clips.csv every video is one clip; its id is the video's path without suffix, and the video must be there. The clips of
+clips.csv may name a video that is absent, or none: features are enough for training. Without a split column the id's hash
+decides: 10 % val, 10 % test, the rest train, so that a clip stays where it is when others are added.
 """
 
-import csv
 import hashlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from hit import config
+from hit.config import ExpertConfig
+from hit.datasets import table
 from hit.errors import UserError
 from hit.types import Clip
 
@@ -26,12 +33,13 @@ IMAGE_SUFFIXES = frozenset(".avif .bmp .heic .jpeg .jpg .png .svg .tif .tiff .we
 
 @dataclass(frozen=True)
 class Dataset:
-    """Clips with their captions and splits, by clip id."""
+    """Clips with their captions and splits, by clip id, and the experts that its features come with, by name."""
 
     root: Path
     clips: Mapping[str, Clip]
     captions: Mapping[str, tuple[str, ...]]
     splits: Mapping[str, str]
+    experts: Mapping[str, ExpertConfig] = field(default_factory=dict)
 
     def split(self, name: str) -> list[Clip]:
         """Return the clips of one split in the order of the csv; an empty list where there is no such split."""
@@ -39,28 +47,28 @@ class Dataset:
 
 
 def read(root: Path) -> Dataset:
-    """Read a data set. Raises UserError, with the line, for whatever in the csv does not fit the folder."""
-    table = root / "captions.csv"
-    finder = _Finder(root)
-    names: dict[str, str] = {}  # clip id of each name in the csv
-    clips: dict[str, Clip] = {}
+    """Read a data set. Raises UserError, with the line, for whatever in its tables does not fit the folder."""
+    path = root / "captions.csv"
+    source: _Videos | _Listed = _Listed(root) if (root / "clips.csv").exists() else _Videos(root)
+    names: dict[str, Clip] = {}
     captions: dict[str, list[str]] = {}
     splits: dict[str, str] = {}
     missing: dict[str, int] = {}
     told = False
-    for line, row in _rows(table):
-        where, name, split = f"{table}, line {line}", row["video"], row.get("split", "")
+    absent = "a data set is a folder with captions.csv and videos/"
+    for line, row in table.rows(path, (source.named_by, ("caption",)), source.columns, absent):
+        where, name, split = f"{path}, line {line}", _first(row, source.named_by), row.get("split", "")
         if not row["caption"]:
             raise UserError(where, "the caption is empty", "write one or remove the line")
         if name not in names and name not in missing:
-            path = finder.find(name, where)
-            if path is None:
+            found = source.clip(name, where)
+            if found is None:
                 missing[name] = line
             else:
-                names[name] = _add(clips, finder.relative(path), path, where)
+                names[name] = found
         if name in missing:
             continue
-        clip = names[name]
+        clip = names[name].id
         captions.setdefault(clip, []).append(row["caption"])
         told = told or "split" in row
         if split and splits.setdefault(clip, split) != split:
@@ -68,44 +76,97 @@ def read(root: Path) -> Dataset:
     if missing:
         few = ", ".join(f"'{name}' (line {line})" for name, line in list(missing.items())[:3])
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise UserError(table, f"there are no videos for {few}{more}", f"put them into {root / 'videos'} or remove the lines")
-    if not clips:
-        raise UserError(table, "holds no captions", "write lines of the form video,caption")
-    for clip in clips:
+        raise UserError(path, f"{source.lacks} {few}{more}", source.remedy)
+    if not captions:
+        raise UserError(path, "holds no captions", f"write lines of the form {source.columns}")
+    for clip in captions:
         splits.setdefault(clip, "train" if told else _split(clip))
-    return Dataset(root, clips, {clip: tuple(texts) for clip, texts in captions.items()}, splits)
+    clips = {clip.id: clip for clip in names.values()}
+    return Dataset(root, clips, {clip: tuple(texts) for clip, texts in captions.items()}, splits, _experts(root))
 
 
-def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield (line, row) with trimmed values, names of columns in lower case."""
+def _first(row: Mapping[str, str], columns: tuple[str, ...]) -> str:
+    return next(row[column] for column in columns if column in row)
+
+
+class _Videos:
+    """The clips of a data set without clips.csv: each video is one."""
+
+    named_by: tuple[str, ...] = ("video",)
+    columns, lacks = "video,caption[,split]", "there are no videos for"
+
+    def __init__(self, root: Path) -> None:
+        self._finder, self._clips = _Finder(root), dict[str, Clip]()
+        self.remedy = f"put them into {root / 'videos'} or remove the lines"
+
+    def clip(self, name: str, where: str) -> Clip | None:
+        """Return the clip of the video that a line calls `name`, None where there is no such file."""
+        path = self._finder.find(name, where)
+        if path is None:
+            return None
+        relative = self._finder.relative(path)
+        clip = Clip(str(relative.with_suffix("")), str(relative), path)
+        if self._clips.setdefault(clip.id, clip).path != path:
+            other = self._clips[clip.id].video
+            raise UserError(where, f"'{relative}' and '{other}' differ only in their suffix", "rename one, ids would be equal")
+        return clip
+
+
+class _Listed:
+    """The clips that clips.csv lists."""
+
+    named_by: tuple[str, ...] = ("clip", "video")
+    columns, lacks, remedy = "clip,caption[,split]", "clips.csv does not list", "list them there or remove the lines"
+
+    def __init__(self, root: Path) -> None:
+        self._finder, self._clips = _Finder(root), dict[str, Clip]()
+        path = root / "clips.csv"
+        needed = (("id",), ("video",), ("start",), ("end",))
+        for line, row in table.rows(path, needed, "id,video,start,end", "write it or remove it"):
+            where = f"{path}, line {line}"
+            if not row["id"]:
+                raise UserError(where, "the id is empty", "write one or remove the line")
+            clip = Clip(row["id"], *self._video(root, row["video"], where), *_span(row["start"], row["end"], where))
+            if self._clips.setdefault(clip.id, clip) is not clip:
+                raise UserError(where, f"the id '{clip.id}' has a line already", "rename or remove one")
+
+    def clip(self, name: str, where: str) -> Clip | None:
+        """Return the clip with the id `name`, None where there is no such one."""
+        return self._clips.get(name)
+
+    def _video(self, root: Path, name: str, where: str) -> tuple[str, Path]:
+        """Return the video's path below `videos/` and where it is, or would be."""
+        if not name:
+            return "", root / "videos"
+        path = self._finder.find(name, where)
+        return (name, root / "videos" / name) if path is None else (str(self._finder.relative(path)), path)
+
+
+def _span(start: str, end: str, where: str) -> tuple[float, float]:
+    """Return a clip's times; it begins and ends with its video where they are left empty."""
     try:
-        # utf-8-sig: spreadsheets begin their csv files with a byte order mark
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = [name.strip().lower() for name in next(reader, [])]
-            if not {"video", "caption"} <= set(header):
-                raise UserError(table, f"its columns are '{','.join(header)}'", "the first line must name video,caption[,split]")
-            for cells in reader:
-                if any(cell.strip() for cell in cells):
-                    padded = [*cells, *[""] * (len(header) - len(cells))]
-                    yield reader.line_num, dict(zip(header, (cell.strip() for cell in padded), strict=False))
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(table, "there is no such file", "a data set is a folder with captions.csv and videos/") from None
-    except UnicodeDecodeError as error:
-        raise UserError(table, f"is not UTF-8 text: {error}", "save it as UTF-8") from None
-    except csv.Error as error:
-        raise UserError(
-            f"{table}, line {reader.line_num}", f"not a csv line: {error}", "is a quotation mark left open?"
-        ) from None
+        begins, ends = float(start or 0), float(end or math.inf)
+    except ValueError:
+        raise UserError(where, f"'{start}' and '{end}' are not both times", "write seconds, or nothing") from None
+    if not 0 <= begins < ends or math.isinf(begins):
+        raise UserError(where, f"a clip cannot begin at {start or 0} and end at {end or 'its end'}", "write seconds, or nothing")
+    return begins, ends
 
 
-def _add(clips: dict[str, Clip], relative: PurePosixPath, path: Path, where: str) -> str:
-    """Add the clip of a video if it is new; return its id."""
-    clip = Clip(str(relative.with_suffix("")), str(relative), path)
-    if clips.setdefault(clip.id, clip).path != path:
-        other = clips[clip.id].video
-        raise UserError(where, f"'{relative}' and '{other}' differ only in their suffix", "rename one, ids would be equal")
-    return clip.id
+@dataclass(frozen=True)
+class _ExpertsFile:
+    experts: Mapping[str, ExpertConfig] = field(default_factory=dict)
+
+
+def _experts(root: Path) -> Mapping[str, ExpertConfig]:
+    path = root / "experts.toml"
+    if not path.exists():
+        return {}
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise UserError(path, f"not a TOML file: {error}", "mend it, or import the features again") from None
+    return config.build(_ExpertsFile, content, str(path)).experts
 
 
 def _split(clip: str) -> str:
