@@ -1,5 +1,6 @@
 """Write docs/cli.md, the reference of the command line, from the commands themselves: `make docs`."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,15 @@ last line of stdout is one JSON object.
 def reference() -> str:
     """Return the whole page."""
     group: Any = typer.main.get_command(app)
-    parts = [HEAD, _section("hit", group)]
-    return "\n".join(parts + [_section(f"hit {name}", command) for name, command in group.commands.items()])
+    return "\n".join([HEAD, _section("hit", group), *_sections("hit", group)])
+
+
+def _sections(name: str, group: Any) -> Iterator[str]:
+    for word, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _sections(f"{name} {word}", command)
+        else:
+            yield _section(f"{name} {word}", command)
 
 
 def _section(name: str, command: Any) -> str:

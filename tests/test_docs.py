@@ -23,8 +23,16 @@ BLOCK = re.compile(r"(?P<run><!-- run -->\n)?```sh\n(?P<text>.*?)```", re.DOTALL
 
 
 def commands() -> dict[str, Any]:
-    group: Any = typer.main.get_command(app)
-    return dict(group.commands)
+    """Return the commands by all the words that call them."""
+    return dict(_walk("", typer.main.get_command(app)))
+
+
+def _walk(prefix: str, group: Any) -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _walk(f"{prefix}{name} ", command)
+        else:
+            yield f"{prefix}{name}", command
 
 
 def fenced(path: Path) -> Iterator[tuple[str, bool]]:
@@ -43,11 +51,12 @@ def complaint(line: str, targets: set[str]) -> str:
         return f"neither hit nor make: {line}"
     if words[1:2] == ["--version"]:
         return ""
-    command = commands().get(words[1])
-    if command is None:
+    known = commands()
+    name = next((name for name in (" ".join(words[1:3]), " ".join(words[1:2])) if name in known), None)
+    if name is None:
         return f"no such command: {line}"
     try:
-        command.make_context(f"hit {words[1]}", words[2:])
+        known[name].make_context(f"hit {name}", words[1 + len(name.split()) :])
     except typer.TyperException as error:
         return f"{error.format_message()}: {line}"
     return ""
@@ -95,6 +104,8 @@ def test_what_documents_say_can_be_typed(root: Path, targets: set[str]) -> None:
     [
         ("hit fly out", "no such command"),
         ("hit demo", "Missing argument"),
+        ("hit import fly in", "no such command"),
+        ("hit import arrays a.csv b.npz out", "Missing option"),
         ("hit demo out --speed 3", "No such option"),
         ("hit demo out --clips many", "Invalid value"),
         ("make tea", "no such target"),

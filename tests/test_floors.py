@@ -17,7 +17,7 @@ FLOORS = [
     ("model", "model"),
     ("model", "momentum encoder"),
     ("model", "checkpoint"),
-    ("verbs", "render extract train evaluate index search"),
+    ("verbs", "render extract importers train evaluate index search"),
     ("hall", "library"),
     ("hall", "demo"),
     ("doors", "cli"),

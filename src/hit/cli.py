@@ -28,8 +28,12 @@ Segments = Literal["auto", "shots", "windows"]
 DatasetFolder = Annotated[
     Path, typer.Argument(metavar="DATASET", help="A folder with captions.csv (columns video,caption[,split]) and the videos.")
 ]
+NewDataset = Annotated[Path, typer.Argument(metavar="OUT", help="The data set folder to make.")]
 
+importing = typer.Typer(help="Make a data set of captions and features that others made.", rich_markup_mode=None)
+app.add_typer(importing, name="import")
 
+FEW = 10  # ids shown of those that an import left out
 WAYS = {"t2v": "text to video", "v2t": "video to text"}
 
 
@@ -100,6 +104,29 @@ def extract(
         as_json,
         _show_extract,
     )
+
+
+@importing.command("arrays")
+def import_arrays(
+    captions: Annotated[Path, typer.Argument(metavar="CAPTIONS", help="A csv with the columns id,split,caption.")],
+    features: Annotated[
+        Path, typer.Argument(metavar="FEATURES", help="An npz with ids (N), n_frames (N) and values (sum of n_frames, d).")
+    ],
+    out: NewDataset,
+    expert: Annotated[str, typer.Option(help="What to call these features in the data set and in recipes.")],
+    rate: Annotated[float, typer.Option(help="How many rows a second.")] = 1.0,
+    source: Annotated[
+        str | None,
+        typer.Option(help="What made the features; data sets of one source fit one model. Default: the file's hash and name."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Import captions from a csv and features from an npz, as numpy writes them."""
+    from hit.console import Bars
+    from hit.importers import arrays
+
+    summary = arrays.import_arrays(captions, features, out, expert=expert, source=source, rate=rate, progress=Bars())
+    _emit(summary, as_json, _show_import)
 
 
 @app.command()
@@ -276,6 +303,21 @@ def _show_extract(result: Mapping[str, Any]) -> None:
     say(f"{result['done']} clips done, {result['skipped']} were there, {len(result['failed'])} failed, {result['seconds']:.1f} s")
     if result["failed"]:
         table("Failed", ["clip", "reason"], [[row["clip"], row["reason"]] for row in result["failed"]])
+
+
+def _show_import(result: Mapping[str, Any]) -> None:
+    from hit.console import say, table
+
+    columns = ["clips", "captions", "words_per_caption"]
+    rows = [[split, *(counts[column] for column in columns)] for split, counts in (*result["splits"].items(), ("all", result))]
+    table(result["out"], ["split", "clips", "captions", "words a caption"], rows)
+    for name, about in result["experts"].items():
+        least, mean, most = about["rows"].values()
+        say(f"{name}: {about['width']} values a row, {least} to {most} rows a clip, {mean:.2f} on average")
+    for kind, ids in result["left_out"].items():
+        if ids:
+            more = f" and {len(ids) - FEW} more (--json lists all)" if len(ids) > FEW else ""
+            say(f"left out, {len(ids)} {kind.replace('_', ' ')}: {', '.join(ids[:FEW])}{more}")
 
 
 def _show_index(result: Mapping[str, Any]) -> None:

@@ -52,13 +52,17 @@ def extract(
     """Compute what is lacking of the features of a data set's clips into `root` (its own `features` folder).
 
     Clips that cannot be read are listed in the report and in the journal there, and are tried again by the next run.
-    May be killed at any moment; the next run goes on. Raises UserError for experts that do not load and a full disk.
+    May be killed at any moment; the next run goes on. Raises UserError for experts that do not load, a full disk and a
+    data set without any video.
     """
     begun = time.monotonic()
     root = dataset.root / "features" if root is None else root
     folders = {name: features.Folder(root, expert) for name, expert in plugins.load_all(experts).items()}
     jobs = _jobs(dataset, {name: folder.done() for name, folder in folders.items()})
     total = sum(len(job.clips) for job in jobs)
+    if jobs and not any(clip.path.is_file() for clip in dataset.clips.values()):
+        why = f"none of its clips has a video file, and {total} lack features, such as '{jobs[0].clips[0][0].id}'"
+        raise UserError(dataset.root, why, f"put the videos into {dataset.root / 'videos'} and name them in clips.csv")
     # Clips of other data sets that share the folder keep their entries.
     failed = {clip: why for clip, why in features.failures(root).items() if clip not in dataset.clips}
     mine: dict[str, str] = {}
@@ -112,6 +116,8 @@ def _work(job: Job) -> Outcome:
 
 
 def _media(job: Job) -> Iterator[Media]:
+    if not job.clips[0][0].video:
+        raise UserError(job.path, "clips.csv names no video for it")
     needed = {name: _experts[name] for _, names in job.clips for name in names}
     return video.read(job.path, [clip for clip, _ in job.clips], plugins.wants(needed))
 

@@ -144,9 +144,8 @@ def load(root: Path, experts: Mapping[str, Described], ids: Iterable[str]) -> di
     failed = set(failures(root))
     for name, clips in lacking.items():
         if missing := sorted(clips - failed):
-            why = (
-                f"{len(missing)} of {len(ids)} clips have no features of '{name}' in its present revision, such as '{missing[0]}'"
-            )
+            lack = f"{len(missing)} of {len(ids)} clips have no features of '{name}', such as '{missing[0]}'"
+            why = f"{lack}; its revision is '{folders[name].identity}'{_others(root, folders[name])}"
             raise UserError(root, why, "run `hit extract`")
     left = [clip for clip in ids if not any(clip in clips for clips in lacking.values())]
     found: dict[str, dict[str, Features]] = {clip: {} for clip in left}
@@ -154,6 +153,13 @@ def load(root: Path, experts: Mapping[str, Described], ids: Iterable[str]) -> di
         for clip, features in folder.read(left).items():
             found[clip][name] = features
     return found
+
+
+def _others(root: Path, folder: Folder) -> str:
+    """Say of which other revisions of an expert there are features."""
+    about = [json.loads(path.read_text()) for path in sorted(root.glob("*/expert.json")) if path.parent != folder.path]
+    found = ", ".join(f"'{one['identity']}'" for one in about if one["name"] == folder.name)
+    return f", there are features of {found}" if found else ""
 
 
 def failures(root: Path) -> dict[str, str]:

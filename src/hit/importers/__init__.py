@@ -1,0 +1,41 @@
+"""`hit import`: other people's captions and features as ordinary data sets, one module a source.
+
+Each reads and checks its source, and hands what it found to `hit.datasets.writer`. What they report is the same.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hit.datasets import Dataset
+from hit.errors import UserError
+
+
+def summarise(dataset: Dataset, rows: Mapping[str, Sequence[int]], dims: Mapping[str, int]) -> dict[str, Any]:
+    """Return what a data set holds, by split and in all; `rows` are each expert's rows in every clip, `dims` their widths."""
+    splits = dict.fromkeys(dataset.splits.values())
+    return {
+        **_count(dataset, list(dataset.clips)),
+        "splits": {split: _count(dataset, [clip.id for clip in dataset.split(split)]) for split in splits},
+        "experts": {
+            name: {"width": dims[name], "rows": {"least": min(own), "mean": round(sum(own) / len(own), 2), "most": max(own)}}
+            for name, own in rows.items()
+        },
+    }
+
+
+def _count(dataset: Dataset, ids: Sequence[str]) -> dict[str, Any]:
+    texts = [text for clip in ids for text in dataset.captions[clip]]
+    words = sum(len(text.split()) for text in texts)
+    return {"clips": len(ids), "captions": len(texts), "words_per_caption": round(words / len(texts), 2)}
+
+
+def fingerprint(path: Path) -> str:
+    """Return the hash of a file's content. Raises UserError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        why = "there is no such file" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+        raise UserError(path, why) from None
