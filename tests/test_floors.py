@@ -11,9 +11,10 @@ import pytest
 FLOORS = [
     ("ground", "types errors"),
     ("ground", "config files"),
-    ("tools", "dist provenance tokens metrics text console pool video features segments"),
+    ("tools", "dist provenance tokens metrics text console pool video features segments plots"),
     ("tools", "datasets experts db stores"),
     ("tools", "migrations analysis splits"),
+    ("tools", "report"),
     ("model", "model"),
     ("model", "momentum encoder"),
     ("model", "checkpoint"),
@@ -33,6 +34,8 @@ ROOMS = {
     "alembic": "db migrations",
     "rich": "console",
     "typer": "cli",
+    "matplotlib": "plots",
+    "jinja2": "report",
 }
 
 
