@@ -153,13 +153,16 @@ def evaluate(
     model: Model,
     dataset: DatasetFolder,
     split: Annotated[str, typer.Option(help="Which split of the data set.")] = "test",
+    report: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Also write a page there, with curves and the worst misses.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Rank every clip of a split for every caption, and every caption for every clip."""
     from hit import evaluate as verb
     from hit.console import Bars
 
-    _emit(verb.evaluate(model, dataset, split, Bars()), as_json, _show_scores)
+    _emit(verb.evaluate(model, dataset, split, Bars(), report), as_json, _show_scores)
 
 
 @app.command()

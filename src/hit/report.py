@@ -1,0 +1,182 @@
+"""report.html: one file, without scripts or requests, that shows how a model was trained, what it scores and where it fails."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import tomli_w
+from numpy.typing import NDArray
+
+from hit import metrics, plots, video
+from hit.datasets import Dataset
+from hit.errors import UserError
+from hit.files import write_whole
+from hit.segments import poster
+from hit.splits import Split
+from hit.types import Clip, Encoder, FrameWant
+
+WAYS = {"t2v": "text to video", "v2t": "video to text"}
+MISSES = 12
+KS = range(1, 51)
+K_TICKS = (1, 2, 5, 10, 20, 50)
+FRAME_WANT = FrameWant(rate=2.0, side=180)
+FRAME_SECONDS = 2.0  # of the middle of a clip, from which its picture is chosen
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A clip beside a query: one of its own captions, a JPEG of it if there is one, and the cosines by level and fused."""
+
+    clip: str
+    caption: str
+    cosines: Mapping[str, float]
+    picture: bytes | None
+
+
+@dataclass(frozen=True)
+class Miss:
+    """A text query whose right clip has a bad rank, 1 is best, and the wrong clip that was answered first."""
+
+    caption: str
+    rank: float
+    right: Shown
+    first: Shown
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a model makes of some clips. Scores are those of `metrics.score`, curves R@k (per cent) for each of KS."""
+
+    dataset: Path
+    split: str
+    scores: Mapping[str, Any]
+    curves: Mapping[str, Mapping[str, Values]]
+    misses: Sequence[Miss]
+
+
+def collect(encoder: Encoder, clips: Split, dataset: Dataset, split: str) -> Findings:
+    """Embed clips and captions once, and return scores, curves and the worst misses; `split` is what to call the clips."""
+    texts, owner = metrics.unroll(clips.captions)
+    text, clip = encoder.embed_texts(texts), encoder.embed_clips(clips.features)
+    found = metrics.ranks_by_level(text, clip, owner, encoder.parts, encoder.weights)
+    ranks = metrics.expected_rank(*found["t2v"]["fused"])
+    rows = worst(ranks)
+    scale = metrics.weighting(encoder.parts, encoder.weights, encoder.dim)
+    scores = (text[rows] * scale) @ clip.T
+    scores[np.arange(len(rows)), owner[rows]] = -np.inf
+    picture = cache(lambda i: _picture(dataset.clips[clips.ids[i]]))
+
+    def shown(row: int, other: int) -> Shown:
+        own = next((words for words in clips.captions[other] if words != texts[row]), texts[row])
+        cosines = {name: float(text[row, part] @ clip[other, part]) for name, part in encoder.parts.items()}
+        fused = float((text[row] * scale) @ clip[other])
+        return Shown(clips.ids[other], own, {**cosines, "fused": fused}, picture(other))
+
+    misses = [
+        Miss(texts[row], float(ranks[row]), shown(row, owner[row]), shown(row, first))
+        for row, first in zip(rows.tolist(), scores.argmax(axis=1).tolist(), strict=True)
+    ]
+    counts = {"queries": len(texts), "videos": len(clip)}
+    curves = {way: {level: metrics.recall_at(*pair, KS) for level, pair in levels.items()} for way, levels in found.items()}
+    return Findings(dataset.root, split, {**metrics.summaries(found), **counts}, curves, misses)
+
+
+def worst(ranks: Values) -> NDArray[np.int64]:
+    """Return the rows of the MISSES worst ranks, worst first, the earlier of equal ones first, and none of rank 1."""
+    order = np.argsort(-ranks, kind="stable")[:MISSES]
+    return order[ranks[order] > 1]
+
+
+def _picture(clip: Clip) -> bytes | None:
+    """Return the JPEG of a good frame near a clip's middle, None where its file is absent or cannot be read."""
+    if not clip.path.is_file():
+        return None  # a data set of features alone
+    try:
+        end = min(clip.end, video.probe(clip.path).duration)
+        middle = (clip.start + end) / 2
+        span = (max(clip.start, middle - FRAME_SECONDS / 2), min(end, middle + FRAME_SECONDS / 2))
+        for media in video.read(clip.path, [Clip(clip.id, clip.video, clip.path, *span)], [FRAME_WANT]):
+            return poster(media.frames[FRAME_WANT].images)
+    except UserError:
+        pass
+    return None
+
+
+def write(path: Path, card: Mapping[str, Any], found: Findings | None) -> None:
+    """Write the page of a model with this card; None where no clips were held out. Raises UserError where it cannot."""
+    page = _template().render(
+        card=card,
+        found=found,
+        ways=WAYS,
+        training=_training(card["history"]),
+        recalls=_recalls(found) if found else [],
+        recipe=tomli_w.dumps(card["recipe"]),
+    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, page.encode("utf-8", "replace"))
+    except OSError as error:
+        raise UserError(path, f"cannot be written: {error.strerror}") from None
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "web"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["base64"] = _base64
+    return environment.get_template("report.html.j2")
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _training(history: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the plots of a run: the losses, and R@1 in both directions, at the steps at which it was validated."""
+    if not history:
+        return []
+    steps = [entry["step"] for entry in history]
+    terms: dict[str, tuple[list[int], list[float]]] = {}
+    for entry in history:
+        for name, value in entry.get("terms", {}).items():
+            x, y = terms.setdefault(name.replace("/", " "), ([], []))
+            x.append(entry["step"])
+            y.append(value)
+    unit = "InfoNCE, nats"
+    return [
+        plots.lines({"total": (steps, [entry["loss"] for entry in history])}, "Training loss", "step", unit),
+        *([plots.lines(terms, "Training loss by matching", "step", unit)] if terms else []),
+        *(
+            plots.lines(
+                {level: (steps, [entry[way][level]["R1"] for entry in history]) for level in history[-1][way]},
+                f"Validation, {words}",
+                "step",
+                "R@1, per cent",
+            )
+            for way, words in WAYS.items()
+        ),
+    ]
+
+
+def _recalls(found: Findings) -> list[str]:
+    return [
+        plots.lines(
+            {level: (KS, curve.tolist()) for level, curve in found.curves[way].items()},
+            f"Recall, {words}",
+            "k, answers looked at",
+            "R@k, per cent",
+            K_TICKS,
+        )
+        for way, words in WAYS.items()
+    ]
