@@ -33,6 +33,15 @@ def test_lines_go_through_their_points() -> None:
     assert rise / rise[1] == pytest.approx([0, 1, 4, 9], abs=1e-3)
 
 
+@pytest.mark.parametrize("values", [[15.0, 17.4], [0.0, 0.0], [5.0]])
+def test_no_mark_is_cut_off_at_the_top(values: list[float]) -> None:
+    svg = plots.lines({"a": (list(range(len(values))), values)}, "Loss", "step", "nats")
+    top = min(float(rect.get("y", "")) for rect in ElementTree.fromstring(svg).iter(f"{SVG}rect"))
+    marks = re.findall(rf'<use [^>]*y="([^"]+)"[^>]*{plots.STYLES[0][0]}', svg)
+    assert len(marks) == len(values)
+    assert min(map(float, marks)) > top + 4  # the radius of a mark and its edge
+
+
 def test_with_ticks_the_x_axis_is_logarithmic() -> None:
     svg = plots.lines(LINES, "Recall", "k", "R@k", (1, 10, 100))
     line = points(svg, plots.STYLES[0][0])

@@ -36,7 +36,7 @@ def lines(series: Series, title: str, x_label: str, y_label: str, x_ticks: Seque
     for (name, (x, y)), (colour, dash, mark) in zip(series.items(), _styles(len(series)), strict=True):
         marker = mark if len(x) <= MARKED else None
         axes.plot(x, y, color=colour, linestyle=dash, marker=marker, markersize=4, linewidth=1.8, label=name)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.05 * max((max(y) for _, y in series.values()), default=0) or 1)
     axes.set_xlabel(x_label, color=GREY)
     axes.set_ylabel(y_label, color=GREY)
     if x_ticks:
