@@ -34,6 +34,8 @@ def anything(kind: Any) -> st.SearchStrategy[Any]:
         return st.sampled_from(args)
     if origin is tuple:
         return st.tuples(*map(anything, args))
+    if type(None) in args:
+        return st.none() | anything(args[0])
     if origin is not None:  # the table of experts
         return st.dictionaries(TEXT, anything(args[1]), max_size=3)
     return {str: TEXT, int: NUMBERS, float: FLOATS, bool: st.booleans()}[kind]
@@ -57,9 +59,9 @@ def test_overrides_say_the_same_as_the_file(
     tmp_path_factory: pytest.TempPathFactory, steps: int, lr: float, same: bool, pool: str
 ) -> None:
     folder = tmp_path_factory.getbasetemp()
-    words = {"train.steps": steps, "train.lr": lr, "loss.mask_same_video": str(same).lower(), "model.video_pool": pool}
+    words = {"train.steps": steps, "train.lr": lr, "loss.mask_same_video": str(same).lower(), "model.video.feature_pool": pool}
     recipe = load(folder, 'name = "x"', *(f"{key}={value}" for key, value in words.items()))
-    got = (recipe.train.steps, recipe.train.lr, recipe.loss.mask_same_video, recipe.model.video_pool)
+    got = (recipe.train.steps, recipe.train.lr, recipe.loss.mask_same_video, recipe.model.video.feature_pool)
     assert got == (steps, lr, same, pool)
 
 
@@ -73,7 +75,7 @@ def test_an_empty_file_is_the_default_recipe(tmp_path: Path) -> None:
         ("nmae = 'x'", "unknown key 'nmae' (did you mean 'name'?)"),
         ("[train]\nstep = 3", "train: unknown key 'step' (did you mean 'steps'?)"),
         ("[model.video]\nwidht = 3", "model: video: unknown key 'widht' (did you mean 'width'?)"),
-        ("[loss]\nzzz = 3", "loss: unknown key 'zzz' (valid keys: temperature, "),
+        ("[loss]\nzzz = 3", "loss: unknown key 'zzz' (valid keys: kind, temperature, "),
         ("[experts.sound]\noption = 1", "experts.sound: unknown key 'option' (did you mean 'options'?)"),
         ("[train]\nsteps = 'many'", "train: steps: expected int, got 'many'"),
         ("[train]\nsteps = true", "train: steps: expected int, got True"),
@@ -81,7 +83,7 @@ def test_an_empty_file_is_the_default_recipe(tmp_path: Path) -> None:
         ("[loss]\nmask_same_video = 1", "loss: mask_same_video: expected bool, got 1"),
         ("train = 3", "train: expected a section, got 3"),
         ("experts = 3", "experts: expected "),
-        ("[model]\nvideo_pool = 'best'", "model: video_pool: 'best' is not one of 'mean', 'max', 'cls'"),
+        ("[model.text]\nfeature_pool = 'best'", "model: text: feature_pool: 'best' is not one of 'mean', 'max', 'cls'"),
         ("[model]\nlevel_weights = [1.0]", "model: level_weights: expected 2 values, got 1"),
         ("[model]\nlevel_weights = [1.0, 'x']", "model: level_weights: expected float, got 'x'"),
         ("steps 3", "not a TOML file: "),

@@ -1,8 +1,10 @@
 """The towers: against transformers' own BERT, against themselves unpadded, and what may not matter does not."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from hit import text
 from hit.config import ModelConfig, TextTowerConfig, VideoTowerConfig
 from hit.errors import UserError
 from hit.model import HiT, Layout, TextTower, text_shape
-from hit.tokens import pack_clips, pack_texts
+from hit.tokens import pack_texts
 from hit.types import Features
 
 WIDTHS = {"look": 6, "sound": 4}
@@ -25,10 +27,13 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_model.text_encoder(tmp_path_factory.mktemp("text") / "bert")
 
 
-def build(bert: Path, **changes: object) -> HiT:
+Changes = Mapping[str, Any]
+
+
+def build(bert: Path, video: Changes = MappingProxyType({}), text: Changes = MappingProxyType({}), **changes: Any) -> HiT:
     torch.manual_seed(1)
-    video = VideoTowerConfig(width=32, layers=2, heads=2, ffn=48, max_seconds=8)
-    config = ModelConfig(dim=16, video=video, text=TextTowerConfig(str(bert)), **changes)  # type: ignore[arg-type]
+    tower = VideoTowerConfig(**{"width": 32, "layers": 2, "heads": 2, "ffn": 48, "max_seconds": 8, **video})
+    config = ModelConfig(dim=16, video=tower, text=TextTowerConfig(str(bert), **text), **changes)
     model = HiT(config, WIDTHS, text_shape(bert))
     model.text.load(bert)
     return model.eval()
@@ -42,13 +47,13 @@ def clip(seed: int, rows: int = 4, experts: tuple[str, ...] = ("look", "sound"))
 
 def embed(model: HiT, *clips: dict[str, Features]) -> torch.Tensor:
     with torch.no_grad():
-        return torch.cat(list(model.embed_video(pack_clips(clips, WIDTHS, 30))), dim=1)
+        return torch.cat(list(model.embed_video(model.video.pack(clips))), dim=1)
 
 
 @pytest.mark.parametrize("source", ["tiny", "minilm"])
 def test_the_text_tower_is_transformers_bert(source: str, bert: Path) -> None:
     folder = bert if source == "tiny" else text.locate("minilm")
-    tower = TextTower(ModelConfig(feature_block=1, text_pool="cls"), text_shape(folder)).eval()
+    tower = TextTower(ModelConfig(), text_shape(folder)).eval()
     tower.load(folder)
     ids = text.Tokenizer(folder, 64)(["a red ball rises then a blue box spins", "a ball", "red"])
     reference = AutoModel.from_pretrained(folder).eval()
@@ -65,9 +70,14 @@ def test_both_levels_are_unit_vectors(bert: Path) -> None:
     torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(2, 2))
 
 
-@pytest.mark.parametrize("pool", ["mean", "max", "cls"])
-def test_a_clip_does_not_see_its_neighbours_in_the_batch(bert: Path, pool: str) -> None:
-    model = build(bert, video_pool=pool)
+@pytest.mark.parametrize("pool", ["mean", "max", "cls", "aggregate"])
+@pytest.mark.parametrize("aggregates", [True, False])
+def test_a_clip_does_not_see_its_neighbours_in_the_batch(bert: Path, pool: str, aggregates: bool) -> None:
+    if pool == "aggregate" and not aggregates:
+        with pytest.raises(UserError, match="pools its aggregate tokens but has none"):
+            build(bert, {"semantic_pool": pool, "aggregates": aggregates})
+        return
+    model = build(bert, {"semantic_pool": pool, "feature_pool": pool, "aggregates": aggregates})
     clips = [clip(0, 4), clip(1, 9), clip(2, 1, ("look",)), clip(3, 2, ("sound",))]
     alone = torch.cat([embed(model, one) for one in clips])
     torch.testing.assert_close(embed(model, *clips), alone, atol=1e-5, rtol=0)
@@ -119,7 +129,7 @@ def test_gates_tell_a_text_from_the_same_words_in_another_order(bert: Path) -> N
     apart = []
     for phases in (1, 2):
         torch.manual_seed(0)
-        tower = TextTower(ModelConfig(text_pool="mean", text=TextTowerConfig(phases=phases)), text_shape(bert)).eval()
+        tower = TextTower(ModelConfig(text=TextTowerConfig(phases=phases, semantic_pool="mean")), text_shape(bert)).eval()
         tower.load(bert)
         with torch.no_grad():
             feature, _ = tower(pack_texts([ids, swapped]))
@@ -127,16 +137,17 @@ def test_gates_tell_a_text_from_the_same_words_in_another_order(bert: Path) -> N
     assert apart[1] > 10 * apart[0]
 
 
-@pytest.mark.parametrize(("pool", "phases"), [("cls", 1), ("mean", 2)])
-def test_frozen_blocks_can_be_computed_once(bert: Path, pool: Literal["cls", "mean"], phases: int) -> None:
-    config = ModelConfig(text_pool=pool, text=TextTowerConfig(trained_blocks=1, phases=phases))
+@pytest.mark.parametrize(("pool", "phases"), [("cls", 1), ("mean", 2), ("max", 2)])
+@pytest.mark.parametrize("packed", [True, False])
+def test_frozen_blocks_can_be_computed_once(bert: Path, pool: Literal["cls", "mean", "max"], phases: int, packed: bool) -> None:
+    config = ModelConfig(packed=packed, text=TextTowerConfig(trained_blocks=1, phases=phases, semantic_pool=pool))
     tower = TextTower(config, text_shape(bert))
     tower.load(bert)
     batch = pack_texts(text.Tokenizer(bert, 64)(["a red ball", "box"]))
     trained = {name for name, parameter in tower.named_parameters() if parameter.requires_grad}
     assert trained
     assert all(name.startswith(("blocks.1.", "gates.")) for name in trained)
-    kept = tower.lower(batch, Layout(batch.lengths, torch.device("cpu")))
+    kept = tower.lower(batch)
     tower.eval()
     for mine, theirs in zip(tower(batch, kept), tower(batch), strict=True):
         assert torch.equal(mine, theirs)
@@ -160,8 +171,51 @@ def test_the_lower_blocks_of_an_encoder_can_be_used_alone(bert: Path) -> None:
 
 @pytest.mark.parametrize("block", [0, 3])
 def test_a_feature_block_outside_the_towers_is_refused(bert: Path, block: int) -> None:
-    with pytest.raises(UserError, match="feature_block"):
-        build(bert, feature_block=block)
+    with pytest.raises(UserError, match=f"model.video.feature_block: {block} is not a block"):
+        build(bert, {"feature_block": block})
+    with pytest.raises(UserError, match=f"model.text.feature_block: {block} is not a block"):
+        build(bert, text={"feature_block": block})
+
+
+@pytest.mark.parametrize("pool", ["mean", "max", "cls"])
+def test_packed_equals_padded(bert: Path, pool: str) -> None:
+    """Forward and gradient: padding changes nothing but the work."""
+    clips = [clip(0, 4), clip(1, 9), clip(2, 1, ("look",)), clip(3, 40, ("sound",))]
+    texts = pack_texts(text.Tokenizer(bert, 64)(["a red ball rises then a blue box spins", "a ball", "red"]))
+    found = []
+    for packed in (True, False):
+        model = build(bert, {"semantic_pool": pool}, {"semantic_pool": pool}, packed=packed)
+        video, words = model.embed_video(model.video.pack(clips)), model.embed_text(texts)
+        (video.feature[0] @ words.feature[0] + (video.semantic[:3] * words.semantic).sum()).backward()  # type: ignore[no-untyped-call]
+        gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        found.append(({"video": torch.cat(list(video)), "text": torch.cat(list(words))}, gradients))
+    (mine, my_gradients), (theirs, their_gradients) = found
+    assert mine["video"].shape == (8, 16)
+    assert set(my_gradients) == set(their_gradients)
+    for packed_part, padded_part in ((mine, theirs), (my_gradients, their_gradients)):
+        for name, tensor in packed_part.items():
+            torch.testing.assert_close(tensor, padded_part[name], atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_whitened_heads_are_principal_directions_of_almost_one_weight(bert: Path) -> None:
+    model = build(bert)
+    batches = [model.video.pack([clip(seed, 1 + seed % 7) for seed in range(start, start + 100)]) for start in (0, 100, 200)]
+    with torch.no_grad():
+        pooled = torch.cat([model.video(batch)[1] for batch in batches])
+        model.whiten_video(batches)
+        projected = model.heads["video_semantic"](pooled)
+    torch.testing.assert_close(projected.mean(0), torch.zeros(16), atol=1e-4, rtol=0)
+    variance = torch.linalg.eigvalsh(torch.cov(pooled.T))
+    expected = (variance / (variance + 0.1 * variance.mean()) / 16)[-16:]
+    torch.testing.assert_close(torch.linalg.eigvalsh(torch.cov(projected.T)), expected, atol=1e-5, rtol=1e-3)
+    with pytest.raises(UserError, match="needs linear heads"):
+        build(bert, head="mlp").whiten_video(batches)
+
+
+def test_heads_may_have_a_hidden_layer(bert: Path) -> None:
+    model = build(bert, head="mlp")
+    assert sum(p.numel() for p in model.heads["text_feature"].parameters()) == 32 * 32 + 32 + 32 * 16 + 16
+    assert embed(model, clip(0)).shape == (1, 32)
 
 
 def test_other_kinds_of_text_encoder_are_refused(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 import math
 import multiprocessing
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -11,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hit.config import LossConfig, ModelConfig, TextTowerConfig, VideoTowerConfig
+from hit.errors import UserError
 from hit.model import HiT, Levels
-from hit.momentum import Keys, MomentumContrast, Negatives, gather_keys, info_nce
+from hit.momentum import Keys, Matching, MomentumContrast, Negatives, gather_keys, info_nce, max_margin
 from hit.tokens import TextTokens, VideoTokens, pack_clips, pack_texts
 from test_model import WIDTHS, clip
 
@@ -51,10 +54,12 @@ def batch(first: int, count: int) -> tuple[VideoTokens, TextTokens, Tensor]:
 def step(contrast: MomentumContrast, part: tuple[VideoTokens, TextTokens, Tensor], lr: float = 0.1) -> float:
     video, text, ids = part
     model = contrast.query
-    query = model.embed_video(video), model.embed_text(text)
-    contrast.update_keys()
-    with torch.no_grad():
-        keys = gather_keys(contrast.key.embed_video(video), contrast.key.embed_text(text), ids)
+    query = model(video, text)
+    if contrast.config.kind == "momentum":
+        contrast.update_keys()
+        keys = contrast.embed_keys(video, text, ids)
+    else:
+        keys = gather_keys(query[0], query[1], ids)
     loss, _ = contrast.loss(query, keys)
     model.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
@@ -64,7 +69,8 @@ def step(contrast: MomentumContrast, part: tuple[VideoTokens, TextTokens, Tensor
                 td.all_reduce(parameter.grad)
                 parameter.grad /= td.get_world_size()
             parameter.data -= lr * parameter.grad
-    contrast.enqueue(keys)
+    if contrast.config.kind == "momentum":
+        contrast.enqueue(keys)
     return float(loss.detach())
 
 
@@ -85,7 +91,8 @@ def test_the_loss_is_what_a_slow_loop_says(masked: bool, inside: bool) -> None:
             if not (masked and bank_ids[j] == ids[own[i]]):
                 total += math.exp(float(query[i] @ bank[j]) / 0.1)
         losses.append(-math.log(positive / total))
-    found = info_nce(query, torch.tensor(own), Negatives(keys, ids, bank, bank_ids), config)
+    matching = Matching(query, torch.tensor(own), Negatives(keys, ids, bank, bank_ids))
+    found = info_nce(matching, config, torch.tensor(0.1))
     assert float(found) == pytest.approx(sum(losses) / 3, abs=1e-5)
 
 
@@ -93,7 +100,101 @@ def test_equal_logits_give_the_logarithm_of_their_number() -> None:
     one = unit(1, DIM)
     config = LossConfig(in_batch_keys=False)
     against = Negatives(one.expand(4, -1), torch.arange(4), one.expand(50, -1), torch.arange(100, 150))
-    assert float(info_nce(one.expand(4, -1), torch.arange(4), against, config)) == pytest.approx(math.log(1 + 50), abs=1e-5)
+    matching = Matching(one.expand(4, -1), torch.arange(4), against)
+    assert float(info_nce(matching, config, torch.tensor(0.05))) == pytest.approx(math.log(1 + 50), abs=1e-5)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_the_hinge_is_what_a_slow_loop_says(masked: bool) -> None:
+    config = LossConfig(kind="max-margin", margin=0.3, mask_same_video=masked)
+    query, keys, ids = unit(3, DIM), unit(4, DIM, seed=1), torch.tensor([5, 7, 5, 9])
+    own, none = [1, 2, 0], torch.empty(0)
+    losses = [
+        max(0.0, 0.3 + float(query[i] @ keys[j]) - float(query[i] @ keys[own[i]]))
+        for i in range(3)
+        for j in range(4)
+        if j != own[i] and not (masked and ids[j] == ids[own[i]])
+    ]
+    matching = Matching(query, torch.tensor(own), Negatives(keys, ids, none.view(0, DIM), none))
+    assert float(max_margin(matching, config)) == pytest.approx(sum(losses) / len(losses), abs=1e-6)
+    assert float(max_margin(matching._replace(query=keys[own]), replace(config, margin=0))) == pytest.approx(0, abs=1e-6)
+
+
+def test_in_batch_the_loss_is_the_symmetric_cross_entropy_of_the_score_matrix() -> None:
+    contrast = build(LossConfig(kind="in-batch", temperature=0.1))
+    query = (levels(5, 0), levels(5, 7))
+    _, terms = contrast.loss(query, gather_keys(*query, torch.arange(5)))
+    scores = query[0].semantic @ query[1].semantic.T / 0.1
+    assert float(terms["semantic/v2t"]) == pytest.approx(float(F.cross_entropy(scores, torch.arange(5))), abs=1e-6)
+    assert float(terms["semantic/t2v"]) == pytest.approx(float(F.cross_entropy(scores.T, torch.arange(5))), abs=1e-6)
+    assert contrast.key is None
+    assert not contrast.bank.numel()
+
+
+def test_several_captions_are_several_pairs_of_one_video() -> None:
+    """The loss with C captions is the mean over the captions taken one at a time: siblings never stand against each other."""
+    config = LossConfig(bank=8)
+    videos, texts, key_videos, key_texts = levels(3, 0), levels(6, 7), levels(3, 20), levels(6, 27)
+    ids = torch.arange(3)
+    _, both = build(config).loss((videos, texts), Keys((key_videos, key_texts), ids))
+    total = 0.0
+    for c in (0, 1):
+        # the other clips' other captions stay negatives, so the oracle adds them by hand
+        for i in range(3):
+            scores = videos.semantic[i] @ key_texts.semantic.T / config.temperature
+            wrong = [j for j in range(6) if j // 2 != i]
+            total -= float(scores[2 * i + c] - torch.logsumexp(scores[[2 * i + c, *wrong]], 0))
+    assert float(both["semantic/v2t"]) == pytest.approx(total / 6, abs=1e-5)
+    one = build(config)
+    one.enqueue(Keys((key_videos, key_texts), ids))
+    assert torch.equal(one.bank[1, 1, :3], key_texts.semantic[::2])
+    assert int(one.state[1]) == 3
+
+
+def test_momentum_follows_its_schedule() -> None:
+    contrast = build(LossConfig(bank=4, momentum=0.9, final_momentum=1.0))
+    name, key = next((n, p) for n, p in contrast.key.named_parameters() if p.requires_grad is False)  # type: ignore[union-attr]
+    query = dict(contrast.query.named_parameters())[name]
+    query.data += 1
+    for progress, moved in ((0.0, 0.1), (0.5, 0.05), (1.0, 0.0)):
+        before = key.clone()
+        contrast.update_keys(progress)
+        torch.testing.assert_close(key, before + moved * (query - before))
+
+
+def test_the_temperature_is_learnt_within_its_bounds() -> None:
+    contrast = build(LossConfig(bank=4, learn_temperature=True, temperature_bounds=(0.04, 0.06)))
+    keys = Keys((levels(3, 1), levels(3, 2)), torch.arange(3))
+    loss, _ = contrast.loss((levels(3, 3), levels(3, 4)), keys)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert contrast.log_temperature.grad is not None
+    assert contrast.log_temperature.grad != 0
+    contrast.log_temperature.data.fill_(3.0)
+    assert float(contrast.temperature().detach()) == pytest.approx(0.06)
+    assert not build(LossConfig()).log_temperature.requires_grad
+
+
+@pytest.mark.parametrize("dropout", [True, False])
+def test_keys_have_dropout_only_if_told(dropout: bool) -> None:
+    contrast = build(LossConfig(key_dropout=dropout))
+    assert contrast.key is not None
+    assert contrast.train().key.training == dropout  # type: ignore[union-attr]
+    assert not contrast.train(False).key.training  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("config", "line"),
+    [
+        (LossConfig(kind="in-batch", in_batch_keys=False), "loss.in_batch_keys: false leaves 'in-batch' without negatives"),
+        (LossConfig(bank=0, in_batch_keys=False), "loss.bank: 0 leaves no negatives"),
+        (LossConfig(kind="max-margin", learn_temperature=True), "loss.learn_temperature: a hinge has no temperature"),
+        (LossConfig(temperature=0.9, learn_temperature=True), "loss.temperature: 0.9 is outside its bounds"),
+        (LossConfig(momentum=1.5), "loss: temperature must be above 0"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(config: LossConfig, line: str) -> None:
+    with pytest.raises(UserError, match=line):
+        build(config)
 
 
 def test_the_whole_loss_weighs_the_levels() -> None:
@@ -118,9 +219,10 @@ def test_keys_follow_by_momentum_and_have_no_gradient() -> None:
     contrast = build(LossConfig(bank=16, momentum=0.9))
     for parameter in contrast.query.parameters():
         parameter.data += 0.5  # queries and keys apart, so that the mean is not either
-    before = {name: p.clone() for name, p in contrast.key.named_parameters()}
+    before = {name: p.clone() for name, p in contrast.key.named_parameters()}  # type: ignore[union-attr]
     queries = {name: p.clone() for name, p in contrast.query.named_parameters()}
     step(contrast, batch(0, 4))
+    assert contrast.key is not None
     for name, key in contrast.key.named_parameters():
         assert key.grad is None
         assert not key.requires_grad
@@ -130,6 +232,7 @@ def test_keys_follow_by_momentum_and_have_no_gradient() -> None:
 
 def test_frozen_weights_are_held_once_and_left_out_of_checkpoints() -> None:
     contrast = build(LossConfig(bank=16), trained_blocks=1)
+    assert contrast.key is not None
     assert contrast.key.text.word.weight.data_ptr() == contrast.query.text.word.weight.data_ptr()
     assert contrast.key.text.blocks[1].up.weight.data_ptr() != contrast.query.text.blocks[1].up.weight.data_ptr()  # type: ignore[union-attr, operator]
     names = set(contrast.learned_state())
@@ -173,29 +276,35 @@ def test_the_banks_do_not_change_before_the_keys_are_enqueued() -> None:
     assert not contrast.bank.requires_grad
 
 
-def run(rank: int, folder: Path) -> None:
+KINDS: tuple[Literal["momentum", "in-batch", "max-margin"], ...] = ("momentum", "in-batch", "max-margin")
+
+
+def run(rank: int, folder: Path, kind: Literal["momentum", "in-batch", "max-margin"]) -> None:
     """Take three steps as one of two processes, each with its half of the pairs, and leave the outcome behind."""
     td.init_process_group("gloo", f"file://{folder / 'meet'}", rank=rank, world_size=2)
-    contrast = build(LossConfig(bank=20, momentum=0.9))
+    contrast = build(LossConfig(kind, bank=20, momentum=0.9))
     losses = [step(contrast, batch(8 * i + 4 * rank, 4)) for i in range(3)]
     gradients = {name: p.grad for name, p in contrast.query.named_parameters()}
     torch.save({"losses": losses, "state": contrast.state_dict(), "gradients": gradients}, folder / f"{rank}.pt")
     td.destroy_process_group()
 
 
-def test_two_processes_equal_one_with_the_joint_batch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_processes_equal_one_with_the_joint_batch(
+    tmp_path: Path, kind: Literal["momentum", "in-batch", "max-margin"]
+) -> None:
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=run, args=(rank, tmp_path)) for rank in (0, 1)]
+    processes = [context.Process(target=run, args=(rank, tmp_path, kind)) for rank in (0, 1)]
     for process in processes:
         process.start()
     for process in processes:
         process.join(120)
         assert process.exitcode == 0
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
-    contrast = build(LossConfig(bank=20, momentum=0.9))
+    contrast = build(LossConfig(kind, bank=20, momentum=0.9))
     losses = [step(contrast, batch(8 * i, 8)) for i in range(3)]
     for name, tensor in contrast.state_dict().items():
-        assert torch.equal(first["state"][name], second["state"][name])
+        assert torch.equal(first["state"][name], second["state"][name]), name
         torch.testing.assert_close(first["state"][name], tensor, atol=1e-5, rtol=1e-4)
     for name, parameter in contrast.query.named_parameters():
         if parameter.grad is not None:

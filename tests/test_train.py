@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import tiny_model
 from hit import encoder, experts, features
 from hit import train as training
+from hit.batches import draw
 from hit.config import DataConfig, ExpertConfig, LossConfig, ModelConfig, Recipe, TextTowerConfig, TrainConfig, VideoTowerConfig
 from hit.errors import UserError
 from hit.evaluate import evaluate
@@ -193,7 +194,7 @@ def test_a_model_is_not_evaluated_with_other_experts(place: Path, unbroken: Path
 def test_an_epoch_shows_every_clip_once(clips: int, batch: int, seed: int) -> None:
     settings = TrainConfig(batch=batch, seed=seed)
     size = min(batch, clips)
-    stream = np.concatenate([training.draw(clips, settings, step)[0] for step in range(2 * clips)])
+    stream = np.concatenate([draw(clips, settings, step)[0] for step in range(2 * clips)])
     assert len(stream) == 2 * clips * size
     for epoch in range(2):
         assert sorted(stream[epoch * clips : (epoch + 1) * clips]) == list(range(clips))

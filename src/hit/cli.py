@@ -22,6 +22,12 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout, and nothing else there.")]
+Recipe = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A TOML file, or the name of a recipe of HiT's: tiny, flickr8k, ...")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe, for example train.steps=100.")
+]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, as `hit train` leaves it.")]
 LibraryFolder = Annotated[Path, typer.Argument(metavar="LIB", help="A library folder; `hit index` makes it.")]
 Segments = Literal["auto", "shots", "windows"]
@@ -131,11 +137,9 @@ def import_arrays(
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A TOML file, or the name of a recipe of HiT's: tiny.")],
+    recipe: Recipe,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The model folder to make; an interrupted run in it is resumed.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe, for example train.steps=100.")
-    ] = None,
+    overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
     """Train a model as a recipe says."""
@@ -146,6 +150,24 @@ def train(
     from hit import train as verb
 
     _emit(verb.train(plan, out, Bars()), as_json, _show_training)
+
+
+@app.command()
+def ablate(
+    recipe: Recipe,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Where results, tables and plot go; a second call adds to them.")],
+    overrides: Overrides = None,
+    rows: Annotated[str, typer.Option(help="Which rows, by commas: core, all, or names such as hcm,bank-1024.")] = "core",
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds each row is trained with, from 0.")] = 3,
+    workers: Annotated[int, typer.Option(min=0, help="How many runs at once, of one thread each; 0: one per core.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Train variants of a recipe under one budget, and show what each part of the method brings."""
+    from hit import ablate as verb
+    from hit.console import Bars
+
+    chosen = verb.choose(rows.split(","), verb.shipped_rows())
+    _emit(verb.ablate(recipe, out, overrides or (), chosen, range(seeds), workers, Bars()), as_json, _show_ablation)
 
 
 @app.command()
@@ -271,6 +293,15 @@ def _show_training(result: Mapping[str, Any]) -> None:
     if result["history"]:
         _show_scores({key: result["history"][-1][key] for key in ("t2v", "v2t")})
     _show_values({key: result[key] for key in ("steps", "seconds", "parameters", "clips", "captions")})
+
+
+def _show_ablation(result: Mapping[str, Any]) -> None:
+    from hit.console import say, table
+
+    titles = [key for key, value in result["rows"][0].items() if isinstance(value, Mapping)]
+    cells = [[e["about"], e["seeds"], *(f"{e[t]['mean']:.1f} \u00b1 {e[t]['std']:.1f}" for t in titles)] for e in result["rows"]]
+    table("Text to video, and back", ["row", "seeds", *titles], cells)
+    say(f"{result['runs']} runs; results.jsonl, table.md, table.csv and plot.svg are in {result['out']}")
 
 
 def _show_scores(result: Mapping[str, Any]) -> None:

@@ -39,7 +39,7 @@ class ExpertConfig:
 
 @dataclass(frozen=True)
 class VideoTowerConfig:
-    """The video transformer; defaults are MMT's."""
+    """The video transformer; defaults are MMT's. Its levels are taken after `feature_block`, from 1, and after the last one."""
 
     width: int = 512
     layers: int = 4
@@ -50,6 +50,10 @@ class VideoTowerConfig:
     max_seconds: float = 64.0  # later times share the last time embedding
     time_step: float = 0.5  # seconds per time embedding
     phases: int = 4  # parts of the clip's length, each with a gate of its own on what is seen in it; 0: none
+    aggregates: bool = True  # a token more per expert, the maximum of all that it saw
+    feature_block: int = 1
+    feature_pool: Literal["mean", "max", "cls", "aggregate"] = "mean"  # of all tokens; "aggregate": mean of the aggregates
+    semantic_pool: Literal["mean", "max", "cls", "aggregate"] = "aggregate"
 
 
 @dataclass(frozen=True)
@@ -62,31 +66,43 @@ class TextTowerConfig:
     phases: int = 1  # parts of the text, each with a gate of its own on the words in it, where words are averaged; 1: no gates
     trained_blocks: int = 99  # how many of these are fine-tuned, from the top; word embeddings only with a number above `blocks`
     dropout: float = 0.1
+    feature_block: int = 1
+    feature_pool: Literal["mean", "max", "cls"] = "mean"
+    semantic_pool: Literal["mean", "max", "cls"] = "cls"
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """HiT. The levels are taken after `feature_block` (counted from 1) and after the last block of each tower."""
+    """HiT: both towers, and a head per level and modality."""
 
     dim: int = 256  # of each level
-    feature_block: int = 1
-    video_pool: Literal["mean", "max", "cls"] = "mean"
-    text_pool: Literal["mean", "max", "cls"] = "cls"
+    head: Literal["linear", "mlp"] = "linear"  # mlp: a hidden layer as wide as the tower, with GELU
     level_weights: tuple[float, float] = (1.0, 1.0)  # feature, semantic: at inference
+    packed: bool = True  # False: compute on padding too, for fixed shapes
     video: VideoTowerConfig = VideoTowerConfig()
     text: TextTowerConfig = TextTowerConfig()
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Momentum cross-modal contrast over the four matchings."""
+    """The four matchings, and what stands against each: momentum cross-modal contrast, or one of its baselines.
 
+    "momentum": InfoNCE against keys of momentum encoders, in banks and in the batch. "in-batch": InfoNCE against the batch
+    alone, gradient on both sides, no key encoders. "max-margin": MMT's loss, a hinge on every wrong pair of the batch.
+    """
+
+    kind: Literal["momentum", "in-batch", "max-margin"] = "momentum"
     temperature: float = 0.05
-    feature_weight: float = 1.0  # lambda of L = L_semantic + lambda * L_feature
-    bank: int = 4096
+    learn_temperature: bool = False
+    temperature_bounds: tuple[float, float] = (0.01, 0.5)  # where it is learnt
+    margin: float = 0.05  # of max-margin
+    feature_weight: float = 1.0  # lambda of L = L_semantic + lambda * L_feature; 0: the feature level is not trained
+    bank: int = 4096  # 0: momentum keys of the batch only
     momentum: float = 0.995
+    final_momentum: float | None = None  # reached by half a cosine over the run; None: `momentum` stays
     mask_same_video: bool = True
     in_batch_keys: bool = True
+    key_dropout: bool = False  # False: the same clip always has the same key
 
 
 @dataclass(frozen=True)
@@ -94,18 +110,27 @@ class TrainConfig:
     """The loop."""
 
     steps: int = 10_000
-    batch: int = 128
+    batch: int = 128  # of all processes together
+    accumulate: int = 1  # parts of a process's batch whose queries are computed one after the other; changes memory, not results
+    captions: int = 1  # of a clip in a step, each a positive of it
+    expert_dropout: float = 0.0  # chance of each expert of a clip to be left out of the query; one always stays
     seed: int = 0
-    lr: float = 5e-5
+    lr: float = 5e-5  # of the video tower
     lr_text: float = 5e-5
+    lr_heads: float | None = None  # None: as the video tower
+    hold_video: float = 0.0  # share of the steps, at the start, in which the video side stays as it began
+    whiten_heads: bool = False  # begin the video heads as a whitening of what the untrained tower gives
     weight_decay: float = 0.01
     warmup: float = 0.05  # share of the steps
     decay: float = 1.0  # share of the steps, at the end, or all after the warm-up
     clip_norm: float = 1.0
+    autocast: Literal["none", "bfloat16", "float16"] = "none"
+    compile: bool = False
     validate_every: int = 500
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
     threads: int = 0  # 0: as many as the machine has
+    device: str = "auto"  # cuda where there is one
 
 
 @dataclass(frozen=True)
@@ -156,7 +181,7 @@ def build(kind: type[T], table: Mapping[str, Any], where: str) -> T:
 
 
 def to_table(config: "DataclassInstance") -> dict[str, Any]:
-    """Turn a config into plain dicts and lists, as tomli_w and json take them; the inverse of `build`."""
+    """Turn a config into plain dicts and lists, as tomli_w and json take them; the inverse of `build`. None is left out."""
     return typing.cast(dict[str, Any], _plain(dataclasses.asdict(config)))
 
 
@@ -205,5 +230,5 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _plain(item) for key, item in value.items() if item is not None}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -23,7 +23,7 @@ from hit.errors import UserError
 from hit.files import write_whole
 from hit.model import LEVELS, HiT, Levels
 from hit.text import Tokenizer
-from hit.tokens import pack_clips, pack_texts
+from hit.tokens import pack_texts
 from hit.types import Features, Floats
 
 CHUNK = 128  # texts or clips encoded at once
@@ -68,8 +68,7 @@ class HiTEncoder:
 
     def embed_clips(self, clips: Sequence[Mapping[str, Features]]) -> Floats:
         """Return (N, dim). Raises UserError for a clip without features of any expert of this model."""
-        experts, limit = self.model.video.experts, self.config.video.max_tokens
-        return self._embed(len(clips), lambda part: self.model.embed_video(pack_clips(clips[part], experts, limit)))
+        return self._embed(len(clips), lambda part: self.model.embed_video(self.model.video.pack(clips[part])))
 
     def _embed(self, count: int, embed: Callable[[slice], Levels]) -> Floats:
         result = np.empty((count, self.dim), np.float32)

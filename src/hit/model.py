@@ -1,7 +1,7 @@
 """HiT: two transformer towers, matched at two levels.
 
-    video: {expert: features} -> tokens -> blocks -+-> after block `feature_block`: mean of tokens -> Linear -> unit vector
-    text:  word pieces        -> tokens -> blocks -+-> after the last block: pooled              -> Linear -> unit vector
+    video: {expert: features} -> tokens -> blocks -+-> after block `feature_block`: pooled -> head -> unit vector
+    text:  word pieces        -> tokens -> blocks -+-> after the last block:        pooled -> head -> unit vector
 
 Both towers are stacks of the same block, BERT's: MMT's video transformer is one, and weights of pre-trained text encoders
 fit it. Sequences are packed (see tokens.py): everything but attention itself runs on real tokens only. Shapes: B sequences,
@@ -10,7 +10,7 @@ T tokens in all, L the longest sequence, W width, D = dim of a level.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from hit.config import ModelConfig
 from hit.errors import UserError
-from hit.tokens import Ints, TextTokens, VideoTokens
+from hit.tokens import Ints, TextTokens, VideoTokens, pack_clips
+from hit.types import Features
 
 LEVELS = ("feature", "semantic")
 INIT_STD, LAYER_NORM_EPS = 0.02, 1e-12  # BERT's, and so MMT's
@@ -35,18 +36,34 @@ class Levels(NamedTuple):
 
 
 class Layout:
-    """Where packed tokens lie in the padded (B, L) grid that attention works on."""
+    """Where packed tokens lie in the padded (B, L) grid that attention works on.
 
-    def __init__(self, lengths: Ints, device: torch.device) -> None:
+    With `pad_to` the blocks work on the whole grid of that length, padding included; `spread` and `collect` lead there and
+    back. Otherwise both return what they are given.
+    """
+
+    def __init__(self, lengths: Ints, device: torch.device, pad_to: int | None = None) -> None:
         count = torch.as_tensor(lengths)
-        self.batch, self.length = len(count), int(count.max())
+        self.batch, self.length = len(count), pad_to or int(count.max())
         self.owner = torch.repeat_interleave(torch.arange(self.batch), count)  # (T,)
         self.position = torch.arange(len(self.owner)) - (count.cumsum(0) - count)[self.owner]  # (T,)
         self.cell = (self.owner * self.length + self.position).to(device)  # (T,)
         self.mask = (torch.arange(self.length) < count[:, None])[:, None, None].to(device)  # (B, 1, 1, L)
-        self.full = bool((count == self.length).all())
+        self.filled, self.padded = bool((count == self.length).all()), pad_to is not None
         self.first = (count.cumsum(0) - count).to(device)  # (B,) the packed place of each sequence's first token
         self.owner, self.position, self.count = (t.to(device) for t in (self.owner, self.position, count))
+
+    def spread(self, x: Tensor) -> Tensor:
+        """Lay packed tokens (T, W) onto the grid (B * L, W) if the blocks are to work on that."""
+        return self.grid(x) if self.padded else x
+
+    def collect(self, x: Tensor) -> Tensor:
+        """Undo `spread`."""
+        return x[self.cell] if self.padded else x
+
+    def grid(self, x: Tensor) -> Tensor:
+        """Lay packed tokens (T, W) onto the grid (B * L, W), with zeros on padding."""
+        return x if self.filled else x.new_zeros(self.batch * self.length, x.shape[1]).index_copy(0, self.cell, x)
 
     def mean(self, x: Tensor, chosen: Tensor | None = None) -> Tensor:
         """Average the (chosen) tokens x (T, W) of each sequence; zeros where a sequence has none."""
@@ -61,12 +78,10 @@ class Layout:
         total = x.new_zeros(self.batch * phases, x.shape[1]).index_add(0, self.owner * phases + part, x)
         return total.view(self.batch, phases, -1) / self.count[:, None, None]
 
-    def max(self, x: Tensor, chosen: Tensor | None = None) -> Tensor:
-        """Maximum over the (chosen) tokens x (T, W) of each sequence."""
-        owner = self.owner if chosen is None else self.owner[chosen]
-        rows = x if chosen is None else x[chosen]
+    def max(self, x: Tensor) -> Tensor:
+        """Maximum over the tokens x (T, W) of each sequence."""
         start = x.new_full((self.batch, x.shape[1]), -torch.inf)
-        return start.scatter_reduce(0, owner[:, None].expand_as(rows), rows, "amax")
+        return start.scatter_reduce(0, self.owner[:, None].expand_as(x), x, "amax")
 
 
 class Block(nn.Module):
@@ -80,19 +95,19 @@ class Block(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(width, eps), nn.LayerNorm(width, eps)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        """Map packed tokens (T, W) to (T, W)."""
+        """Map tokens (T, W) to (T, W), or the padded grid (B * L, W) to itself, as `layout` has it."""
         x = self.norm1(x + self._drop(self.out(self._attend(self.qkv(x), layout))))
         y: Tensor = self.norm2(x + self._drop(self.down(F.gelu(self.up(x)))))
         return y
 
     def _attend(self, qkv: Tensor, layout: Layout) -> Tensor:  # (T, 3W) -> (T, W)
         b, n = layout.batch, layout.length
-        grid = qkv if layout.full else qkv.new_zeros(b * n, qkv.shape[1]).index_copy(0, layout.cell, qkv)
+        grid = qkv if layout.padded else layout.grid(qkv)
         q, k, v = grid.view(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # each (B, heads, L, W / heads)
-        seen = None if layout.full else layout.mask
+        seen = None if layout.filled else layout.mask
         y = F.scaled_dot_product_attention(q, k, v, seen, self.dropout if self.training else 0.0)
         y = y.transpose(1, 2).reshape(b * n, -1)
-        return y if layout.full else y[layout.cell]
+        return y if layout.padded or layout.filled else y[layout.cell]
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout, self.training)
@@ -105,6 +120,7 @@ class VideoTower(nn.Module):
         super().__init__()
         video = config.video
         self.config, self.experts = config, dict(experts)
+        self.longest = None if config.packed else 1 + len(experts) * (video.max_tokens + video.aggregates)
         self.bins = math.ceil(video.max_seconds / video.time_step)
         self.project = nn.ModuleDict({name: nn.Linear(d, video.width) for name, d in experts.items()})
         self.expert = nn.ParameterDict({name: torch.zeros(video.width) for name in experts})
@@ -135,29 +151,33 @@ class VideoTower(nn.Module):
         self.get_buffer(f"shift_{name}").copy_(mean)
         self.get_buffer(f"scale_{name}").fill_(1 / max(float((values - mean).std()), 1e-6))
 
+    def pack(self, clips: Sequence[Mapping[str, Features]]) -> VideoTokens:
+        """Make a batch of clips for this tower. Raises UserError as `pack_clips` does."""
+        return pack_clips(clips, self.experts, self.config.video.max_tokens, self.config.video.aggregates)
+
     def forward(self, batch: VideoTokens) -> tuple[Tensor, Tensor]:
         """Return the pooled feature and semantic levels, each (B, W)."""
-        config, device = self.config, self.cls.device
-        layout = Layout(batch.lengths, device)
+        config, device = self.config.video, self.cls.device
+        layout = Layout(batch.lengths, device, self.longest)
         stack = [self.cls.expand(layout.batch, -1)]
         for name, values in batch.values.items():
             x = (_tensor(values, device) - self.get_buffer(f"shift_{name}")) * self.get_buffer(f"scale_{name}")
             seconds = _tensor(batch.seconds[name], device)
-            when = (seconds / config.video.time_step).floor().long().clamp(-1, self.bins - 1) + 1
+            when = (seconds / config.time_step).floor().long().clamp(-1, self.bins - 1) + 1
             x = self.project[name](x)
-            if config.video.phases:
-                phase = (_tensor(batch.phases[name], device) * config.video.phases).floor().long()
-                x = x * self.phase(phase.clamp(-1, config.video.phases - 1) + 1)
+            if config.phases:
+                phase = (_tensor(batch.phases[name], device) * config.phases).floor().long()
+                x = x * self.phase(phase.clamp(-1, config.phases - 1) + 1)
             x = x + self.expert[name] + self.time(when)
             stack.append(x)
         x = torch.cat(stack)[_tensor(batch.order, device)]  # (T, W)
-        x = F.dropout(self.norm(x), config.video.dropout, self.training)
+        x = layout.spread(F.dropout(self.norm(x), config.dropout, self.training))
+        aggregate = _tensor(batch.aggregate, device)
         for depth, block in enumerate(self.blocks, 1):
             x = block(x, layout)
             if depth == config.feature_block:
-                feature = layout.mean(x)
-        aggregate = _tensor(batch.aggregate, device)
-        return feature, _pool(x, layout, config.video_pool, aggregate)
+                feature = _pool(layout.collect(x), layout, config.feature_pool, aggregate)
+        return feature, _pool(layout.collect(x), layout, config.semantic_pool, aggregate)
 
 
 class TextTower(nn.Module):
@@ -167,6 +187,7 @@ class TextTower(nn.Module):
         super().__init__()
         self.config = config
         self.width, depth = int(shape["hidden_size"]), min(config.text.blocks, int(shape["num_hidden_layers"]))
+        self.longest = None if config.packed else config.text.max_tokens
         eps, dropout = float(shape.get("layer_norm_eps", LAYER_NORM_EPS)), config.text.dropout
         # RoBERTa counts positions from the padding id + 1
         self.offset = 0 if shape["model_type"] == "bert" else int(shape["pad_token_id"]) + 1
@@ -194,54 +215,67 @@ class TextTower(nn.Module):
         except (KeyError, RuntimeError) as error:
             raise UserError(folder / "model.safetensors", f"does not fit its config.json: {error}".replace("\n", " ")) from None
 
-    def lower(self, batch: TextTokens, layout: Layout) -> tuple[Tensor, Tensor | None]:
+    def lower(self, batch: TextTokens) -> tuple[Tensor, Tensor | None]:
         """Run the embeddings and the frozen blocks: hidden states (T, W), and if the feature level is there (B, P, W) of it.
 
         Without dropout, so the result depends on the text alone and can be kept.
         """
         device = self.word.weight.device
+        layout = Layout(batch.lengths, device, self.longest)
         x = self.word(_tensor(batch.ids, device)) + self.position(layout.position + self.offset)
         x, feature = self.norm(x), None
         if not self.frozen:
             x = F.dropout(x, self.config.text.dropout, self.training)
+        x = layout.spread(x)
         for depth, block in enumerate(self.blocks[: self.lowest], 1):
             x = block(x, layout)
-            if depth == self.config.feature_block:
-                feature = layout.phase_means(x, self.config.text.phases)
-        return x, feature
+            if depth == self.config.text.feature_block:
+                feature = self._read(layout.collect(x), layout, self.config.text.feature_pool)
+        return layout.collect(x), feature
 
     def forward(self, batch: TextTokens, lower: tuple[Tensor, Tensor | None] | None = None) -> tuple[Tensor, Tensor]:
         """Return the pooled feature and semantic levels, each (B, W); `lower` may bring what `lower` returned before."""
-        layout = Layout(batch.lengths, self.word.weight.device)
-        x, feature = self.lower(batch, layout) if lower is None else lower
+        config, layout = self.config.text, Layout(batch.lengths, self.word.weight.device, self.longest)
+        x, feature = self.lower(batch) if lower is None else lower
+        x = layout.spread(x)
         for depth, block in enumerate(self.blocks[self.lowest :], self.lowest + 1):
             x = block(x, layout)
-            if depth == self.config.feature_block:
-                feature = layout.phase_means(x, self.config.text.phases)
+            if depth == config.feature_block:
+                feature = self._read(layout.collect(x), layout, config.feature_pool)
         assert feature is not None, "feature_block lies within the tower: HiT checks it"
-        if self.config.text_pool == "mean":
-            return self._gate(feature, 0), self._gate(layout.phase_means(x, self.config.text.phases), 1)
-        return self._gate(feature, 0), _pool(x, layout, self.config.text_pool, None)
+        return self._gate(feature, 0), self._gate(self._read(layout.collect(x), layout, config.semantic_pool), 1)
+
+    def _read(self, x: Tensor, layout: Layout, how: str) -> Tensor:  # (T, W) -> (B, P, W); P = 1 but for means by phase
+        if how == "mean":
+            return layout.phase_means(x, self.config.text.phases)
+        return _pool(x, layout, how, None)[:, None]
 
     def _gate(self, parts: Tensor, level: int) -> Tensor:  # (B, P, W) -> (B, W)
-        return (parts * self.gates[level]).sum(1) if self.gates else parts.sum(1)
+        return (parts * self.gates[level]).sum(1) if parts.shape[1] > 1 else parts[:, 0]
 
 
 class HiT(nn.Module):
-    """Both towers and their heads: one Linear per level and modality, to unit vectors."""
+    """Both towers and their heads, one per level and modality, to unit vectors."""
 
     def __init__(self, config: ModelConfig, experts: Mapping[str, int], text_shape: Mapping[str, int | float | str]) -> None:
         super().__init__()
         self.config = config
         self.video, self.text = VideoTower(config, experts), TextTower(config, text_shape)
-        for name, tower in (("video", self.video), ("text", self.text)):
-            if not 1 <= config.feature_block <= len(tower.blocks):
-                raise UserError(
-                    "model.feature_block", f"{config.feature_block} is not a block of the {name} tower", "count from 1"
-                )
+        for name, tower, place in (("video", self.video, config.video), ("text", self.text, config.text)):
+            if not 1 <= place.feature_block <= len(tower.blocks):
+                why = f"{place.feature_block} is not a block of the {name} tower, which has {len(tower.blocks)}"
+                raise UserError(f"model.{name}.feature_block", why, "count from 1")
+        if "aggregate" in (config.video.feature_pool, config.video.semantic_pool) and not config.video.aggregates:
+            raise UserError("model.video", "pools its aggregate tokens but has none", "set its pools to mean, or aggregates=true")
         widths = {"video": config.video.width, "text": self.text.width}
-        self.heads = nn.ModuleDict({f"{m}_{level}": nn.Linear(w, config.dim) for m, w in widths.items() for level in LEVELS})
+        self.heads = nn.ModuleDict({f"{m}_{level}": _head(config, w) for m, w in widths.items() for level in LEVELS})
         self.heads.apply(_init)
+
+    def forward(
+        self, clips: VideoTokens, texts: TextTokens, lower: tuple[Tensor, Tensor | None] | None = None
+    ) -> tuple[Levels, Levels]:
+        """Return the unit vectors of packed clips and of packed texts."""
+        return self.embed_video(clips), self.embed_text(texts, lower)
 
     def embed_video(self, batch: VideoTokens) -> Levels:
         """Return unit vectors of packed clips."""
@@ -252,6 +286,29 @@ class HiT(nn.Module):
         """Return unit vectors of packed texts."""
         feature, semantic = self.text(batch, lower)
         return self._levels("text", feature, semantic)
+
+    @torch.no_grad()
+    def whiten_video(self, batches: Iterable[VideoTokens]) -> None:
+        """Begin the video heads as a whitening of what the tower, as it is, gives for these clips.
+
+        Each head becomes a rotation of the D strongest principal directions, each divided by its deviation (and a tenth of
+        the mean one, so that what hardly varies is not blown up). A random tower keeps when and what apart, but its outputs
+        share most of their length; whitened, what differs between clips is what a text has to match. Raises UserError for
+        heads that are not linear.
+        """
+        if self.config.head != "linear":
+            raise UserError("train.whiten_heads", "needs linear heads", "set model.head=linear")
+        pooled = [self.video(batch) for batch in batches]
+        for i, level in enumerate(LEVELS):
+            x = torch.cat([part[i] for part in pooled])
+            variance, directions = torch.linalg.eigh(torch.cov(x.T))  # ascending
+            scale = (variance.clamp(min=0) + 0.1 * variance.mean()).rsqrt()
+            rank = min(self.config.dim, len(variance))
+            rows = (directions * scale).T.flip(0)[:rank]  # (R, W)
+            turn, _ = torch.linalg.qr(torch.randn(self.config.dim, rank))
+            weight = turn.to(x) @ rows / math.sqrt(rank)
+            self.heads.get_parameter(f"video_{level}.weight").copy_(weight)
+            self.heads.get_parameter(f"video_{level}.bias").copy_(-weight @ x.mean(0))
 
     def _levels(self, modality: str, feature: Tensor, semantic: Tensor) -> Levels:
         # float32 whatever autocast does: the vectors go into banks and inner products
@@ -296,10 +353,15 @@ def _from_bert(weights: Mapping[str, Tensor], depth: int) -> dict[str, Tensor]:
     return state
 
 
-def _pool(x: Tensor, layout: Layout, how: str, chosen: Tensor | None) -> Tensor:
+def _pool(x: Tensor, layout: Layout, how: str, aggregate: Tensor | None) -> Tensor:
     if how == "cls":
         return x[layout.first]
-    return layout.mean(x, chosen) if how == "mean" else layout.max(x, chosen)
+    return layout.max(x) if how == "max" else layout.mean(x, aggregate if how == "aggregate" else None)
+
+
+def _head(config: ModelConfig, width: int) -> nn.Module:
+    last = nn.Linear(width, config.dim)
+    return last if config.head == "linear" else nn.Sequential(nn.Linear(width, width), nn.GELU(), last)
 
 
 def _init(module: nn.Module) -> None:

@@ -41,12 +41,14 @@ def pack_texts(ids: Sequence[Ints]) -> TextTokens:
     return TextTokens(np.array([len(i) for i in ids]), np.concatenate(ids))
 
 
-def pack_clips(clips: Sequence[Mapping[str, Features]], experts: Mapping[str, int], max_tokens: int) -> VideoTokens:
+def pack_clips(
+    clips: Sequence[Mapping[str, Features]], experts: Mapping[str, int], max_tokens: int, aggregates: bool = True
+) -> VideoTokens:
     """Pack clips, given as {expert: Features}, for a model with these `experts` {name: width}.
 
-    An aggregate token is the maximum over ALL rows of an expert [MMT]; of the rows themselves at most `max_tokens` are
-    kept, spread evenly. Experts that are absent or saw nothing have no tokens. Raises UserError for a wrong width and for
-    a clip in which no expert saw anything.
+    An aggregate token is the maximum over ALL rows of an expert [MMT]; without `aggregates` there are none. Of the rows
+    themselves at most `max_tokens` are kept, spread evenly. Experts that are absent or saw nothing have no tokens. Raises
+    UserError for a wrong width and for a clip in which no expert saw anything.
     """
     if any(not any(name in experts and len(f.values) for name, f in clip.items()) for clip in clips):
         raise UserError("a clip", "has no features of any expert of the model", f"extract {', '.join(experts)} first")
@@ -69,12 +71,13 @@ def pack_clips(clips: Sequence[Mapping[str, Features]], experts: Mapping[str, in
             times.append(features.times[keep].mean(axis=1) - spans[i][0])
             shares.append(times[-1] / spans[i][1])
             counts.append(len(keep))
-        values[name] = np.concatenate([np.stack([clips[i][name].values.max(axis=0) for i in seen]), *rows])
-        timeless = np.full(len(seen), -1, np.float32)
+        whole = [np.stack([clips[i][name].values.max(axis=0) for i in seen])] if aggregates else []
+        timeless = np.full(len(seen) if aggregates else 0, -1, np.float32)
+        values[name] = np.concatenate([*whole, *rows])
         seconds[name] = np.concatenate([timeless, *times]).astype(np.float32)
         phases[name] = np.concatenate([timeless, *shares]).astype(np.float32)
-        owners += [np.array(seen), np.repeat(seen, counts)]
-        kinds += [np.ones(len(seen), np.bool_), np.zeros(sum(counts), np.bool_)]
+        owners += [np.array(seen)[: len(timeless)], np.repeat(seen, counts)]
+        kinds += [np.ones(len(timeless), np.bool_), np.zeros(sum(counts), np.bool_)]
     owner = np.concatenate(owners)
     order = np.argsort(owner, kind="stable")
     return VideoTokens(np.bincount(owner, minlength=len(clips)), order, np.concatenate(kinds)[order], values, seconds, phases)

@@ -1,49 +1,49 @@
 """`hit train`: one loop that reads downwards.
 
 What a batch holds depends on the seed and the step alone, so a run that was interrupted goes on from its last checkpoint to
-the very same result.
+the very same result. Under torchrun each process takes its share of every batch; the result is that of one process.
 """
 
 import hashlib
 import json
 import math
 import os
+import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from hit import checkpoint, datasets, metrics, provenance, splits
+from hit import checkpoint, datasets, dist, metrics, provenance, splits
 from hit import config as configs
 from hit import experts as plugins
+from hit.batches import Batches, Captions
+from hit.board import Board
 from hit.config import DataConfig, Recipe, TrainConfig
 from hit.encoder import ExpertRecord, FolderConfig, HiTEncoder, read_card, save
 from hit.errors import UserError
 from hit.files import write_whole
-from hit.model import HiT, Layout, text_shape
-from hit.momentum import MomentumContrast, gather_keys
+from hit.model import HiT, text_shape
+from hit.momentum import MomentumContrast
 from hit.splits import Split
+from hit.step import Setup, take
 from hit.text import Tokenizer, locate
-from hit.tokens import Ints, TextTokens, pack_clips, pack_texts
-from hit.types import Expert, Progress
+from hit.types import Expert, Progress, Silent
 
 
 @dataclass(frozen=True)
 class Run:
     """All that the loop works on."""
 
-    settings: TrainConfig
-    learn: Split
+    setup: Setup
     held_out: Split
-    contrast: MomentumContrast
-    captions: "Captions"
-    optimizer: torch.optim.Optimizer
     encoder: HiTEncoder
     folder: Path  # of checkpoints and curves
 
@@ -52,10 +52,21 @@ def train(recipe: Recipe, out: Path, progress: Progress) -> dict[str, Any]:
     """Train as the recipe says, write a model folder to `out`, and return its card.
 
     A run that stopped goes on from `out/run`; one that was finished is left as it is. Raises UserError if `out` belongs to
-    another run, if features are missing, or if the loss is not finite.
+    another run, if features are missing, if another process of the run died, or if the loss is not finite.
     """
+    device = _device(recipe.train.device)
+    with dist.group(device):
+        try:
+            return _train(recipe, out, device, progress if dist.rank() == 0 else Silent())
+        except RuntimeError as error:
+            if not dist.lost(error):
+                raise
+            raise UserError("hit train", "another process of this run is gone", "the same command goes on from here") from error
+
+
+def _train(recipe: Recipe, out: Path, device: torch.device, progress: Progress) -> dict[str, Any]:
     began = time.monotonic()
-    torch.set_num_threads(recipe.train.threads or os.cpu_count() or 1)
+    torch.set_num_threads(recipe.train.threads or max(1, (os.cpu_count() or 1) // dist.world()))
     if not recipe.data.path:
         raise UserError("data.path", "the recipe names no data set", "add data.path=FOLDER to the command")
     dataset = datasets.read(Path(recipe.data.path))
@@ -63,25 +74,28 @@ def train(recipe: Recipe, out: Path, progress: Progress) -> dict[str, Any]:
     experts = plugins.load_all(chosen)
     learn, held_out = _splits(recipe.data, dataset, experts)
     config = FolderConfig(
-        recipe.name,
-        recipe.model,
-        {name: ExpertRecord(chosen[name], e.dim, e.identity) for name, e in experts.items()},
+        recipe.name, recipe.model, {name: ExpertRecord(chosen[name], e.dim, e.identity) for name, e in experts.items()}
     )
-    if claim(out / "run", recipe, config, learn):
+    digest = hashlib.sha256(json.dumps([learn.ids, learn.captions]).encode()).hexdigest()
+    dist.barrier()  # a process that comes late must not find the card of this very run
+    if claim(out / "run", recipe, config, digest):
         return read_card(out)
     text_folder = locate(recipe.model.text.source)
-    run = _prepare(recipe, config, text_folder, (learn, held_out), out / "run", progress)
+    run = _prepare(recipe, config, text_folder, (learn, held_out), device, out / "run", progress)
     history = _loop(run, progress)
-    model = run.contrast.query
+    model = run.setup.contrast.query
     card = {
         "name": recipe.name,
         "recipe": configs.to_table(recipe),
+        "data": {"path": str(dataset.root.resolve()), "train_digest": digest},
         "clips": {"train": len(learn.ids), "validation": len(held_out.ids)},
         "captions": {"train": sum(map(len, learn.captions)), "validation": sum(map(len, held_out.captions))},
         "experts": {name: record.identity for name, record in config.experts.items()},
         "seed": recipe.train.seed,
         "steps": recipe.train.steps,
         "seconds": round(time.monotonic() - began, 1),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else device.type,
+        "processes": dist.world(),
         "parameters": {
             "all": sum(p.numel() for p in model.parameters()),
             "trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
@@ -91,8 +105,22 @@ def train(recipe: Recipe, out: Path, progress: Progress) -> dict[str, Any]:
         "versions": provenance.versions(),
         "commit": provenance.commit(),
     }
-    save(out, model, config, text_folder, card)
+    if dist.rank() == 0:
+        save(out, model, config, text_folder, card)
+    dist.barrier()
     return read_card(out)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError("train.device", f"'{name}' is no device", "auto, cpu, cuda or cuda:1") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError("train.device", "torch sees no CUDA device here", "set train.device=auto")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if name == "cuda" else device
 
 
 def _splits(data: DataConfig, dataset: datasets.Dataset, experts: Mapping[str, Expert]) -> tuple[Split, Split]:
@@ -103,95 +131,84 @@ def _splits(data: DataConfig, dataset: datasets.Dataset, experts: Mapping[str, E
 
 
 def _prepare(
-    recipe: Recipe, config: FolderConfig, text_folder: Path, parts: tuple[Split, Split], folder: Path, progress: Progress
+    recipe: Recipe,
+    config: FolderConfig,
+    text_folder: Path,
+    parts: tuple[Split, Split],
+    device: torch.device,
+    folder: Path,
+    progress: Progress,
 ) -> Run:
-    learn, held_out = parts
-    torch.manual_seed(recipe.train.seed)
+    (learn, held_out), settings = parts, recipe.train
+    torch.manual_seed(settings.seed)
     model = HiT(recipe.model, {name: record.dim for name, record in config.experts.items()}, text_shape(text_folder))
     model.text.load(text_folder)
     for name in config.experts:
         seen = [clip[name].values for clip in learn.features if name in clip and len(clip[name].values)]
         if seen:
             model.video.fit_scale(name, torch.from_numpy(np.concatenate(seen)))
+    model.to(device)
+    if settings.whiten_heads:
+        model.eval()
+        model.whiten_video(model.video.pack(learn.features[i : i + 128]) for i in range(0, len(learn.ids), 128))
+    contrast = MomentumContrast(model, recipe.loss).to(device)
+    if settings.compile:
+        for block in (*model.video.blocks, *model.text.blocks):
+            block.compile()
     tokenizer = Tokenizer(text_folder, recipe.model.text.max_tokens)
-    return Run(
-        recipe.train,
-        learn,
-        held_out,
-        MomentumContrast(model, recipe.loss),
-        Captions(model, [tokenizer(own) for own in learn.captions], progress),
-        torch.optim.AdamW(_groups(model, recipe.train), fused=True),
-        HiTEncoder(model, tokenizer, config, "training"),
-        folder,
-    )
+    captions = Captions(model, [tokenizer(own) for own in learn.captions], progress)
+    forward: nn.Module = model
+    if dist.world() > 1:  # parameters may lie idle: those of experts that no clip of a batch has
+        forward = DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=True)
+    batches = Batches(model, learn, captions, settings)
+    optimizer = torch.optim.AdamW(_groups(contrast, settings), fused=True)
+    scaler = torch.amp.GradScaler(device.type, enabled=settings.autocast == "float16")
+    setup = Setup(settings, contrast, forward, batches, optimizer, scaler)
+    return Run(setup, held_out, HiTEncoder(model, tokenizer, config, "training"), folder)
 
 
 def _loop(run: Run, progress: Progress) -> list[dict[str, Any]]:
     """Train to the last step; return what was seen on the held-out clips."""
-    settings, optimizer, checkpoints = run.settings, run.optimizer, run.folder / "checkpoints"
-    step, history = 0, []
-    if (found := checkpoint.restore(checkpoints, run.contrast, optimizer)) is not None:
+    setup, settings, first = run.setup, run.setup.settings, dist.rank() == 0
+    checkpoints, step, history = run.folder / "checkpoints", 0, []
+    if (found := checkpoint.restore(checkpoints, setup.contrast, setup.optimizer)) is not None:
         step, history = found[0], found[1]["history"]
+        setup.scaler.load_state_dict(found[1]["scaler"])
+
+    def keep() -> None:
+        if first:
+            notes = {"history": history, "scaler": setup.scaler.state_dict()}
+            checkpoint.save(checkpoints, step, setup.contrast, setup.optimizer, notes, settings.keep_checkpoints)
+
     with (
-        SummaryWriter(str(run.folder / "tensorboard"), purge_step=step + 1) as board,
+        Board(run.folder / "tensorboard", step, first) as board,
         progress.task("Training", settings.steps) as task,
+        _sigterm() as ended,
     ):
         task.advance(step)
-        run.contrast.train()
+        setup.contrast.train()
         while step < settings.steps:
-            torch.manual_seed(settings.seed * 1_000_003 + step)  # dropout, too, depends on the step alone
-            rate = schedule(step, settings)
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * rate
-            loss, terms = _step(run, *draw(len(run.learn.ids), settings, step))
-            if not math.isfinite(loss):
-                raise UserError(f"step {step}", f"the loss became {loss}", "lower train.lr, or look for outliers in the features")
+            began = time.monotonic()
+            _set_rates(setup, step)
+            outcome = take(setup, step)
+            if not math.isfinite(outcome.loss):
+                fix = "lower train.lr, or look for outliers in the features"
+                raise UserError(f"step {step}", f"the loss became {outcome.loss}", fix)
             step += 1
             last = step == settings.steps
-            task.advance(1, f"loss {loss:.2f}")
-            for name, value in {**terms, "total": loss}.items():
-                board.add_scalar(f"loss/{name}", value, step)
-            board.add_scalar("learning rate/share of peak", rate, step)
-            if run.held_out.ids and (last or step % settings.validate_every == 0):
+            task.advance(1, f"loss {outcome.loss:.2f}")
+            board.step(setup, step, outcome, time.monotonic() - began)
+            if first and run.held_out.ids and (last or step % settings.validate_every == 0):
                 scores = metrics.score(run.encoder, run.held_out.features, run.held_out.captions)
-                history.append({"step": step, "loss": loss, **{way: scores[way] for way in ("t2v", "v2t")}})
-                for level, values in scores["t2v"].items():
-                    board.add_scalar(f"validation R@1 text to video/{level}", values["R1"], step)
-                task.advance(0, f"loss {loss:.2f}, validation R@1 {scores['t2v']['fused']['R1']:.1f} %")
-            if last or step % settings.checkpoint_every == 0:
-                checkpoint.save(checkpoints, step, run.contrast, optimizer, {"history": history}, settings.keep_checkpoints)
+                ways = {way: scores[way] for way in ("t2v", "v2t")}
+                history.append({"step": step, "loss": outcome.loss, "terms": outcome.terms, **ways})
+                board.validation(setup, step, outcome, ways)
+                task.advance(0, f"loss {outcome.loss:.2f}, validation R@1 {scores['t2v']['fused']['R1']:.1f} %")
+            if last or step % settings.checkpoint_every == 0 or ended:
+                keep()
+            if ended and not last:
+                raise KeyboardInterrupt
     return history
-
-
-def _step(run: Run, rows: Ints, choice: Ints) -> tuple[float, dict[str, float]]:
-    model, keys = run.contrast.query, run.contrast.key
-    clips = pack_clips([run.learn.features[i] for i in rows], model.video.experts, model.config.video.max_tokens)
-    texts, ids = run.captions.pick(rows, choice), torch.from_numpy(rows)
-    query = model.embed_video(clips), model.embed_text(*texts)
-    run.contrast.update_keys()
-    with torch.no_grad():
-        key = gather_keys(keys.embed_video(clips), keys.embed_text(*texts), ids)
-    loss, terms = run.contrast.loss(query, key)
-    run.optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]  # torch's stub
-    torch.nn.utils.clip_grad_norm_(model.parameters(), run.settings.clip_norm)
-    run.optimizer.step()
-    run.contrast.enqueue(key)
-    return float(loss.detach()), {name: float(term) for name, term in terms.items()}
-
-
-def draw(clips: int, settings: TrainConfig, step: int) -> tuple[Ints, Ints]:
-    """Return the rows (B,) of a step's clips and a random number (B,) for each to choose its caption by.
-
-    The clips are a stream of permutations, one an epoch; a step takes the next `batch` of it.
-    """
-    batch = min(settings.batch, clips)
-    first, last = step * batch, (step + 1) * batch - 1
-    stream = np.concatenate(
-        [np.random.default_rng((settings.seed, 1, e)).permutation(clips) for e in range(first // clips, last // clips + 1)]
-    )
-    start = first % clips
-    return stream[start : start + batch], np.random.default_rng((settings.seed, 2, step)).integers(0, 2**31, batch)
 
 
 def schedule(step: int, settings: TrainConfig) -> float:
@@ -203,60 +220,65 @@ def schedule(step: int, settings: TrainConfig) -> float:
     return 0.5 * (1 + math.cos(math.pi * max(0, step - start) / max(1, settings.steps - start)))
 
 
-CHUNK = 128  # captions whose frozen part is computed at once
-Texts = tuple[TextTokens, tuple[Tensor, Tensor | None] | None]
+def _set_rates(setup: Setup, step: int) -> None:
+    """Set the learning rates of a step, and hold the video side still as long as the recipe says.
+
+    Both towers at once settle for what both can tell from the start; a video side that stays lets the text side find the
+    rest, such as the order of events (docs/method.md). It warms up on its own when it is let go.
+    """
+    settings = setup.settings
+    held = round(settings.hold_video * settings.steps)
+    warm = max(1, round(settings.warmup * settings.steps))
+    for group in setup.optimizer.param_groups:
+        ramp = min(1.0, (step - held + 1) / warm) if group["side"] == "video" and held else 1.0
+        group["lr"] = group["peak"] * schedule(step, settings) * max(0.0, ramp)
+        if group["side"] == "video":
+            for parameter in group["params"]:
+                parameter.requires_grad_(step >= held)
 
 
-class Captions:
-    """Training captions with what the frozen lower part of the text tower makes of them, computed once."""
-
-    def __init__(self, model: HiT, ids: Sequence[Sequence[Ints]], progress: Progress) -> None:
-        self.ids, tower = ids, model.text
-        self._first = np.cumsum([0, *map(len, ids)])  # of each clip's captions among all
-        self._lower: dict[int, tuple[Tensor, Tensor | None]] = {}
-        if not tower.frozen:
-            return
-        flat = [caption for own in ids for caption in own]
-        by_length = sorted(range(len(flat)), key=lambda i: len(flat[i]))  # neighbours of one length: no padding
-        with torch.no_grad(), progress.task("Reading captions", len(flat)) as task:
-            for start in range(0, len(flat), CHUNK):
-                chosen = by_length[start : start + CHUNK]
-                batch = pack_texts([flat[i] for i in chosen])
-                hidden, feature = tower.lower(batch, Layout(batch.lengths, tower.word.weight.device))
-                parts = torch.split(hidden, batch.lengths.tolist())
-                self._lower.update((i, (parts[j], None if feature is None else feature[j])) for j, i in enumerate(chosen))
-                task.advance(len(chosen))
-
-    def pick(self, rows: Ints, choice: Ints) -> Texts:
-        """Return one caption of each row, packed, and the lower states if they are kept."""
-        which = [int(c) % len(self.ids[i]) for i, c in zip(rows, choice, strict=True)]
-        batch = pack_texts([self.ids[i][j] for i, j in zip(rows, which, strict=True)])
-        if not self._lower:
-            return batch, None
-        lower = [self._lower[int(self._first[i]) + j] for i, j in zip(rows, which, strict=True)]
-        feature = None if lower[0][1] is None else torch.stack([f for _, f in lower if f is not None])
-        return batch, (torch.cat([h for h, _ in lower]), feature)
-
-
-def _groups(model: HiT, settings: TrainConfig) -> list[dict[str, Any]]:
-    groups: dict[tuple[float, float], list[Tensor]] = {}
-    for name, parameter in model.named_parameters():
+def _groups(contrast: MomentumContrast, settings: TrainConfig) -> list[dict[str, Any]]:
+    rates = {
+        "video": settings.lr,
+        "text": settings.lr_text,
+        "heads": settings.lr if settings.lr_heads is None else settings.lr_heads,
+    }
+    groups: dict[tuple[str, float, float], list[Tensor]] = {}
+    for name, parameter in contrast.named_parameters():
         if parameter.requires_grad:
-            lr = settings.lr_text if name.startswith("text.") else settings.lr
+            part = name.split(".")[1] if "." in name else "heads"  # the temperature learns as the heads do
+            side = "video" if name.startswith(("query.video.", "query.heads.video")) else "text"
             decay = settings.weight_decay if parameter.ndim > 1 else 0.0
-            groups.setdefault((lr, decay), []).append(parameter)
-    return [{"params": params, "lr": lr, "peak": lr, "weight_decay": decay} for (lr, decay), params in groups.items()]
+            groups.setdefault((side, rates[part], decay), []).append(parameter)
+    return [
+        {"params": params, "side": side, "lr": lr, "peak": lr, "weight_decay": decay}
+        for (side, lr, decay), params in groups.items()
+    ]
 
 
-def claim(run: Path, recipe: Recipe, config: FolderConfig, learn: Split) -> bool:
+@contextmanager
+def _sigterm() -> Iterator[list[int]]:
+    """Note a SIGTERM instead of dying of it: the loop then ends after a checkpoint."""
+    seen: list[int] = []
+    try:
+        before = signal.signal(signal.SIGTERM, lambda number, _: seen.append(number))
+    except ValueError:  # not in the main thread
+        yield seen
+        return
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def claim(run: Path, recipe: Recipe, config: FolderConfig, digest: str) -> bool:
     """Mark a folder as this run's; return whether it is finished already.
 
     Raises UserError where another recipe, other experts or other data began it: its checkpoints must not be gone on from.
     """
-    data = hashlib.sha256(json.dumps([learn.ids, learn.captions]).encode()).hexdigest()
     recipe_table = configs.to_table(recipe)
     recipe_table["data"].pop("path")  # a data set may move
-    identity = {"recipe": recipe_table, "model": configs.to_table(config), "data": data}
+    identity = {"recipe": recipe_table, "model": configs.to_table(config), "data": digest}
     text = json.dumps(identity, indent=2, sort_keys=True) + "\n"
     path = run / "run.json"
     if path.exists():

@@ -1,0 +1,147 @@
+"""One optimiser step: query and key embeddings, the four matchings, backward, banks. In parts and processes, if need be."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from hit import dist
+from hit.batches import Batch, Batches
+from hit.config import TrainConfig
+from hit.model import Levels
+from hit.momentum import Keys, MomentumContrast, gather_keys
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a step works with."""
+
+    settings: TrainConfig
+    contrast: MomentumContrast
+    forward: nn.Module  # the query encoders, as DDP where there are several processes
+    batches: Batches
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler  # of float16; does nothing otherwise
+
+
+class Outcome(NamedTuple):
+    """What one step came to; `query`, `keys` and `first` are for `MomentumContrast.matchings`."""
+
+    loss: float
+    terms: dict[str, float]
+    query: tuple[Levels, Levels]
+    keys: Keys
+    first: int
+
+
+def take(setup: Setup, step: int) -> Outcome:
+    """Take one optimiser step."""
+    settings, contrast, batches = setup.settings, setup.contrast, setup.batches
+    rows, choice = batches.draw(step)
+    parts = [part for part in np.array_split(np.arange(len(rows)), settings.accumulate) if len(part)]
+    queries = [batches.pack(rows[part], choice[part], step) for part in parts]
+    setup.optimizer.zero_grad()
+    if contrast.config.kind == "momentum":
+        contrast.update_keys(step / settings.steps)
+        same = len(queries) == 1 and not settings.expert_dropout
+        with _autocast(setup):
+            whole = queries[0] if same else batches.pack(rows, choice)
+            keys = contrast.embed_keys(whole.clips, whole.texts, whole.ids, whole.lower)
+        loss, terms, query, first = _match_parts(setup, step, queries, keys)
+    else:
+        loss, terms, query, keys = _match_batch(setup, step, queries)
+        first = 0
+    if contrast.log_temperature.grad is not None:
+        dist.average([contrast.log_temperature.grad])
+    setup.scaler.unscale_(setup.optimizer)
+    nn.utils.clip_grad_norm_([p for group in setup.optimizer.param_groups for p in group["params"]], settings.clip_norm)
+    setup.scaler.step(setup.optimizer)
+    setup.scaler.update()
+    if contrast.config.kind == "momentum":
+        contrast.enqueue(keys)
+    seen = torch.stack([loss, *terms.values()]).float()
+    dist.average([seen])
+    return Outcome(float(seen[0]), dict(zip(terms, seen[1:].tolist(), strict=True)), query, keys, first)
+
+
+def _match_parts(
+    setup: Setup, step: int, queries: Sequence[Batch], keys: Keys
+) -> tuple[Tensor, dict[str, Tensor], tuple[Levels, Levels], int]:
+    """Backpropagate the loss part by part: keys have no gradient, so a part needs no other part's queries."""
+    count, first = sum(len(batch.ids) for batch in queries), 0
+    losses, terms = [], []
+    for i, batch in enumerate(queries):
+        share = len(batch.ids) / count
+        with _sync(setup, i == len(queries) - 1):
+            query = _embed(setup, step, i, batch, setup.forward)
+            loss, own = setup.contrast.loss(query, keys, first)
+            setup.scaler.scale(loss * share).backward()  # type: ignore[no-untyped-call]
+        losses.append(loss.detach() * share)
+        terms.append({name: term * share for name, term in own.items()})
+        first += len(batch.ids)
+    return torch.stack(losses).sum(), _sum(terms), query, first - len(queries[-1].ids)
+
+
+def _match_batch(
+    setup: Setup, step: int, queries: Sequence[Batch]
+) -> tuple[Tensor, dict[str, Tensor], tuple[Levels, Levels], Keys]:
+    """Backpropagate a loss within the batch, whose every embedding has a gradient.
+
+    In parts: embed all without gradient, take the loss's gradient by the embeddings, embed each part again and send that
+    back [GradCache, Gao et al. 2021]. The second time sees the same dropout, so the result is that of the whole batch.
+    """
+    ids = torch.cat([batch.ids for batch in queries])
+    if len(queries) == 1:
+        query = _embed(setup, step, 0, queries[0], setup.forward)
+        keys = gather_keys(*query, ids)
+        loss, terms = setup.contrast.loss(query, keys)
+        setup.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        return loss.detach(), terms, query, keys
+    with torch.no_grad():
+        parts = [_flat(_embed(setup, step, i, batch, setup.contrast.query)) for i, batch in enumerate(queries)]
+    whole = [torch.cat(vectors).requires_grad_() for vectors in zip(*parts, strict=True)]
+    query = Levels(*whole[:2]), Levels(*whole[2:])
+    keys = gather_keys(*query, ids)
+    loss, terms = setup.contrast.loss(query, keys)
+    setup.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    starts = [0] * len(whole)
+    for i, batch in enumerate(queries):
+        with _sync(setup, i == len(queries) - 1):
+            again = _flat(_embed(setup, step, i, batch, setup.forward))
+            back = [
+                0 if x.grad is None else (y * x.grad[a : a + len(y)]).sum() for x, y, a in zip(whole, again, starts, strict=True)
+            ]
+            torch.stack([term for term in back if isinstance(term, Tensor)]).sum().backward()  # type: ignore[no-untyped-call]
+        starts = [a + len(y) for a, y in zip(starts, again, strict=True)]
+    return loss.detach(), terms, query, keys
+
+
+def _flat(query: tuple[Levels, Levels]) -> list[Tensor]:
+    return [*query[0], *query[1]]
+
+
+def _embed(setup: Setup, step: int, part: int, batch: Batch, towers: nn.Module) -> tuple[Levels, Levels]:
+    # Dropout, too, depends on the step (and the process and the part) alone.
+    torch.manual_seed(((setup.settings.seed * 1_000_003 + step) * 1009 + dist.rank()) * 1013 + part)
+    with _autocast(setup):
+        found: tuple[Levels, Levels] = towers(batch.clips, batch.texts, batch.lower)
+    return found
+
+
+def _autocast(setup: Setup) -> torch.autocast:
+    kind, device = setup.settings.autocast, setup.contrast.bank.device.type
+    return torch.autocast(device, getattr(torch, "bfloat16" if kind == "none" else kind), enabled=kind != "none")
+
+
+def _sync(setup: Setup, last: bool) -> Any:
+    """Exchange gradients between processes only with the last part."""
+    return setup.forward.no_sync() if isinstance(setup.forward, DistributedDataParallel) and not last else nullcontext()
+
+
+def _sum(terms: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.stack([part[name] for part in terms]).sum() for name in terms[0]}
