@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from hit import checkpoint, datasets, dist, metrics, provenance, splits
+from hit import checkpoint, datasets, dist, metrics, provenance, report, splits
 from hit import config as configs
 from hit import experts as plugins
 from hit.batches import Batches, Captions
@@ -107,6 +107,8 @@ def _train(recipe: Recipe, out: Path, device: torch.device, progress: Progress) 
     }
     if dist.rank() == 0:
         save(out, model, config, text_folder, card)
+        found = report.collect(run.encoder, held_out, dataset, "clips held out of training") if held_out.ids else None
+        report.write(out / "report.html", read_card(out), found)
     dist.barrier()
     return read_card(out)
 
