@@ -93,7 +93,7 @@ def ablate(
     those of the recipe's validation split after the last step. Raises UserError if a run fails, after the others.
     """
     out.mkdir(parents=True, exist_ok=True)
-    jobs = [_job(recipe, out, overrides, row, seed, workers) for row in rows for seed in seeds]
+    jobs = [_job(recipe, out, overrides, row, seed, workers) for seed in seeds for row in rows]
     done = {(line["row"], line["seed"], line["identity"]) for line in read(out)}
     left = [job for job in jobs if (job.row.name, job.seed, job.identity) not in done]
     failed: list[str] = []
