@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -136,3 +139,42 @@ def test_closing_kills_workers_that_are_busy(tmp_path: Path) -> None:
         next(results)
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "first").read_text()), 0)
+
+
+ORPHAN = """
+import os, sys, time
+sys.path.insert(0, sys.argv[1])
+from hit import pool
+from test_pool import _linger
+if __name__ == "__main__":
+    for _ in pool.run(_linger, [sys.argv[2]], 1):
+        pass
+"""
+
+
+def _linger(path: str) -> None:
+    Path(path).write_text(str(os.getpid()))
+    while True:
+        pass
+
+
+def test_a_worker_whose_parent_was_killed_does_not_go_on(tmp_path: Path) -> None:
+    script, note = tmp_path / "orphan.py", tmp_path / "pid"
+    script.write_text(ORPHAN)
+    parent = subprocess.Popen([sys.executable, str(script), str(Path(__file__).parent), str(note)])
+    deadline = time.monotonic() + 60
+    while not (note.exists() and note.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    worker = int(note.read_text())
+    parent.kill()
+    parent.wait()
+    while _alive(worker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _alive(worker)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
+    except FileNotFoundError:
+        return False

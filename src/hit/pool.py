@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -139,6 +140,7 @@ class _Worker:
 
 def _work(pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; it is for the parent to act on
+    threading.Thread(target=_follow_parent, daemon=True).start()
     try:
         problem, function = _prepare(pipe)
         pipe.send(problem)
@@ -151,6 +153,14 @@ def _work(pipe: Connection) -> None:
             pipe.send_bytes(message)
     except _GONE:
         pass  # the parent has no more work, or is gone
+
+
+def _follow_parent() -> None:
+    """End this process when its parent has died: a long item would otherwise go on for nobody."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a worker has a parent"
+    wait([parent.sentinel])
+    os._exit(1)
 
 
 def _prepare(pipe: Connection) -> tuple[Exception | None, Callable[[Any], Any]]:
