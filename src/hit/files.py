@@ -9,6 +9,9 @@ from pathlib import Path
 
 from hit.errors import UserError
 
+VIDEO_SUFFIXES = frozenset(  # by what folders are searched; a file that is named may be called anything
+    ".3gp .asf .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .vob .webm .wmv".split(),  # noqa: SIM905
+)
 _POLL = 0.05  # seconds between two tries for a lock
 
 

@@ -24,7 +24,6 @@ from hit.types import Encoder, Progress, Silent, Store
 log = logging.getLogger(__name__)
 
 # What is taken from folders; a file that is named is tried whatever its suffix.
-SUFFIXES = frozenset("3gp asf avi flv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts vob webm wmv".split())  # noqa: SIM905
 _BATCH = 64  # segments embedded at once, and so about as many as a kill can cost
 _SYNC = 4096  # vectors given to the store at once
 _HASHERS = 4  # threads
@@ -257,7 +256,7 @@ def _walk(paths: Sequence[Path], failed: list[Failure]) -> Iterator[Path]:
 
 
 def _is_video(name: str) -> bool:
-    return not name.startswith(".") and name.rpartition(".")[2].lower() in SUFFIXES
+    return not name.startswith(".") and Path(name).suffix.lower() in files.VIDEO_SUFFIXES
 
 
 def _hash(paths: Sequence[str], looks: Mapping[str, os.stat_result], failed: list[Failure], progress: Progress) -> list[Found]:

@@ -23,11 +23,9 @@ from hit import config
 from hit.config import ExpertConfig
 from hit.datasets import table
 from hit.errors import UserError
+from hit.files import VIDEO_SUFFIXES
 from hit.types import Clip
 
-VIDEO_SUFFIXES = frozenset(
-    ".3gp .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .vob .webm .wmv".split(),  # noqa: SIM905
-)
 IMAGE_SUFFIXES = frozenset(".avif .bmp .heic .jpeg .jpg .png .svg .tif .tiff .webp".split())  # noqa: SIM905
 
 
