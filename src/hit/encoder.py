@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import tomli_w
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from hit import config as configs
@@ -105,12 +106,17 @@ def read_card(folder: Path) -> dict[str, Any]:
 def load_encoder(folder: Path) -> HiTEncoder:
     """Open a model folder. Raises UserError for one that is missing, unfinished or does not fit together."""
     read_card(folder)
-    config = configs.build(FolderConfig, tomllib.loads((folder / "config.toml").read_text()), str(folder / "config.toml"))
-    shape = json.loads((folder / "text_config.json").read_text())
+    path = folder / "config.toml"
+    try:
+        table = tomllib.loads(path.read_text())
+        shape = json.loads((path := folder / "text_config.json").read_text())
+    except (OSError, ValueError) as error:  # not there, not text, not TOML, not JSON
+        raise UserError(path, f"cannot be read: {error}", "copy the whole model folder again") from None
+    config = configs.build(FolderConfig, table, str(folder / "config.toml"))
     model = HiT(config.model, {name: record.dim for name, record in config.experts.items()}, shape)
     try:
         model.load_state_dict(load_file(folder / "weights.safetensors"))
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, SafetensorError) as error:
         raise UserError(folder / "weights.safetensors", f"does not fit config.toml: {error}".replace("\n", " ")) from None
     return HiTEncoder(model.eval(), Tokenizer(folder, config.model.text.max_tokens), config, revision(folder))
 
