@@ -16,7 +16,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 SNIPPET = """
 import os, signal, sys, time
 from pathlib import Path
-from hit.cli import _emit, app, main
+from hit.cli import app, emit, main
 from hit.errors import UserError
 
 @app.command()
@@ -66,7 +66,7 @@ def test_version(hit: Run) -> None:
         (["demo", "x", "--clip", "30"], "hit: No such option: --clip"),
         (
             ["train", "nowhere.toml", "out"],
-            "hit: nowhere.toml: there is no such recipe (a TOML file, or one of tiny)",
+            "hit: nowhere.toml: there is no such recipe (a TOML file, or one of ",
         ),
         (["extract", "nowhere"], "hit: nowhere"),
         (["evaluate", "no-model", "no-data"], "hit: no-"),
@@ -117,7 +117,7 @@ def test_a_reader_who_leaves_is_no_error(lines: int) -> None:
 
 
 def test_json_is_the_last_line() -> None:
-    done = run_snippet("_emit({'path': Path('a'), 'name': 'b\\udcff\\n', 'score': 0.5}, True, print)")
+    done = run_snippet("emit({'path': Path('a'), 'name': 'b\\udcff\\n', 'score': 0.5}, True, print)")
     assert done.stdout.count("\n") == 1
     assert json.loads(done.stdout) == {"path": "a", "name": "b\udcff\n", "score": 0.5}
 

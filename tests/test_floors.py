@@ -13,7 +13,7 @@ FLOORS = [
     ("ground", "config files"),
     ("tools", "dist provenance tokens metrics text console pool video features segments plots"),
     ("tools", "datasets experts db stores"),
-    ("tools", "migrations analysis splits"),
+    ("tools", "migrations analysis splits overview"),
     ("tools", "report"),
     ("model", "model"),
     ("model", "momentum encoder"),
@@ -23,6 +23,8 @@ FLOORS = [
     ("verbs", "render extract importers train evaluate index search"),
     ("hall", "library"),
     ("hall", "demo ablate"),
+    ("doors", "door"),
+    ("doors", "cli_data"),
     ("doors", "cli"),
     ("gate", "__main__"),
 ]
@@ -35,9 +37,10 @@ ROOMS = {
     "sqlalchemy": "db migrations",
     "alembic": "db migrations",
     "rich": "console",
-    "typer": "cli",
+    "typer": "cli cli_data door",
     "matplotlib": "plots",
     "jinja2": "report",
+    "h5py": "importers.mmt",
 }
 
 

@@ -115,6 +115,7 @@ def test_the_summary_counts(tmp_path: Path, hit: Run) -> None:
         "experts": {
             "image": {
                 "width": 5,
+                "clips": int((arrays["n_frames"] > 0).sum()),
                 "rows": {
                     "least": arrays["n_frames"].min(),
                     "mean": round(arrays["n_frames"].mean(), 2),

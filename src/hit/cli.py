@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 import hit
+from hit import cli_data
+from hit.door import Json, emit
 from hit.errors import UserError
 
 app = typer.Typer(
@@ -21,7 +23,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout, and nothing else there.")]
 Recipe = Annotated[
     str, typer.Argument(metavar="RECIPE", help="A TOML file, or the name of a recipe of HiT's: tiny, flickr8k, ...")
 ]
@@ -34,12 +35,10 @@ Segments = Literal["auto", "shots", "windows"]
 DatasetFolder = Annotated[
     Path, typer.Argument(metavar="DATASET", help="A folder with captions.csv (columns video,caption[,split]) and the videos.")
 ]
-NewDataset = Annotated[Path, typer.Argument(metavar="OUT", help="The data set folder to make.")]
 
-importing = typer.Typer(help="Make a data set of captions and features that others made.", rich_markup_mode=None)
-app.add_typer(importing, name="import")
+app.add_typer(cli_data.importing, name="import")
+app.add_typer(cli_data.looking, name="data")
 
-FEW = 10  # ids shown of those that an import left out
 WAYS = {"t2v": "text to video", "v2t": "video to text"}
 
 
@@ -83,7 +82,7 @@ def demo(
     from hit import demo as verb
     from hit.console import Bars
 
-    _emit(verb.demo(folder, clips=clips, seed=seed, steps=steps, progress=Bars()), as_json, _show_demo)
+    emit(verb.demo(folder, clips=clips, seed=seed, steps=steps, progress=Bars()), as_json, _show_demo)
 
 
 @app.command()
@@ -100,7 +99,7 @@ def extract(
 
     data, chosen = datasets.read(dataset), config.load(recipe).experts if recipe else {}
     report = verb.extract(data, chosen or data.experts or experts.DEFAULT, workers=workers, progress=Bars())
-    _emit(
+    emit(
         {
             "done": report.done,
             "skipped": report.skipped,
@@ -110,29 +109,6 @@ def extract(
         as_json,
         _show_extract,
     )
-
-
-@importing.command("arrays")
-def import_arrays(
-    captions: Annotated[Path, typer.Argument(metavar="CAPTIONS", help="A csv with the columns id,split,caption.")],
-    features: Annotated[
-        Path, typer.Argument(metavar="FEATURES", help="An npz with ids (N), n_frames (N) and values (sum of n_frames, d).")
-    ],
-    out: NewDataset,
-    expert: Annotated[str, typer.Option(help="What to call these features in the data set and in recipes.")],
-    rate: Annotated[float, typer.Option(help="How many rows a second.")] = 1.0,
-    source: Annotated[
-        str | None,
-        typer.Option(help="What made the features; data sets of one source fit one model. Default: the file's hash and name."),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Import captions from a csv and features from an npz, as numpy writes them."""
-    from hit.console import Bars
-    from hit.importers import arrays
-
-    summary = arrays.import_arrays(captions, features, out, expert=expert, source=source, rate=rate, progress=Bars())
-    _emit(summary, as_json, _show_import)
 
 
 @app.command()
@@ -149,7 +125,7 @@ def train(
     plan = config.load(recipe, overrides or ())  # first, so that a typing error is answered before torch is loaded
     from hit import train as verb
 
-    _emit(verb.train(plan, out, Bars()), as_json, _show_training)
+    emit(verb.train(plan, out, Bars()), as_json, _show_training)
 
 
 @app.command()
@@ -167,7 +143,7 @@ def ablate(
     from hit.console import Bars
 
     chosen = verb.choose(rows.split(","), verb.shipped_rows())
-    _emit(verb.ablate(recipe, out, overrides or (), chosen, range(seeds), workers, Bars()), as_json, _show_ablation)
+    emit(verb.ablate(recipe, out, overrides or (), chosen, range(seeds), workers, Bars()), as_json, _show_ablation)
 
 
 @app.command()
@@ -184,7 +160,7 @@ def evaluate(
     from hit import evaluate as verb
     from hit.console import Bars
 
-    _emit(verb.evaluate(model, dataset, split, Bars(), report), as_json, _show_scores)
+    emit(verb.evaluate(model, dataset, split, Bars(), report), as_json, _show_scores)
 
 
 @app.command()
@@ -213,7 +189,7 @@ def index(
         raise UserError("hit index", "no videos are given", "name files or folders")
     with Library.prepare(folder, model, SegmentConfig(segments, window)) as library:
         report = library.index(paths or [], workers=workers, retry=retry, progress=Bars())
-    _emit({**dataclasses.asdict(report), "seconds": round(report.seconds, 3), "library": str(folder)}, as_json, _show_index)
+    emit({**dataclasses.asdict(report), "seconds": round(report.seconds, 3), "library": str(folder)}, as_json, _show_index)
 
 
 @app.command()
@@ -242,7 +218,7 @@ def search(
             limit=limit,
             group_by=group_by,
         )
-    _emit(answer.to_json(), as_json, _show_hits)
+    emit(answer.to_json(), as_json, _show_hits)
 
 
 @app.command()
@@ -259,14 +235,7 @@ def experts(as_json: Json = False) -> None:
         }
         for name, entry in sorted(registry.available().items())
     ]
-    _emit({"experts": rows}, as_json, _show_experts)
-
-
-def _emit(result: Mapping[str, Any], as_json: bool, show: Any) -> None:
-    if as_json:
-        print(json.dumps(result, allow_nan=False, default=str))
-    else:
-        show(result)
+    emit({"experts": rows}, as_json, _show_experts)
 
 
 def _complain(error: UserError | typer.TyperException) -> int:
@@ -337,21 +306,6 @@ def _show_extract(result: Mapping[str, Any]) -> None:
     say(f"{result['done']} clips done, {result['skipped']} were there, {len(result['failed'])} failed, {result['seconds']:.1f} s")
     if result["failed"]:
         table("Failed", ["clip", "reason"], [[row["clip"], row["reason"]] for row in result["failed"]])
-
-
-def _show_import(result: Mapping[str, Any]) -> None:
-    from hit.console import say, table
-
-    columns = ["clips", "captions", "words_per_caption"]
-    rows = [[split, *(counts[column] for column in columns)] for split, counts in (*result["splits"].items(), ("all", result))]
-    table(result["out"], ["split", "clips", "captions", "words a caption"], rows)
-    for name, about in result["experts"].items():
-        least, mean, most = about["rows"].values()
-        say(f"{name}: {about['width']} values a row, {least} to {most} rows a clip, {mean:.2f} on average")
-    for kind, ids in result["left_out"].items():
-        if ids:
-            more = f" and {len(ids) - FEW} more (--json lists all)" if len(ids) > FEW else ""
-            say(f"left out, {len(ids)} {kind.replace('_', ' ')}: {', '.join(ids[:FEW])}{more}")
 
 
 def _show_index(result: Mapping[str, Any]) -> None:

@@ -61,9 +61,11 @@ class Folder:
         for features in found:
             assert features.values.shape[1] == self.dim, f"{self.name}: {features.values.shape[1]} values a row, not {self.dim}"
         rows = [-1 if (features := clips[clip]) is None else len(features.values) for clip in ids]
+        values = np.concatenate([np.zeros((0, self.dim), np.float32), *(features.values for features in found)])
+        times = np.concatenate([np.zeros((0, 2), np.float32), *(features.times for features in found)])
         tensors: dict[str, NDArray[Any]] = {
-            "values": np.concatenate([np.zeros((0, self.dim)), *(features.values for features in found)]).astype(np.float32),
-            "times": np.concatenate([np.zeros((0, 2)), *(features.times for features in found)]).astype(np.float32),
+            "values": values.astype(np.float32, copy=False),
+            "times": times.astype(np.float32, copy=False),
             "rows": np.array(rows, np.int64),
         }
         header = json.dumps(ids)
@@ -83,6 +85,19 @@ class Folder:
         found: dict[str, Features] = {}
         for shard in sorted(shards):
             found.update(self._load(shard, wanted))
+        return found
+
+    def counts(self) -> dict[str, int | None]:
+        """Return the rows of each clip that was written, None where the expert does not apply. Raises UserError for damage."""
+        self._look()
+        found: dict[str, int | None] = {}
+        for shard in sorted(self._read):
+            try:
+                with safe_open(shard, "numpy") as file:
+                    ids, rows = json.loads(file.metadata()["ids"]), file.get_tensor("rows").tolist()
+            except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
+                raise _damaged(shard, error) from None
+            found |= {clip: count if count >= 0 else None for clip, count in zip(ids, rows, strict=True)}
         return found
 
     def _prepare(self) -> None:

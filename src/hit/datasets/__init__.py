@@ -124,7 +124,7 @@ class _Listed:
             where = f"{path}, line {line}"
             if not row["id"]:
                 raise UserError(where, "the id is empty", "write one or remove the line")
-            clip = Clip(row["id"], *self._video(root, row["video"], where), *_span(row["start"], row["end"], where))
+            clip = Clip(row["id"], *self._video(root, row["video"], where), *span(row["start"], row["end"], where))
             if self._clips.setdefault(clip.id, clip) is not clip:
                 raise UserError(where, f"the id '{clip.id}' has a line already", "rename or remove one")
 
@@ -140,8 +140,8 @@ class _Listed:
         return (name, root / "videos" / name) if path is None else (str(self._finder.relative(path)), path)
 
 
-def _span(start: str, end: str, where: str) -> tuple[float, float]:
-    """Return a clip's times; it begins and ends with its video where they are left empty."""
+def span(start: str, end: str, where: str) -> tuple[float, float]:
+    """Return a clip's times as a table has them; it begins and ends with its video where they are left empty."""
     try:
         begins, ends = float(start or 0), float(end or math.inf)
     except ValueError:

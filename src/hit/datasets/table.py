@@ -9,7 +9,9 @@ from pathlib import Path
 from hit.errors import UserError
 
 
-def rows(path: Path, needed: Sequence[tuple[str, ...]], columns: str, absent: str) -> Iterator[tuple[int, dict[str, str]]]:
+def rows(
+    path: Path, needed: Sequence[tuple[str, ...]], columns: str, absent: str, delimiter: str = ","
+) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield (line, row) with trimmed values, names of columns in lower case; empty lines are left out.
 
     `needed` are the columns that must be there, each as a choice of names; `columns` says so to the user, and `absent` what
@@ -18,7 +20,7 @@ def rows(path: Path, needed: Sequence[tuple[str, ...]], columns: str, absent: st
     try:
         # utf-8-sig: spreadsheets begin their csv files with a byte order mark
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
+            reader = csv.reader(file, strict=True, delimiter=delimiter)
             header = [name.strip().lower() for name in next(reader, [])]
             if not all(set(choice) & set(header) for choice in needed):
                 raise UserError(path, f"its columns are '{','.join(header)}'", f"the first line must name {columns}")

@@ -12,16 +12,25 @@ from hit.datasets import Dataset
 from hit.errors import UserError
 
 
-def summarise(dataset: Dataset, rows: Mapping[str, Sequence[int]], dims: Mapping[str, int]) -> dict[str, Any]:
-    """Return what a data set holds, by split and in all; `rows` are each expert's rows in every clip, `dims` their widths."""
+def summarise(dataset: Dataset, rows: Mapping[str, Sequence[int | None]], dims: Mapping[str, int]) -> dict[str, Any]:
+    """Return what a data set holds, by split and in all; `dims` are the experts' widths.
+
+    `rows` are each expert's rows in every clip, None where it is absent.
+    """
     splits = dict.fromkeys(dataset.splits.values())
     return {
         **_count(dataset, list(dataset.clips)),
         "splits": {split: _count(dataset, [clip.id for clip in dataset.split(split)]) for split in splits},
-        "experts": {
-            name: {"width": dims[name], "rows": {"least": min(own), "mean": round(sum(own) / len(own), 2), "most": max(own)}}
-            for name, own in rows.items()
-        },
+        "experts": {name: {"width": dims[name], **_coverage(own)} for name, own in rows.items()},
+    }
+
+
+def _coverage(rows: Sequence[int | None]) -> dict[str, Any]:
+    there = [count for count in rows if count is not None]
+    mean = round(sum(there) / len(there), 2) if there else 0.0
+    return {
+        "clips": sum(count > 0 for count in there),
+        "rows": {"least": min(there, default=0), "mean": mean, "most": max(there, default=0)},
     }
 
 

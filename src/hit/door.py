@@ -1,0 +1,17 @@
+"""What the commands of every door module share: `--json`, and how a result is printed."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout, and nothing else there.")]
+
+
+def emit(result: Mapping[str, Any], as_json: bool, show: Callable[[Mapping[str, Any]], None]) -> None:
+    """Print a result as one line of JSON, or as `show` lays it out for people."""
+    if as_json:
+        print(json.dumps(result, allow_nan=False, default=str))
+    else:
+        show(result)
