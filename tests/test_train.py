@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tomli_w
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 import tiny_model
-from hit import encoder, experts, features
+from hit import config, encoder, experts, features
 from hit import train as training
-from hit.batches import draw
 from hit.config import DataConfig, ExpertConfig, LossConfig, ModelConfig, Recipe, TextTowerConfig, TrainConfig, VideoTowerConfig
 from hit.errors import UserError
 from hit.evaluate import evaluate
@@ -27,6 +27,8 @@ from hit.splits import Split, hold_out
 from hit.types import Features, Silent
 
 COLOURS, SHAPES = ("red", "green", "blue"), ("ball", "box")
+HEARS = ExpertConfig("given", {"dim": 5, "source": "a test"})
+TWO = {"sound": ExpertConfig(), "hears": HEARS}  # the second one has something to say of every eighth clip only
 
 
 def dataset(folder: Path, clips: int = 24) -> Path:
@@ -34,6 +36,7 @@ def dataset(folder: Path, clips: int = 24) -> Path:
     rng = np.random.default_rng(0)
     (folder / "videos").mkdir(parents=True)
     lines, found = ["video,caption,split"], {}
+    heard: dict[str, Features | None] = {}
     for i in range(clips):
         colour, shape = COLOURS[i % 3], SHAPES[i % 2]
         (folder / "videos" / f"{i}.mp4").touch()
@@ -44,8 +47,10 @@ def dataset(folder: Path, clips: int = 24) -> Path:
         values[:, 3 + SHAPES.index(shape)] += 3
         times = np.stack([np.arange(5), np.arange(1, 6)], axis=1).astype(np.float32)
         found[str(i)] = Features(values, times)
+        heard[str(i)] = None if i % 8 else Features(values[:2, :5], times[:2])
     (folder / "captions.csv").write_text("\n".join(lines) + "\n")
     features.Folder(folder / "features", experts.load("sound", ExpertConfig())).write(found)
+    features.Folder(folder / "features", experts.load("hears", HEARS)).write(heard)
     return folder
 
 
@@ -154,15 +159,47 @@ def test_a_run_that_was_killed_goes_on(place: Path, unbroken: Path, tmp_path: Pa
     assert not list((tmp_path / "model/run/checkpoints").glob("*.partial"))
 
 
+def test_a_run_that_is_told_to_end_keeps_its_step_and_goes_on(place: Path, tmp_path: Path) -> None:
+    plan = recipe(place / "data", place / "bert", steps=100, validate_every=50, checkpoint_every=1000)
+    (tmp_path / "plan.toml").write_text(tomli_w.dumps(config.to_table(plan)))
+    words = [sys.executable, "-m", "hit", "train", str(tmp_path / "plan.toml"), str(tmp_path / "ended"), "--json"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        for line in process.stderr:
+            if line.startswith("Training:  30%"):
+                break
+        process.terminate()
+        output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (143, "")
+    (checkpoint,) = (tmp_path / "ended" / "run" / "checkpoints").iterdir()
+    step = int(checkpoint.stem.removeprefix("step-"))
+    lines = [line for line in errors.splitlines() if not line.startswith("Training:")]
+    assert lines == [f"hit: step {step}: ended by a SIGTERM, with a checkpoint (the same command goes on from here)"]
+    training.train(plan, tmp_path / "ended", Silent())
+    training.train(plan, tmp_path / "unbroken", Silent())
+    one, other = (tmp_path / name / "weights.safetensors" for name in ("ended", "unbroken"))
+    assert one.read_bytes() == other.read_bytes()
+
+
 def test_a_finished_run_is_left_alone(place: Path, unbroken: Path) -> None:
     before = (unbroken / "weights.safetensors").stat().st_mtime_ns
     training.train(recipe(place / "data", place / "bert"), unbroken, StopAt(1))
     assert (unbroken / "weights.safetensors").stat().st_mtime_ns == before
 
 
-def test_another_recipe_does_not_go_on_from_this_ones_checkpoints(place: Path, unbroken: Path) -> None:
-    with pytest.raises(UserError, match="other settings or data"):
-        training.train(recipe(place / "data", place / "bert", seed=1), unbroken, Silent())
+def test_another_run_is_not_gone_on_with_and_what_differs_is_named(place: Path, unbroken: Path) -> None:
+    plan = recipe(place / "data", place / "bert")
+
+    def refused(other: Recipe, names: str) -> None:
+        with pytest.raises(UserError, match=rf"unbroken: holds another run: not the same {names} \(choose another folder"):
+            training.train(other, unbroken, Silent())
+
+    refused(replace(plan, train=replace(plan.train, seed=1)), "train.seed")
+    refused(replace(plan, loss=replace(plan.loss, bank=8), train=replace(plan.train, lr_heads=0.1)), "loss.bank, train.lr_heads")
+    refused(replace(plan, experts=TWO), "experts.hears")
+    refused(replace(plan, data=replace(plan.data, val_share=0.5)), "data.val_share, training clips")
+    many = replace(plan.train, seed=1, steps=3, batch=2, lr=0.1, captions=2)
+    refused(replace(plan, train=many), "train.batch, train.captions, train.lr and 2 more")
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(place: Path, tmp_path: Path) -> None:
@@ -188,16 +225,6 @@ def test_a_model_is_not_evaluated_with_other_experts(place: Path, unbroken: Path
     (tmp_path / "config.toml").write_text(text.replace("sound/1", "sound/0"))
     with pytest.raises(UserError, match=r"is now 'sound/1.*trained with 'sound/0"):
         evaluate(tmp_path, place / "data", "test", Silent())
-
-
-@given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 20))
-def test_an_epoch_shows_every_clip_once(clips: int, batch: int, seed: int) -> None:
-    settings = TrainConfig(batch=batch, seed=seed)
-    size = min(batch, clips)
-    stream = np.concatenate([draw(clips, settings, step)[0] for step in range(2 * clips)])
-    assert len(stream) == 2 * clips * size
-    for epoch in range(2):
-        assert sorted(stream[epoch * clips : (epoch + 1) * clips]) == list(range(clips))
 
 
 def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
@@ -270,3 +297,70 @@ def test_an_embedding_does_not_depend_on_the_batch(unbroken: Path) -> None:
     with pytest.raises(UserError, match="a text: is empty"):
         model.embed_texts(["a red ball", "  "])
     assert torch.is_grad_enabled()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return dataset(tmp_path / "data")
+
+
+def test_a_value_that_is_no_number_is_named_by_its_file(place: Path, data: Path, tmp_path: Path) -> None:
+    (shard,) = (data / "features").glob("sound-*/*.safetensors")
+    with safe_open(shard, "numpy") as file:
+        header = file.metadata()
+    tensors = load_file(shard)
+    tensors["values"][7, 3] = np.nan
+    save_file(tensors, shard, header)
+    with pytest.raises(
+        UserError, match=rf"{shard.name}: is damaged: .* not finite \(delete this file and run `hit extract` again"
+    ):
+        training.train(recipe(data, place / "bert"), tmp_path / "model", Silent())
+
+
+def test_an_empty_caption_is_named_by_its_line(place: Path, data: Path, tmp_path: Path) -> None:
+    with (data / "captions.csv").open("a") as file:
+        file.write("3.mp4, ,train\n")
+    with pytest.raises(UserError, match="line 50: the caption is empty"):
+        training.train(recipe(data, place / "bert"), tmp_path / "model", Silent())
+
+
+def test_a_clip_of_which_no_expert_saw_anything_is_left_out(place: Path, data: Path, tmp_path: Path) -> None:
+    plan = replace(recipe(data, place / "bert", steps=2), experts={"hears": HEARS})
+    card = training.train(replace(plan, data=replace(plan.data, val_share=0.0)), tmp_path / "model", Silent())
+    assert card["clips"] == {"train": 3, "validation": 0}  # clips 0, 8 and 16 of 18; and fewer than the batch of 6
+    assert card["scores"] == {}
+
+
+def test_a_caption_is_cut_after_as_many_tokens_as_the_recipe_says(place: Path, data: Path, tmp_path: Path) -> None:
+    weights = []
+    for words in ("a red ball rises", "a red ball rises then a green box spins"):
+        lines = (data / "captions.csv").read_text().splitlines()
+        lines[1] = f"0.mp4,{words},train"
+        (data / "captions.csv").write_text("\n".join(lines))
+        plan = recipe(data, place / "bert", steps=4)
+        plan = replace(plan, model=replace(plan.model, text=replace(plan.model.text, max_tokens=6)))  # [CLS] and [SEP] are two
+        training.train(plan, tmp_path / words, Silent())
+        weights.append((tmp_path / words / "weights.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"steps": 0}, "train.steps: 0 is less than 1"),
+        ({"accumulate": 0}, "train.accumulate: 0 is less than 1"),
+        ({"keep_checkpoints": 0}, "train.keep_checkpoints: 0 is less than 1"),
+        ({"expert_dropout": 1.5}, "train.expert_dropout: 1.5 is not between 0 and 1"),
+        ({"hold_video": -0.5}, "train.hold_video: -0.5 is not between 0 and 1"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(place: Path, tmp_path: Path, settings: dict[str, float], line: str) -> None:
+    with pytest.raises(UserError, match=line):
+        training.train(recipe(place / "data", place / "bert", **settings), tmp_path, Silent())
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_the_last_checkpoints_are_kept(place: Path, tmp_path: Path, keep: int) -> None:
+    training.train(recipe(place / "data", place / "bert", keep_checkpoints=keep), tmp_path, Silent())
+    steps = [int(path.stem[-2:]) for path in sorted((tmp_path / "run" / "checkpoints").iterdir())]
+    assert steps == [3, 6, 9, 10][-keep:]

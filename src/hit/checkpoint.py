@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hit.errors import UserError
+from hit.files import sync_folder
 from hit.momentum import MomentumContrast
 
 
@@ -36,6 +37,7 @@ def save(
         partial.unlink(missing_ok=True)
         raise UserError(path, f"cannot be written: {error}", "free some space; the checkpoint before is untouched") from None
     partial.replace(path)
+    sync_folder(folder)
     for old in _all(folder)[:-keep]:
         old.unlink()
 
@@ -43,7 +45,7 @@ def save(
 def restore(folder: Path, contrast: MomentumContrast, optimizer: torch.optim.Optimizer) -> tuple[int, dict[str, Any]] | None:
     """Load the newest checkpoint into encoders, banks and optimiser; return its step and notes, or None without one."""
     for partial in folder.glob("*.partial"):
-        partial.unlink()
+        partial.unlink(missing_ok=True)  # another process of the run may be faster
     found = _all(folder)
     if not found:
         return None

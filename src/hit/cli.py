@@ -123,9 +123,12 @@ def train(
     from hit.console import Bars
 
     plan = config.load(recipe, overrides or ())  # first, so that a typing error is answered before torch is loaded
+    from hit import dist
     from hit import train as verb
 
-    emit(verb.train(plan, out, Bars()), as_json, _show_training)
+    card = verb.train(plan, out, Bars())
+    if dist.first():  # under torchrun every process comes here
+        emit(card, as_json, _show_training)
 
 
 @app.command()
@@ -242,7 +245,7 @@ def _complain(error: UserError | typer.TyperException) -> int:
     from hit.console import printable
 
     if isinstance(error, UserError):
-        line, code = str(error), 2
+        line, code = str(error), error.code
     else:
         context = getattr(error, "ctx", None)
         line, code = error.format_message().rstrip("."), error.exit_code

@@ -1,7 +1,8 @@
 """`hit train`: one loop that reads downwards.
 
 What a batch holds depends on the seed and the step alone, so a run that was interrupted goes on from its last checkpoint to
-the very same result. Under torchrun each process takes its share of every batch; the result is that of one process.
+the very same result. Under torchrun each process takes its share of every batch; the result is that of one process. All of
+them must see the same data set and the same `out`.
 """
 
 import hashlib
@@ -28,7 +29,7 @@ from hit.batches import Batches, Captions
 from hit.board import Board
 from hit.config import DataConfig, Recipe, TrainConfig
 from hit.encoder import ExpertRecord, FolderConfig, HiTEncoder, read_card, save
-from hit.errors import UserError
+from hit.errors import EndedError, UserError
 from hit.files import write_whole
 from hit.model import HiT, text_shape
 from hit.momentum import MomentumContrast
@@ -36,6 +37,8 @@ from hit.splits import Split
 from hit.step import Setup, take
 from hit.text import Tokenizer, locate
 from hit.types import Expert, Progress, Silent
+
+NAMED = 3  # settings that are named at most where a run differs from the one before
 
 
 @dataclass(frozen=True)
@@ -51,21 +54,18 @@ class Run:
 def train(recipe: Recipe, out: Path, progress: Progress) -> dict[str, Any]:
     """Train as the recipe says, write a model folder to `out`, and return its card.
 
-    A run that stopped goes on from `out/run`; one that was finished is left as it is. Raises UserError if `out` belongs to
-    another run, if features are missing, if another process of the run died, or if the loss is not finite.
+    A run that stopped goes on from `out/run`; one that was finished is left as it is. A SIGTERM ends it after the step it is
+    at, by an EndedError. Raises UserError if `out` belongs to another run, if features are missing, if another process of the
+    run died, or if the loss is not finite.
     """
     device = _device(recipe.train.device)
     with dist.group(device):
-        try:
-            return _train(recipe, out, device, progress if dist.rank() == 0 else Silent())
-        except RuntimeError as error:
-            if not dist.lost(error):
-                raise
-            raise UserError("hit train", "another process of this run is gone", "the same command goes on from here") from error
+        return _train(recipe, out, device, progress if dist.first() else Silent())
 
 
 def _train(recipe: Recipe, out: Path, device: torch.device, progress: Progress) -> dict[str, Any]:
     began = time.monotonic()
+    _check(recipe.train)
     torch.set_num_threads(recipe.train.threads or max(1, (os.cpu_count() or 1) // dist.world()))
     if not recipe.data.path:
         raise UserError("data.path", "the recipe names no data set", "add data.path=FOLDER to the command")
@@ -105,12 +105,21 @@ def _train(recipe: Recipe, out: Path, device: torch.device, progress: Progress) 
         "versions": provenance.versions(),
         "commit": provenance.commit(),
     }
-    if dist.rank() == 0:
+    if dist.first():
         save(out, model, config, text_folder, card)
         found = report.collect(run.encoder, held_out, dataset, "clips held out of training") if held_out.ids else None
         report.write(out / "report.html", read_card(out), found)
     dist.barrier()
     return read_card(out)
+
+
+def _check(settings: TrainConfig) -> None:
+    for name in ("steps", "batch", "accumulate", "captions", "validate_every", "checkpoint_every", "keep_checkpoints"):
+        if (count := getattr(settings, name)) < 1:
+            raise UserError(f"train.{name}", f"{count} is less than 1")
+    for name in ("expert_dropout", "hold_video", "warmup", "decay"):
+        if not 0 <= (share := getattr(settings, name)) <= 1:
+            raise UserError(f"train.{name}", f"{share} is not between 0 and 1")
 
 
 def _device(name: str) -> torch.device:
@@ -154,14 +163,14 @@ def _prepare(
         model.eval()
         model.whiten_video(model.video.pack(learn.features[i : i + 128]) for i in range(0, len(learn.ids), 128))
     contrast = MomentumContrast(model, recipe.loss).to(device)
-    if settings.compile:
-        for block in (*model.video.blocks, *model.text.blocks):
-            block.compile()
     tokenizer = Tokenizer(text_folder, recipe.model.text.max_tokens)
     captions = Captions(model, [tokenizer(own) for own in learn.captions], progress)
+    if settings.compile:  # after the captions, which come in too many shapes
+        for block in (*model.video.blocks, *model.text.blocks):
+            block.compile()
     forward: nn.Module = model
     if dist.world() > 1:  # parameters may lie idle: those of experts that no clip of a batch has
-        forward = DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=True)
+        forward = DistributedDataParallel(model, find_unused_parameters=True)
     batches = Batches(model, learn, captions, settings)
     optimizer = torch.optim.AdamW(_groups(contrast, settings), fused=True)
     scaler = torch.amp.GradScaler(device.type, enabled=settings.autocast == "float16")
@@ -170,8 +179,8 @@ def _prepare(
 
 
 def _loop(run: Run, progress: Progress) -> list[dict[str, Any]]:
-    """Train to the last step; return what was seen on the held-out clips."""
-    setup, settings, first = run.setup, run.setup.settings, dist.rank() == 0
+    """Train to the last step; return what was seen on the held-out clips. Raises EndedError after a SIGTERM."""
+    setup, settings, first = run.setup, run.setup.settings, dist.first()
     checkpoints, step, history = run.folder / "checkpoints", 0, []
     if (found := checkpoint.restore(checkpoints, setup.contrast, setup.optimizer)) is not None:
         step, history = found[0], found[1]["history"]
@@ -185,7 +194,7 @@ def _loop(run: Run, progress: Progress) -> list[dict[str, Any]]:
     with (
         Board(run.folder / "tensorboard", step, first) as board,
         progress.task("Training", settings.steps) as task,
-        _sigterm() as ended,
+        _sigterm() as told,
     ):
         task.advance(step)
         setup.contrast.train()
@@ -206,10 +215,11 @@ def _loop(run: Run, progress: Progress) -> list[dict[str, Any]]:
                 history.append({"step": step, "loss": outcome.loss, "terms": outcome.terms, **ways})
                 board.validation(setup, step, outcome, ways)
                 task.advance(0, f"loss {outcome.loss:.2f}, validation R@1 {scores['t2v']['fused']['R1']:.1f} %")
+            ended = dist.anywhere(bool(told), setup.contrast.bank.device)
             if last or step % settings.checkpoint_every == 0 or ended:
                 keep()
             if ended and not last:
-                raise KeyboardInterrupt
+                raise EndedError(f"step {step}", "ended by a SIGTERM, with a checkpoint", "the same command goes on from here")
     return history
 
 
@@ -260,7 +270,10 @@ def _groups(contrast: MomentumContrast, settings: TrainConfig) -> list[dict[str,
 
 @contextmanager
 def _sigterm() -> Iterator[list[int]]:
-    """Note a SIGTERM instead of dying of it: the loop then ends after a checkpoint."""
+    """Note a SIGTERM instead of dying of it: the loop then ends after a checkpoint.
+
+    One of several processes notes it for good: where another one dies torchrun sends it, and this one has yet to say so.
+    """
     seen: list[int] = []
     try:
         before = signal.signal(signal.SIGTERM, lambda number, _: seen.append(number))
@@ -270,23 +283,36 @@ def _sigterm() -> Iterator[list[int]]:
     try:
         yield seen
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if dist.world() == 1:
+            signal.signal(signal.SIGTERM, before)
 
 
 def claim(run: Path, recipe: Recipe, config: FolderConfig, digest: str) -> bool:
     """Mark a folder as this run's; return whether it is finished already.
 
-    Raises UserError where another recipe, other experts or other data began it: its checkpoints must not be gone on from.
+    Raises UserError, naming what differs, where other settings, experts or training clips began it: its checkpoints must not
+    be gone on from.
     """
-    recipe_table = configs.to_table(recipe)
-    recipe_table["data"].pop("path")  # a data set may move
-    identity = {"recipe": recipe_table, "model": configs.to_table(config), "data": digest}
-    text = json.dumps(identity, indent=2, sort_keys=True) + "\n"
+    table = configs.to_table(recipe)
+    table["data"].pop("path")  # a data set may move
+    identity = {**table, "experts": {name: record.identity for name, record in config.experts.items()}, "training clips": digest}
     path = run / "run.json"
     if path.exists():
-        if path.read_text() != text:
-            raise UserError(run.parent, "holds a run with other settings or data", "choose another folder, or delete this one")
+        before = json.loads(path.read_text())
+        if differ := list(_differences(before, identity)):
+            more = f" and {len(differ) - NAMED} more" if len(differ) > NAMED else ""
+            why = f"holds another run: not the same {', '.join(differ[:NAMED])}{more}"
+            raise UserError(run.parent, why, "choose another folder, or delete this one")
         return (run.parent / "card.json").is_file()
     run.mkdir(parents=True, exist_ok=True)
-    write_whole(path, text.encode())
+    write_whole(path, (json.dumps(identity, indent=2, sort_keys=True) + "\n").encode())
     return False
+
+
+def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
+    for key in sorted({*one, *other}):
+        a, b = one.get(key), other.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            yield from (f"{key}.{name}" for name in _differences(a, b))
+        elif a != b:
+            yield key
