@@ -28,7 +28,7 @@ class Board:
             return
         pairs = len(outcome.keys.ids) * setup.settings.captions
         scalars = {f"loss/{name}": value for name, value in {**outcome.terms, "total": outcome.loss}.items()}
-        scalars |= {"throughput/pairs a second": pairs / max(seconds, 1e-9), "temperature": float(setup.contrast.temperature())}
+        scalars |= {"throughput/pairs a second": pairs / max(seconds, 1e-9), "temperature": setup.contrast.temperature().item()}
         scalars["bank/age of the oldest row in steps"] = int(setup.contrast.state[1]) / len(outcome.keys.ids)
         for group in setup.optimizer.param_groups:
             scalars[f"learning rate/{group['side']} peak {group['peak']:g}"] = group["lr"]

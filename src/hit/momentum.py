@@ -184,15 +184,16 @@ def info_nce(matching: Matching, config: LossConfig, temperature: Tensor) -> Ten
     Negatives are the bank's rows and, with `in_batch_keys`, the other keys of the step; with `mask_same_video` those of the
     query's own video are left out. In float32, whatever autocast does.
     """
-    query, own, against = matching
-    with torch.autocast(query.device.type, enabled=False):
+    with torch.autocast(matching.query.device.type, enabled=False):
+        # first divided, then masked: by the temperature, the gradient of minus infinity is not a number
+        query, own, against = matching = matching._replace(query=matching.query.float() / temperature)
         inside, positive = _inside(matching, config)  # (Q, N)
-        outside = query.float() @ against.bank.T  # (Q, K)
+        outside = query @ against.bank.T  # (Q, K)
         if config.mask_same_video:
             outside = outside.masked_fill(against.key_ids[own][:, None] == against.bank_ids, -torch.inf)
         if not config.in_batch_keys:
             inside = inside.masked_fill(~positive, -torch.inf)
-        return F.cross_entropy(torch.cat([inside, outside], dim=1) / temperature, own)
+        return F.cross_entropy(torch.cat([inside, outside], dim=1), own)
 
 
 def max_margin(matching: Matching, config: LossConfig) -> Tensor:

@@ -49,13 +49,14 @@ def take(setup: Setup, step: int) -> Outcome:
     if contrast.config.kind == "momentum":
         contrast.update_keys(step / settings.steps)
         same = len(queries) == 1 and not settings.expert_dropout
+        _seed(setup, step, len(queries))
         with _autocast(setup):
             whole = queries[0] if same else batches.pack(rows, choice)
             keys = contrast.embed_keys(whole.clips, whole.texts, whole.ids, whole.lower)
         loss, terms, query, first = _match_parts(setup, step, queries, keys)
     else:
-        loss, terms, query, keys = _match_batch(setup, step, queries)
-        first = 0
+        loss, terms, keys = _match_batch(setup, step, queries)
+        query, first = keys.levels, 0
     if contrast.log_temperature.grad is not None:
         dist.average([contrast.log_temperature.grad])
     setup.scaler.unscale_(setup.optimizer)
@@ -87,38 +88,43 @@ def _match_parts(
     return torch.stack(losses).sum(), _sum(terms), query, first - len(queries[-1].ids)
 
 
-def _match_batch(
-    setup: Setup, step: int, queries: Sequence[Batch]
-) -> tuple[Tensor, dict[str, Tensor], tuple[Levels, Levels], Keys]:
+def _match_batch(setup: Setup, step: int, queries: Sequence[Batch]) -> tuple[Tensor, dict[str, Tensor], Keys]:
     """Backpropagate a loss within the batch, whose every embedding has a gradient.
 
-    In parts: embed all without gradient, take the loss's gradient by the embeddings, embed each part again and send that
-    back [GradCache, Gao et al. 2021]. The second time sees the same dropout, so the result is that of the whole batch.
+    Every process computes the loss of the joint batch: where a clip comes twice, a mean over wrong pairs is not the mean of
+    the processes' means. In parts: embed all without gradient, take the loss's gradient by the embeddings, embed each part
+    again and send that back [GradCache, Gao et al. 2021]. The second time sees the same dropout, so the result is that of the
+    whole batch.
     """
     ids = torch.cat([batch.ids for batch in queries])
-    if len(queries) == 1:
-        query = _embed(setup, step, 0, queries[0], setup.forward)
-        keys = gather_keys(*query, ids)
-        loss, terms = setup.contrast.loss(query, keys)
-        setup.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        return loss.detach(), terms, query, keys
-    with torch.no_grad():
-        parts = [_flat(_embed(setup, step, i, batch, setup.contrast.query)) for i, batch in enumerate(queries)]
-    whole = [torch.cat(vectors).requires_grad_() for vectors in zip(*parts, strict=True)]
-    query = Levels(*whole[:2]), Levels(*whole[2:])
-    keys = gather_keys(*query, ids)
-    loss, terms = setup.contrast.loss(query, keys)
+    whole = len(queries) == 1
+    with torch.set_grad_enabled(whole):
+        towers = setup.forward if whole else setup.contrast.query
+        parts = [_flat(_embed(setup, step, i, batch, towers)) for i, batch in enumerate(queries)]
+    vectors = parts[0] if whole else [torch.cat(level).requires_grad_() for level in zip(*parts, strict=True)]
+    keys = gather_keys(Levels(*vectors[:2]), Levels(*vectors[2:]), ids)
+    loss, terms = setup.contrast.loss(keys.levels, keys, -dist.rank() * len(ids))
     setup.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-    starts = [0] * len(whole)
+    if not whole:
+        _send_back(setup, step, queries, vectors)
+    return loss.detach(), terms, keys
+
+
+def _send_back(setup: Setup, step: int, queries: Sequence[Batch], vectors: Sequence[Tensor]) -> None:
+    """Embed each part again, and send the gradients of the whole batch's vectors back through it."""
+    captions, first = len(vectors[2]) // len(vectors[0]), 0
     for i, batch in enumerate(queries):
+        last = first + len(batch.ids)
         with _sync(setup, i == len(queries) - 1):
             again = _flat(_embed(setup, step, i, batch, setup.forward))
+            rows = [slice(first * n, last * n) for n in (1, 1, captions, captions)]
             back = [
-                0 if x.grad is None else (y * x.grad[a : a + len(y)]).sum() for x, y, a in zip(whole, again, starts, strict=True)
+                (y, x.grad[own])
+                for y, x, own in zip(again, vectors, rows, strict=True)
+                if y.requires_grad and x.grad is not None  # a side that is held; a level that weighs nothing
             ]
-            torch.stack([term for term in back if isinstance(term, Tensor)]).sum().backward()  # type: ignore[no-untyped-call]
-        starts = [a + len(y) for a, y in zip(starts, again, strict=True)]
-    return loss.detach(), terms, query, keys
+            torch.autograd.backward([y for y, _ in back], [gradient for _, gradient in back])
+        first = last
 
 
 def _flat(query: tuple[Levels, Levels]) -> list[Tensor]:
@@ -126,11 +132,15 @@ def _flat(query: tuple[Levels, Levels]) -> list[Tensor]:
 
 
 def _embed(setup: Setup, step: int, part: int, batch: Batch, towers: nn.Module) -> tuple[Levels, Levels]:
-    # Dropout, too, depends on the step (and the process and the part) alone.
-    torch.manual_seed(((setup.settings.seed * 1_000_003 + step) * 1009 + dist.rank()) * 1013 + part)
+    _seed(setup, step, part)
     with _autocast(setup):
         found: tuple[Levels, Levels] = towers(batch.clips, batch.texts, batch.lower)
     return found
+
+
+def _seed(setup: Setup, step: int, part: int) -> None:
+    """Dropout, too, depends on the step (and the process and the part) alone."""
+    torch.manual_seed(((setup.settings.seed * 1_000_003 + step) * 1009 + dist.rank()) * 1013 + part)
 
 
 def _autocast(setup: Setup) -> torch.autocast:
