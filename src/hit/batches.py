@@ -1,5 +1,6 @@
 """What a step of training looks at. It depends on the seed and the step's number alone, however often a run is interrupted."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from hit import dist
 from hit.config import TrainConfig
 from hit.errors import UserError
-from hit.model import HiT
+from hit.model import HiT, TextTower
 from hit.splits import Split
 from hit.tokens import Ints, TextTokens, VideoTokens, pack_texts
 from hit.types import Features, Progress
@@ -18,14 +19,17 @@ from hit.types import Features, Progress
 CHUNK = 128  # captions whose frozen part is computed at once
 CACHE = 4 * 2**30  # bytes of frozen hidden states that are kept at most
 
-Texts = tuple[TextTokens, tuple[Tensor, Tensor | None] | None]
+Lower = tuple[Tensor, Tensor | None]  # what TextTower.lower makes of a caption: hidden states (n, W), feature level (P, W)
+Texts = tuple[TextTokens, Lower | None]
+
+_last: dict[str, Mapping[int, Lower]] = {}  # of the last run in this process, by what it was made of: the next may read the same
 
 
 def draw(clips: int, settings: TrainConfig, step: int, world: int = 1) -> tuple[Ints, Ints]:
     """Return the rows (B,) of a step's clips and a random number (B,) for each to choose its captions by.
 
-    The clips are a stream of permutations, one an epoch; a step takes the next `batch` of it. A set that is smaller than
-    the batch is the batch, less what `world` processes cannot share evenly.
+    The clips are a stream of permutations, one an epoch; a step takes the next `batch` of it, rounded down to a multiple of
+    `world`, so that the processes share it evenly. A set that is smaller than the batch is the batch.
     """
     batch = min(settings.batch, clips) // world * world
     first, last = step * batch, (step + 1) * batch - 1
@@ -43,24 +47,22 @@ def drop_experts(clip: Mapping[str, Features], chance: float, rng: np.random.Gen
 
 
 class Captions:
-    """Training captions with what the frozen lower part of the text tower makes of them, computed once if it fits CACHE."""
+    """Training captions with what the frozen lower part of the text tower makes of them, computed once if it fits CACHE.
+
+    The next run in the same process, which may be one of many on the same captions, finds them computed.
+    """
 
     def __init__(self, model: HiT, ids: Sequence[Sequence[Ints]], progress: Progress) -> None:
         self.ids, tower = ids, model.text
         self._first = np.cumsum([0, *map(len, ids)])  # of each clip's captions among all
-        self._lower: dict[int, tuple[Tensor, Tensor | None]] = {}
+        self._lower: Mapping[int, Lower] = {}
         flat = [caption for own in ids for caption in own]
         if not tower.frozen or sum(map(len, flat)) * tower.width * 4 > CACHE:
             return
-        by_length = sorted(range(len(flat)), key=lambda i: len(flat[i]))  # neighbours of one length: no padding
-        with torch.no_grad(), progress.task("Reading captions", len(flat)) as task:
-            for start in range(0, len(flat), CHUNK):
-                chosen = by_length[start : start + CHUNK]
-                batch = pack_texts([flat[i] for i in chosen])
-                hidden, feature = tower.lower(batch)
-                parts = torch.split(hidden, batch.lengths.tolist())
-                self._lower.update((i, (parts[j], None if feature is None else feature[j])) for j, i in enumerate(chosen))
-                task.advance(len(chosen))
+        if (key := _digest(tower, flat)) not in _last:
+            _last.clear()
+            _last[key] = _lower(tower, flat, progress)
+        self._lower = _last[key]
 
     def pick(self, rows: Ints, choice: Ints, count: int = 1) -> Texts:
         """Return `count` captions of each row, packed row by row, and the lower states if they are kept.
@@ -81,7 +83,7 @@ class Batch(NamedTuple):
 
     clips: VideoTokens
     texts: TextTokens
-    lower: tuple[Tensor, Tensor | None] | None
+    lower: Lower | None
     ids: Tensor
 
 
@@ -92,7 +94,8 @@ class Batches:
         self.captions, self.settings = captions, settings
         self._clips, self._tower = learn.features, model.video
         if dist.world() > min(settings.batch, len(learn.ids)):
-            raise UserError("train.batch", f"{settings.batch} is less than a clip for each of {dist.world()} processes")
+            why = f"{len(learn.ids)} clips in batches of {settings.batch} are not one for each of {dist.world()} processes"
+            raise UserError("hit train", why, "start fewer processes")
 
     def draw(self, step: int) -> tuple[Ints, Ints]:
         """Return the rows of this process's clips, and a number for each to choose its captions by."""
@@ -109,6 +112,32 @@ class Batches:
             clips = [drop_experts(c, self.settings.expert_dropout, rng) for c, rng in zip(clips, dice, strict=True)]
         texts = self.captions.pick(rows, choice, self.settings.captions)
         return Batch(self._tower.pack(clips), *texts, torch.from_numpy(rows).to(self._tower.cls.device))
+
+
+def _lower(tower: TextTower, captions: Sequence[Ints], progress: Progress) -> Mapping[int, Lower]:
+    found: dict[int, Lower] = {}
+    by_length = sorted(range(len(captions)), key=lambda i: len(captions[i]))  # neighbours of one length: no padding
+    with torch.no_grad(), progress.task("Reading captions", len(captions)) as task:
+        for start in range(0, len(captions), CHUNK):
+            chosen = by_length[start : start + CHUNK]
+            batch = pack_texts([captions[i] for i in chosen])
+            hidden, feature = tower.lower(batch)
+            parts = torch.split(hidden, batch.lengths.tolist())
+            found.update((i, (parts[j], None if feature is None else feature[j])) for j, i in enumerate(chosen))
+            task.advance(len(chosen))
+    return found
+
+
+def _digest(tower: TextTower, captions: Sequence[Ints]) -> str:
+    """Name all that the lower states depend on: frozen weights, how they are used, and the captions' ids."""
+    text = tower.config.text
+    kind = (tower.lowest, text.feature_block, text.feature_pool, text.phases, tower.longest, tower.word.weight.device)
+    digest = hashlib.sha256(repr((kind, [len(ids) for ids in captions])).encode())
+    for name, weight in tower.named_parameters():
+        if not weight.requires_grad:
+            digest.update(name.encode() + weight.detach().cpu().numpy().tobytes())
+    digest.update(np.concatenate(captions).tobytes())
+    return digest.hexdigest()
 
 
 def _dice(settings: TrainConfig, *key: int) -> np.random.Generator:
