@@ -10,7 +10,7 @@ import tomli_w
 
 import test_train
 import tiny_model
-from hit import ablate, config, train
+from hit import ablate, config, pool, train
 from hit.ablate import Row
 from hit.errors import UserError
 from hit.types import Silent
@@ -65,13 +65,13 @@ def test_tables_hold_means_and_deviations_over_the_seeds(recipe: Path, done: Pat
 def test_what_is_done_is_not_done_again(recipe: Path, done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = (done / "results.jsonl").read_bytes()
     started: list[object] = []
-    run = ablate.pool.run
+    run = pool.run
 
     def counting(function, items, workers):  # type: ignore[no-untyped-def]
         started.extend(items)
         return run(function, items, workers)
 
-    monkeypatch.setattr(ablate.pool, "run", counting)
+    monkeypatch.setattr(pool, "run", counting)
     ablate.ablate(recipe, done, (), ROWS, (0, 1), 1, Silent())
     assert started == []
     assert (done / "results.jsonl").read_bytes() == before
