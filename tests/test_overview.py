@@ -11,6 +11,7 @@ import pytest
 import mmt_release
 from hit import datasets, overview
 from hit.errors import UserError
+from hit.importers.folders import Folders
 from hit.importers.mmt import import_mmt
 from hit.importers.release import Terms
 from hit.types import Silent
@@ -21,7 +22,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     release = mmt_release.msrvtt(tmp_path / "release")
-    import_mmt(release.root, tmp_path / "set", "msrvtt-full", Terms(True, Silent()))
+    import_mmt(release.root, tmp_path / "set", "msrvtt-full", Terms(Folders((), 1.0), True, Silent()))
     return tmp_path / "set"
 
 

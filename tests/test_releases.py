@@ -5,6 +5,7 @@ import math
 import pickle
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,7 @@ from hit.importers.sources import read_pickle
 from hit.types import Silent
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-STRICT, PARTIAL = Terms(False, Silent()), Terms(True, Silent())
-NONE = Folders((), 1.0)
+STRICT, PARTIAL = Terms(Folders((), 1.0), False, Silent()), Terms(Folders((), 1.0), True, Silent())
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def blocking(summary: dict[str, Any]) -> list[str]:
     [("paragraph", 1, 10_009, 4_917), ("paragraph", 2, 10_009, 4_885), ("clip", 1, 37_421, 17_505), ("clip", 2, 37_421, 17_031)],
 )
 def test_the_real_activitynet(tmp_path: Path, annotations: Path, protocol: Any, val: int, train: int, test: int) -> None:
-    summary = import_activitynet(annotations / "activitynet", tmp_path / "out", protocol, val, NONE, STRICT)
+    summary = import_activitynet(annotations / "activitynet", tmp_path / "out", protocol, val, STRICT)
     assert counts(summary) == {"train": (train, train), "test": (test, test)}
     assert blocking(summary) == []
     data = datasets.read(tmp_path / "out")
@@ -69,7 +69,7 @@ def test_the_real_activitynet(tmp_path: Path, annotations: Path, protocol: Any, 
 
 
 def test_the_real_msvd(tmp_path: Path, annotations: Path) -> None:
-    summary = import_msvd(annotations / "msvd", tmp_path / "out", NONE, STRICT)
+    summary = import_msvd(annotations / "msvd", tmp_path / "out", STRICT)
     assert counts(summary) == {"train": (1200, 48_774), "val": (100, 4_290), "test": (670, 27_763)}
     assert (summary["clips"], summary["captions"], summary["problems"]) == (1970, 80_827, [])
 
@@ -79,10 +79,10 @@ def test_the_real_msrvtt_as_far_as_it_is_there(tmp_path: Path, annotations: Path
     with pytest.raises(
         UserError, match=r"msrvtt: train has 0 clips and 0 captions, published are 6,513 clips and 130,260 captions; "
     ):
-        import_msrvtt(folder, tmp_path / "full", "full", NONE, STRICT)
+        import_msrvtt(folder, tmp_path / "full", "full", STRICT)
     assert not list(tmp_path.iterdir())
-    assert counts(import_msrvtt(folder, tmp_path / "full", "full", NONE, PARTIAL))["test"] == (2990, 59_800)
-    summary = import_msrvtt(folder, tmp_path / "1ka", "1ka", NONE, PARTIAL)
+    assert counts(import_msrvtt(folder, tmp_path / "full", "full", PARTIAL))["test"] == (2990, 59_800)
+    summary = import_msrvtt(folder, tmp_path / "1ka", "1ka", PARTIAL)
     assert counts(summary)["test"] == (1000, 1000)
     assert not any("none of the captions" in problem["what"] for problem in summary["problems"])  # csv and json agree
     assert datasets.read(tmp_path / "1ka").captions["video7020"] == ("a woman creating a fondant baby and flower",)
@@ -117,7 +117,7 @@ def test_the_real_cuts_of_msrvtt_with_captions_for_all(
     for path in (annotations / "msrvtt").iterdir():
         if path.suffix != ".json":
             (source / path.name).write_bytes(path.read_bytes())
-    summary = import_msrvtt(source, tmp_path / "out", cut, NONE, STRICT)
+    summary = import_msrvtt(source, tmp_path / "out", cut, STRICT)
     assert counts(summary) == expected
     assert blocking(summary) == []
     captions = datasets.read(tmp_path / "out").captions
@@ -126,7 +126,7 @@ def test_the_real_cuts_of_msrvtt_with_captions_for_all(
         assert any("test captions of 1000 videos are none of" in problem["what"] for problem in summary["problems"])
         (source / "MSRVTT_JSFUSION_test.csv").unlink()
         (source / "MSRVTT_train.9k.csv").unlink()
-        assert counts(import_msrvtt(source, tmp_path / "lists", cut, NONE, STRICT)) == expected
+        assert counts(import_msrvtt(source, tmp_path / "lists", cut, STRICT)) == expected
         index = read_pickle(source / "jsfusion_val_caption_idx.pkl")
         assert datasets.read(tmp_path / "lists").captions["video9770"] == (f"caption {index['video9770']} of video9770",)
     elif cut == "1kb":
@@ -139,7 +139,7 @@ def test_msrvtt_in_parts_with_microsofts_own_marks(tmp_path: Path) -> None:
     (source / "MSRVTT_data.json").rename(source / "train_val_videodatainfo.json")
     microsoft(source, ["video2"], lambda i: "test")
     (source / "MSRVTT_data.json").rename(source / "test_videodatainfo.json")
-    summary = import_msrvtt(source, tmp_path / "out", "full", NONE, PARTIAL)
+    summary = import_msrvtt(source, tmp_path / "out", "full", PARTIAL)
     assert counts(summary) == {"train": (1, 20), "val": (1, 20), "test": (1, 20)}
     assert summary["splits"]["val"]["published"] == {"clips": 497, "captions": 9_940}
 
@@ -158,8 +158,8 @@ def lsmdc(folder: Path, clips: int = 3) -> None:
 def test_lsmdc(tmp_path: Path) -> None:
     lsmdc(tmp_path / "source")
     with pytest.raises(UserError, match=r"source: train has 5 lines, published are 101,079 \(get the file again, or add --allow"):
-        import_lsmdc(tmp_path / "source", tmp_path / "out", NONE, STRICT)
-    summary = import_lsmdc(tmp_path / "source", tmp_path / "out", NONE, PARTIAL)
+        import_lsmdc(tmp_path / "source", tmp_path / "out", STRICT)
+    summary = import_lsmdc(tmp_path / "source", tmp_path / "out", PARTIAL)
     assert counts(summary) == {"test": (1000, 1000), "train": (3, 3)}
     assert [problem["count"] for problem in summary["problems"] if "no sentence" in problem["what"]] == [1]
     data = datasets.read(tmp_path / "out")
@@ -213,9 +213,10 @@ def test_a_segment_between_two_rows_has_the_nearest_one(tmp_path: Path) -> None:
         (tmp_path / f"{name}.json").write_text(json.dumps({f"v_{name}": entry}))
     (tmp_path / "c3d").mkdir()
     np.save(tmp_path / "c3d" / "v_train.npy", np.arange(10, dtype=np.float64).reshape(5, 2))
+    folders = Folders([f"c3d={tmp_path / 'c3d'}"], 1.0)
     with pytest.raises(UserError, match=r"; 3 clips have no features and are left out, such as 'v_val_1:0'"):
-        import_activitynet(tmp_path, tmp_path / "out", "clip", 1, Folders([f"c3d={tmp_path / 'c3d'}"], 1.0), STRICT)
-    import_activitynet(tmp_path, tmp_path / "out", "clip", 1, Folders([f"c3d={tmp_path / 'c3d'}"], 1.0), PARTIAL)
+        import_activitynet(tmp_path, tmp_path / "out", "clip", 1, replace(STRICT, folders=folders))
+    import_activitynet(tmp_path, tmp_path / "out", "clip", 1, replace(PARTIAL, folders=folders))
     data = datasets.read(tmp_path / "out")
     found = features.load(tmp_path / "out" / "features", experts.load_all(data.experts), data.clips)
     assert {clip: one["c3d"].values[:, 0].tolist() for clip, one in found.items()} == {
@@ -245,12 +246,13 @@ def _npy(folder: Path, **arrays: Any) -> None:
 def test_damaged_npy_files_are_named(tmp_path: Path, arrays: dict[str, Any], complaint: str) -> None:
     (tmp_path / "my.csv").write_text("id,caption\na,one\nb,two\n")
     _npy(tmp_path / "net", **arrays)
+    folders = Folders([f"net={tmp_path / 'net'}"], 1.0)
     with pytest.raises(UserError, match=complaint):
-        import_csv(tmp_path / "my.csv", tmp_path / "out", (), "train", Folders([f"net={tmp_path / 'net'}"], 1.0), STRICT)
+        import_csv(tmp_path / "my.csv", tmp_path / "out", (), "train", replace(STRICT, folders=folders))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["my.csv", "net"]
     if "x" in arrays:
         with pytest.raises(UserError, match=r"nothing of it can be imported"):
-            import_csv(tmp_path / "my.csv", tmp_path / "out", (), "train", Folders([f"net={tmp_path / 'net'}"], 1.0), PARTIAL)
+            import_csv(tmp_path / "my.csv", tmp_path / "out", (), "train", replace(PARTIAL, folders=folders))
 
 
 @pytest.mark.parametrize(
@@ -280,9 +282,9 @@ def test_odd_feature_options(spec: str, complaint: str) -> None:
 def test_damaged_csv_files_are_named_with_their_line(tmp_path: Path, text: str, complaint: str) -> None:
     (tmp_path / "my.csv").write_text(text)
     with pytest.raises(UserError, match=complaint):
-        import_csv(tmp_path / "my.csv", tmp_path / "out", (), "train", NONE, STRICT)
+        import_csv(tmp_path / "my.csv", tmp_path / "out", (), "train", STRICT)
     with pytest.raises(UserError, match=r"--column 'name=x': not KEY=COLUMN"):
-        import_csv(tmp_path / "my.csv", tmp_path / "out", ("name=x",), "train", NONE, STRICT)
+        import_csv(tmp_path / "my.csv", tmp_path / "out", ("name=x",), "train", STRICT)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["my.csv"]
 
 
@@ -297,7 +299,7 @@ def msvd(folder: Path) -> None:
 
 def test_msvd_from_its_pickle(tmp_path: Path) -> None:
     msvd(tmp_path / "source")
-    summary = import_msvd(tmp_path / "source", tmp_path / "out", NONE, PARTIAL)
+    summary = import_msvd(tmp_path / "source", tmp_path / "out", PARTIAL)
     assert counts(summary) == {"train": (1, 2), "val": (1, 2), "test": (1, 2)}
     assert datasets.read(tmp_path / "out").captions["c_1_2"] == ("a dog", "a cat")
 
@@ -326,7 +328,7 @@ def test_damaged_releases_are_named(tmp_path: Path, name: str, data: bytes | Non
     else:
         (tmp_path / "source" / name).write_bytes(data)
     with pytest.raises(UserError, match=complaint):
-        import_msvd(tmp_path / "source", tmp_path / "out", NONE, PARTIAL)
+        import_msvd(tmp_path / "source", tmp_path / "out", PARTIAL)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
 
 
@@ -406,7 +408,7 @@ def test_damaged_activitynet_is_named(tmp_path: Path, content: Any, complaint: s
     (source / "train.json").write_text(json.dumps(content))
     (source / "val_1.json").write_text(json.dumps({"v_b": _segments()["v_a"]}))
     with pytest.raises(UserError, match=complaint):
-        import_activitynet(source, tmp_path / "out", "clip", 1, NONE, STRICT)
+        import_activitynet(source, tmp_path / "out", "clip", 1, STRICT)
     assert list(tmp_path.iterdir()) == [source]
 
 
@@ -448,20 +450,20 @@ def test_damaged_msrvtt_is_named(tmp_path: Path, data: bytes, complaint: str) ->
     for split in ("train", "val", "test"):
         (source / f"{split}_list_full.txt").write_text(f"video-{split}\n")
     with pytest.raises(UserError, match=complaint):
-        import_msrvtt(source, tmp_path / "out", "full", NONE, PARTIAL)
+        import_msrvtt(source, tmp_path / "out", "full", PARTIAL)
     (source / "MSRVTT_data.json").unlink()
     with pytest.raises(UserError, match="nothing of it can be imported"):
-        import_msrvtt(source, tmp_path / "out", "full", NONE, PARTIAL)
+        import_msrvtt(source, tmp_path / "out", "full", PARTIAL)
     (source / "val_list_full.txt").unlink()
     with pytest.raises(UserError, match=r"source: has no split lists"):
-        import_msrvtt(source, tmp_path / "out", "full", NONE, PARTIAL)
+        import_msrvtt(source, tmp_path / "out", "full", PARTIAL)
     (source / "train_list_jsfusion.txt").write_text("a\n")
     (source / "MSRVTT_JSFUSION_test.csv").write_text("key,video\nret0,video7\n")
     with pytest.raises(
         UserError, match=r"JSFUSION_test.csv: its columns are 'key,video' \(the first line must name video_id,sentence\)"
     ):
-        import_msrvtt(source, tmp_path / "out", "1ka", NONE, PARTIAL)
+        import_msrvtt(source, tmp_path / "out", "1ka", PARTIAL)
     (source / "MSRVTT_JSFUSION_test.csv").write_text("video_id,sentence\nb,x\nb,y\n")
     with pytest.raises(UserError, match=r"JSFUSION_test.csv, line 3: the id 'b' has a line already"):
-        import_msrvtt(source, tmp_path / "out", "1ka", NONE, PARTIAL)
+        import_msrvtt(source, tmp_path / "out", "1ka", PARTIAL)
     assert list(tmp_path.iterdir()) == [source]

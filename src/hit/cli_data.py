@@ -9,7 +9,6 @@ import typer
 from hit.door import Json, emit
 
 if TYPE_CHECKING:
-    from hit.importers.folders import Folders
     from hit.importers.release import Terms
 
 importing = typer.Typer(help="Make a data set of captions and features that others made.", rich_markup_mode=None)
@@ -67,7 +66,7 @@ def import_msrvtt(
     """Import MSR-VTT: Microsoft's json files, split lists, CLIP4Clip's csv files."""
     from hit.importers import msrvtt
 
-    emit(msrvtt.import_msrvtt(folder, out, cut, _folders(features, rate), _terms(allow_partial)), as_json, _show_import)
+    emit(msrvtt.import_msrvtt(folder, out, cut, _terms(features, rate, allow_partial)), as_json, _show_import)
 
 
 @importing.command("activitynet")
@@ -87,8 +86,8 @@ def import_activitynet(
     """Import ActivityNet Captions: train.json and val_1.json or val_2.json."""
     from hit.importers import activitynet
 
-    folders, terms = _folders(features, rate), _terms(allow_partial)
-    emit(activitynet.import_activitynet(folder, out, protocol, val, folders, terms), as_json, _show_import)
+    terms = _terms(features, rate, allow_partial)
+    emit(activitynet.import_activitynet(folder, out, protocol, val, terms), as_json, _show_import)
 
 
 @importing.command("msvd")
@@ -103,7 +102,7 @@ def import_msvd(
     """Import MSVD: captions_msvd.json or raw-captions.pkl, and three split lists."""
     from hit.importers import msvd
 
-    emit(msvd.import_msvd(folder, out, _folders(features, rate), _terms(allow_partial)), as_json, _show_import)
+    emit(msvd.import_msvd(folder, out, _terms(features, rate, allow_partial)), as_json, _show_import)
 
 
 @importing.command("lsmdc")
@@ -118,7 +117,7 @@ def import_lsmdc(
     """Import LSMDC 2016: LSMDC16_annos_training.csv and LSMDC16_challenge_1000_publictect.csv, val where it is there."""
     from hit.importers import lsmdc
 
-    emit(lsmdc.import_lsmdc(folder, out, _folders(features, rate), _terms(allow_partial)), as_json, _show_import)
+    emit(lsmdc.import_lsmdc(folder, out, _terms(features, rate, allow_partial)), as_json, _show_import)
 
 
 @importing.command("csv")
@@ -138,8 +137,7 @@ def import_csv(
     """Import a csv of one's own."""
     from hit.importers import mine
 
-    folders, terms = _folders(features, rate), _terms(allow_partial)
-    emit(mine.import_csv(table, out, column or (), split, folders, terms), as_json, _show_import)
+    emit(mine.import_csv(table, out, column or (), split, _terms(features, rate, allow_partial)), as_json, _show_import)
 
 
 @importing.command("mmt")
@@ -159,7 +157,7 @@ def import_mmt(
     """Import MMT's release of expert features (HDF5), with its captions and split lists."""
     from hit.importers import mmt
 
-    emit(mmt.import_mmt(folder, out, cut, _terms(allow_partial)), as_json, _show_import)
+    emit(mmt.import_mmt(folder, out, cut, _terms(None, 1.0, allow_partial)), as_json, _show_import)
 
 
 @looking.command("show")
@@ -179,17 +177,12 @@ def data_show(
     emit(about, as_json, _show_data)
 
 
-def _folders(features: list[str] | None, rate: float) -> "Folders":
-    from hit.importers.folders import Folders
-
-    return Folders(features or (), rate)
-
-
-def _terms(allow_partial: bool) -> "Terms":
+def _terms(features: list[str] | None, rate: float, allow_partial: bool) -> "Terms":
     from hit.console import Bars
+    from hit.importers.folders import Folders
     from hit.importers.release import Terms
 
-    return Terms(allow_partial, Bars())
+    return Terms(Folders(features or (), rate), allow_partial, Bars())
 
 
 def _show_import(result: Mapping[str, Any]) -> None:

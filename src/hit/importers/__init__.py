@@ -4,12 +4,26 @@ Each reads and checks its source, and hands what it found to `hit.datasets.write
 """
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hit.datasets import Dataset
 from hit.errors import UserError
+
+
+@dataclass(frozen=True)
+class Item:
+    """One clip of a release; `video` is its path below `videos/` without suffix, `stem` the name of its feature files."""
+
+    split: str
+    captions: tuple[str, ...]
+    video: str
+    stem: str
+    start: float = 0.0
+    end: float = math.inf
 
 
 def summarise(dataset: Dataset, rows: Mapping[str, Sequence[int | None]], dims: Mapping[str, int]) -> dict[str, Any]:

@@ -7,12 +7,11 @@ validation videos have two annotations, val_1 and val_2; the field's tables are 
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from hit.errors import UserError
-from hit.importers import fingerprint
-from hit.importers.folders import Folders
-from hit.importers.release import Item, Problem, Published, Release, Terms, bring
+from hit.importers import Item
+from hit.importers.release import Problem, Published, Release, Terms, bring
 from hit.importers.sources import AGAIN, check_id, check_lists, clean, read_json
 
 Protocol = Literal["paragraph", "clip"]
@@ -23,51 +22,40 @@ LEAST = 1.0  # seconds to which a segment of no length is widened
 Entry = tuple[list[str], list[tuple[float, float]]]  # sentences and their segments
 
 
-def import_activitynet(folder: Path, out: Path, protocol: Protocol, val: int, features: Folders, terms: Terms) -> dict[str, Any]:
+def import_activitynet(folder: Path, out: Path, protocol: Protocol, val: int, terms: Terms) -> dict[str, Any]:
     """Make a data set of the captions in `folder`, with annotation `val` (1 or 2) as the test split; return its summary.
 
     Raises UserError for files that are missing or damaged, and for what differs from the published data set.
     """
-    if protocol not in get_args(Protocol):
-        raise UserError(f"--protocol '{protocol}'", "there is no such protocol", "paragraph or clip")
-    if val not in (1, 2):
-        raise UserError(f"--val {val}", "there is no such annotation", "1 or 2")
     paths = {"train": folder / "train.json", "test": folder / f"val_{val}.json"}
-    files = [fingerprint(path) for path in paths.values()]
-    made_of = {"importer": "activitynet/1", "protocol": protocol, "val": val, "files": files, **features.made_of()}
+    made_of = {"importer": "activitynet/1", "protocol": protocol, "val": val}
     counts = VIDEOS if protocol == "paragraph" else SENTENCES
     published = {split: (counts[path.stem], counts[path.stem]) for split, path in paths.items()}
-    return bring(out, made_of, lambda: _read(folder, paths, protocol, published, features), terms)
+    return bring(out, made_of, paths.values(), lambda: _read(folder, paths, protocol, published), terms)
 
 
-def _read(folder: Path, paths: Mapping[str, Path], protocol: Protocol, published: Published, features: Folders) -> Release:
+def _read(folder: Path, paths: Mapping[str, Path], protocol: Protocol, published: Published) -> Release:
     found = {split: read(path) for split, path in paths.items()}
     check_lists(folder, ((split, list(videos)) for split, videos in found.items()))
     items: dict[str, Item] = {}
     mended, empty = list[str](), list[str]()
     for split, videos in found.items():
         for video, (sentences, segments) in videos.items():
-            if protocol == "paragraph":
-                if text := clean(" ".join(sentences)):
-                    items[video] = Item(split, (text,), video, video)
-                else:
-                    empty.append(video)
-                continue
-            for i, (sentence, segment) in enumerate(zip(sentences, segments, strict=True)):
-                clip, (start, end) = f"{video}:{i}", _mended(*segment)
-                if (start, end) != segment:
-                    mended.append(clip)
-                if sentence:
-                    items[clip] = Item(split, (sentence,), video, video, start, end)
-                else:
-                    empty.append(clip)
+            parts = {video: (clean(" ".join(sentences)), (0.0, math.inf))}
+            if protocol == "clip":
+                parts = {f"{video}:{i}": part for i, part in enumerate(zip(sentences, segments, strict=True))}
+            for clip, (text, segment) in parts.items():
+                start, end = _mended(*segment)
+                mended += [clip] * ((start, end) != segment)
+                empty += [clip] * (not text)
+                items[clip] = Item(split, (text,), video, video, start, end)
     problems = []
     if mended:
         what = f"{len(mended)} segments end before or where they begin: turned round, or widened to {LEAST:g} s"
         problems.append(Problem(what, "nothing has to be done", tuple(mended), blocks=False))
     if empty:
         problems.append(Problem(f"{len(empty)} captions are empty and are left out", "get the files again", tuple(empty)))
-    return Release(folder, items, published, problems, features or None)
+    return Release(folder, {clip: item for clip, item in items.items() if item.captions[0]}, published, problems)
 
 
 def read(path: Path) -> dict[str, Entry]:

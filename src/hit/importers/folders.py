@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from hit.config import ExpertConfig
 from hit.errors import UserError
+from hit.importers import Item
 from hit.importers.arrays import NAME
-from hit.importers.release import Item
 from hit.importers.sources import AGAIN, stamp
 from hit.types import Features
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hit.errors import UserError
-from hit.importers import fingerprint
-from hit.importers.folders import Folders
-from hit.importers.release import Item, Problem, Release, Terms, bring
+from hit.importers import Item
+from hit.importers.release import Problem, Release, Terms, bring
 from hit.importers.sources import AGAIN, check_id, check_lists, clean, read_text
 
 FILES = {
@@ -22,7 +21,7 @@ LINES = {"train": 101_079, "val": 7_408}  # published: lines, for ids come more 
 TEST = {"test": (1000, 1000)}
 
 
-def import_lsmdc(folder: Path, out: Path, features: Folders, terms: Terms) -> dict[str, Any]:
+def import_lsmdc(folder: Path, out: Path, terms: Terms) -> dict[str, Any]:
     """Make a data set of the annotation files in `folder`; return its summary.
 
     Raises UserError for files that are missing or damaged, and for what differs from the published data set.
@@ -30,12 +29,10 @@ def import_lsmdc(folder: Path, out: Path, features: Folders, terms: Terms) -> di
     paths = {split: folder / name for split, name in FILES.items()}
     if not paths["val"].exists():
         del paths["val"]
-    files = [fingerprint(path) for path in paths.values()]
-    made_of = {"importer": "lsmdc/1", "files": files, **features.made_of()}
-    return bring(out, made_of, lambda: _read(folder, paths, features), terms)
+    return bring(out, {"importer": "lsmdc/1"}, paths.values(), lambda: _read(folder, paths), terms)
 
 
-def _read(folder: Path, paths: dict[str, Path], features: Folders) -> Release:
+def _read(folder: Path, paths: dict[str, Path]) -> Release:
     items: dict[str, Item] = {}
     problems = []
     lists = {}
@@ -58,7 +55,7 @@ def _read(folder: Path, paths: dict[str, Path], features: Folders) -> Release:
             what = f"{split}: {len(empty)} clips have no sentence and are left out"
             problems.append(Problem(what, "nothing has to be done for the few that the release has", tuple(empty), blocks=False))
     check_lists(folder, lists.items())
-    return Release(folder, items, TEST, problems, features or None)
+    return Release(folder, items, TEST, problems)
 
 
 def read(path: Path) -> list[tuple[str, str]]:

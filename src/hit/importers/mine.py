@@ -7,15 +7,14 @@ from typing import Any
 from hit.datasets import IMAGE_SUFFIXES, span, table
 from hit.errors import UserError
 from hit.files import VIDEO_SUFFIXES
-from hit.importers import fingerprint
-from hit.importers.folders import Folders
-from hit.importers.release import Item, Release, Terms, bring
+from hit.importers import Item
+from hit.importers.release import Release, Terms, bring
 from hit.importers.sources import check_id, clean
 
 COLUMNS = ("id", "caption", "split", "video", "start", "end")
 
 
-def import_csv(path: Path, out: Path, columns: Sequence[str], split: str, features: Folders, terms: Terms) -> dict[str, Any]:
+def import_csv(path: Path, out: Path, columns: Sequence[str], split: str, terms: Terms) -> dict[str, Any]:
     """Make a data set of a table with a row per caption; return its summary.
 
     `columns` are KEY=COLUMN with the keys id, caption, split, video, start and end; those that are not named are called like
@@ -23,8 +22,8 @@ def import_csv(path: Path, out: Path, columns: Sequence[str], split: str, featur
     does not fit.
     """
     names = _names(columns)
-    made_of = {"importer": "csv/1", "file": fingerprint(path), "columns": names, "split": split, **features.made_of()}
-    return bring(out, made_of, lambda: Release(path, _read(path, names, split), features=features or None), terms)
+    made_of = {"importer": "csv/1", "columns": names, "split": split}
+    return bring(out, made_of, [path], lambda: Release(path, _read(path, names, split)), terms)
 
 
 def _names(columns: Sequence[str]) -> dict[str, str]:

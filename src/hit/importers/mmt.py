@@ -14,16 +14,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import h5py
 import numpy as np
 
 from hit.config import ExpertConfig
 from hit.errors import UserError
-from hit.importers import activitynet, fingerprint, lsmdc, msrvtt
+from hit.importers import Item, activitynet, lsmdc, msrvtt
 from hit.importers.msrvtt import INDEX, caption_index, find
-from hit.importers.release import Item, Problem, Published, Release, Terms, assemble, bring
+from hit.importers.release import Problem, Published, Release, Terms, assemble, bring
 from hit.importers.sources import check_lists, clean, read_ids, stamp
 from hit.types import Features, Floats
 
@@ -65,16 +65,14 @@ def import_mmt(folder: Path, out: Path, cut: Cut, terms: Terms) -> dict[str, Any
 
     Raises UserError for files that are missing or damaged, and for what differs from the published cut.
     """
-    if cut not in get_args(Cut):
-        raise UserError(f"--cut '{cut}'", "there is no such cut", ", ".join(get_args(Cut)))
     chosen, here = plan(cut), folder / "symlinked-feats"
     paths = {split: path for split, names in chosen.lists.items() if (path := find(here, names))}
     lists = {split: _ids(path) for split, path in paths.items()}
     check_lists(here, lists.items())
     index = [here / INDEX] if cut == "msrvtt-1ka" else []
-    made_of = {"importer": "mmt/1", "cut": cut, "files": [fingerprint(path) for path in (*paths.values(), *index)]}
-    made_of["features"] = stamp(Videos.path(folder, clip) for ids in lists.values() for clip in ids)
-    return bring(out, made_of, lambda: _read(folder, cut, chosen, lists, terms), terms)
+    videos = (Videos.path(folder, clip) for ids in lists.values() for clip in ids)
+    made_of = {"importer": "mmt/1", "cut": cut, "features": stamp(videos)}
+    return bring(out, made_of, (*paths.values(), *index), lambda: _read(folder, cut, chosen, lists, terms), terms)
 
 
 def _ids(path: Path) -> list[str]:

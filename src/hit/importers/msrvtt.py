@@ -7,12 +7,10 @@ Cuts: the split lists of Collaborative Experts and MMT, CLIP4Clip's csv files, a
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from hit.datasets import table
 from hit.errors import UserError
-from hit.importers import fingerprint
-from hit.importers.folders import Folders
 from hit.importers.release import Problem, Published, Release, Terms, assemble, bring
 from hit.importers.sources import AGAIN, check_id, check_lists, clean, read_ids, read_json, read_pickle
 
@@ -35,18 +33,15 @@ INDEX = "jsfusion_val_caption_idx.pkl"
 MARKS = {"train": "train", "validate": "val", "test": "test"}  # Microsoft's names of the splits
 
 
-def import_msrvtt(folder: Path, out: Path, cut: Cut, features: Folders, terms: Terms) -> dict[str, Any]:
+def import_msrvtt(folder: Path, out: Path, cut: Cut, terms: Terms) -> dict[str, Any]:
     """Make a data set of one cut of MSR-VTT from the annotation files in `folder`; return its summary.
 
     Raises UserError for files that are missing or damaged, and for what differs from the published cut.
     """
-    if cut not in get_args(Cut):
-        raise UserError(f"--cut '{cut}'", "there is no such cut", "1ka, 1kb or full")
     paths = [path for pattern in CAPTIONS for path in sorted(folder.glob(pattern))]
     lists = {split: find(folder, names, required=cut != "full") for split, names in LISTS[cut].items()}
-    used = [*paths, *(path for path in lists.values() if path), *([folder / INDEX] if (folder / INDEX).exists() else [])]
-    made_of = {"importer": "msrvtt/1", "cut": cut, "files": [fingerprint(path) for path in used], **features.made_of()}
-    return bring(out, made_of, lambda: _read(folder, cut, paths, lists, features), terms)
+    used = [*paths, *(path for path in lists.values() if path), *folder.glob(INDEX)]
+    return bring(out, {"importer": "msrvtt/1", "cut": cut}, used, lambda: _read(folder, cut, paths, lists), terms)
 
 
 def find(folder: Path, names: Sequence[str], *, required: bool = True) -> Path | None:
@@ -73,7 +68,7 @@ def caption_index(path: Path, ids: Sequence[str], captions: Mapping[str, Sequenc
     return chosen
 
 
-def _read(folder: Path, cut: Cut, paths: Sequence[Path], found: Mapping[str, Path | None], features: Folders) -> Release:
+def _read(folder: Path, cut: Cut, paths: Sequence[Path], found: Mapping[str, Path | None]) -> Release:
     captions, marks = _captions(paths)
     lists, fixed = _lists(folder, cut, found, marks)
     check_lists(folder, lists.items())
@@ -87,7 +82,7 @@ def _read(folder: Path, cut: Cut, paths: Sequence[Path], found: Mapping[str, Pat
     elif cut == "1kb":
         captions |= {clip: captions[clip][:1] for clip in lists["test"] if clip in captions}
     items, more = assemble(lists, captions)
-    return Release(folder, items, PUBLISHED[cut], [*problems, *more], features or None)
+    return Release(folder, items, PUBLISHED[cut], [*problems, *more])
 
 
 def _captions(paths: Sequence[Path]) -> tuple[dict[str, list[str]], dict[str, str]]:

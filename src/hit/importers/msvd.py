@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from hit.errors import UserError
-from hit.importers import fingerprint
-from hit.importers.folders import Folders
 from hit.importers.msrvtt import find
 from hit.importers.release import Release, Terms, assemble, bring
 from hit.importers.sources import AGAIN, check_id, check_lists, clean, read_ids, read_json, read_pickle
@@ -18,7 +16,7 @@ PUBLISHED = {"train": (1200, 48_774), "val": (100, 4_290), "test": (670, 27_763)
 CAPTIONS = ("captions_msvd.json", "raw-captions.pkl")  # the first that is there
 
 
-def import_msvd(folder: Path, out: Path, features: Folders, terms: Terms) -> dict[str, Any]:
+def import_msvd(folder: Path, out: Path, terms: Terms) -> dict[str, Any]:
     """Make a data set of the captions and split lists in `folder`; return its summary.
 
     Raises UserError for files that are missing or damaged, and for what differs from the published data set.
@@ -26,12 +24,10 @@ def import_msvd(folder: Path, out: Path, features: Folders, terms: Terms) -> dic
     captions = find(folder, CAPTIONS)
     assert captions is not None
     lists = {split: folder / f"{split}_list.txt" for split in PUBLISHED}
-    files = [fingerprint(path) for path in (captions, *lists.values())]
-    made_of = {"importer": "msvd/1", "files": files, **features.made_of()}
-    return bring(out, made_of, lambda: _read(folder, captions, lists, features), terms)
+    return bring(out, {"importer": "msvd/1"}, (captions, *lists.values()), lambda: _read(folder, captions, lists), terms)
 
 
-def _read(folder: Path, path: Path, paths: Mapping[str, Path], features: Folders) -> Release:
+def _read(folder: Path, path: Path, paths: Mapping[str, Path]) -> Release:
     content = read_json(path) if path.suffix == ".json" else read_pickle(path)
     captions: dict[str, list[str]] = {}
     try:
@@ -44,4 +40,4 @@ def _read(folder: Path, path: Path, paths: Mapping[str, Path], features: Folders
     lists = {split: read_ids(own) for split, own in paths.items()}
     check_lists(folder, lists.items())
     items, problems = assemble(lists, captions)
-    return Release(folder, items, PUBLISHED, problems, features or None)
+    return Release(folder, items, PUBLISHED, problems)

@@ -1,9 +1,8 @@
 """What the importers of published data sets share: what they found, what is wrong with it, and how it becomes a data set."""
 
-import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,23 +10,12 @@ from hit import experts as plugins
 from hit.config import ExpertConfig
 from hit.datasets import Dataset, writer
 from hit.errors import UserError
-from hit.importers import summarise
+from hit.importers import Item, fingerprint, summarise
+from hit.importers.folders import Folders
 from hit.types import Clip, Expert, Features, Progress
 
 HELD = 2**26  # bytes of features after which they are written: long videos with seven experts have megabytes each
 Published = Mapping[str, tuple[int | None, int | None]]  # split -> clips, captions; None: not published
-
-
-@dataclass(frozen=True)
-class Item:
-    """One clip of a release; `video` is its path below `videos/` without suffix, `stem` the name of its feature files."""
-
-    split: str
-    captions: tuple[str, ...]
-    video: str
-    stem: str
-    start: float = 0.0
-    end: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -76,21 +64,27 @@ class Release:
 
 @dataclass(frozen=True)
 class Terms:
-    """How to import: whether what differs from the published data set is let pass, and who watches."""
+    """How to import: with which folders of features, whether what differs from the published data set may pass, who watches."""
 
+    folders: Folders
     allow_partial: bool
     progress: Progress
 
 
-def bring(out: Path, made_of: Mapping[str, Any], find: Callable[[], Release], terms: Terms) -> dict[str, Any]:
+def bring(
+    out: Path, made_of: Mapping[str, Any], files: Iterable[Path], find: Callable[[], Release], terms: Terms
+) -> dict[str, Any]:
     """Make a data set in `out` of the release that `find` returns; return its summary.
 
-    An import that was made of the same is left as it is, and its summary returned. Raises UserError for what blocks, for
-    damage, and for an `out` in use; then nothing is written.
+    An import that was made of the same `files` is left as it is, and its summary returned. Raises UserError for what blocks,
+    for damage, and for an `out` in use; then nothing is written.
     """
+    made_of = {**made_of, "files": [fingerprint(path) for path in files], **terms.folders.made_of()}
     if (summary := writer.written(out, made_of)) is not None:
         return {"out": str(out), **summary}
     release = find()
+    if release.features is None and len(terms.folders):
+        release = replace(release, features=terms.folders)
     counts = _count(release, terms.progress)
     problems = [*_differences(release), *release.problems, *_without_features(release, counts)]
     blocking = [problem for problem in problems if problem.blocks]
