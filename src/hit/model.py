@@ -4,8 +4,9 @@
     text:  word pieces        -> tokens -> blocks -+-> after the last block:        pooled -> head -> unit vector
 
 Both towers are stacks of the same block, BERT's: MMT's video transformer is one, and weights of pre-trained text encoders
-fit it. Sequences are packed (see tokens.py): everything but attention itself runs on real tokens only. Shapes: B sequences,
-T tokens in all, L the longest sequence, W width, D = dim of a level.
+fit it. Sequences are packed (see tokens.py and layout.py): everything but attention itself runs on real tokens only, and the
+last block on those alone that are read. Shapes: B sequences, T tokens in all, R of them read, L the longest sequence, W width,
+D = dim of a level.
 """
 
 import json
@@ -14,14 +15,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  # the field's name for it
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from hit.config import ModelConfig
 from hit.errors import UserError
-from hit.tokens import Ints, TextTokens, VideoTokens, pack_clips
+from hit.layout import Layout
+from hit.tokens import TextTokens, VideoTokens, pack_clips
 from hit.types import Features
 
 LEVELS = ("feature", "semantic")
@@ -35,55 +39,6 @@ class Levels(NamedTuple):
     semantic: Tensor
 
 
-class Layout:
-    """Where packed tokens lie in the padded (B, L) grid that attention works on.
-
-    With `pad_to` the blocks work on the whole grid of that length, padding included; `spread` and `collect` lead there and
-    back. Otherwise both return what they are given.
-    """
-
-    def __init__(self, lengths: Ints, device: torch.device, pad_to: int | None = None) -> None:
-        count = torch.as_tensor(lengths)
-        self.batch, self.length = len(count), pad_to or int(count.max())
-        self.owner = torch.repeat_interleave(torch.arange(self.batch), count)  # (T,)
-        self.position = torch.arange(len(self.owner)) - (count.cumsum(0) - count)[self.owner]  # (T,)
-        self.cell = (self.owner * self.length + self.position).to(device)  # (T,)
-        self.mask = (torch.arange(self.length) < count[:, None])[:, None, None].to(device)  # (B, 1, 1, L)
-        self.filled, self.padded = bool((count == self.length).all()), pad_to is not None
-        self.first = (count.cumsum(0) - count).to(device)  # (B,) the packed place of each sequence's first token
-        self.owner, self.position, self.count = (t.to(device) for t in (self.owner, self.position, count))
-
-    def spread(self, x: Tensor) -> Tensor:
-        """Lay packed tokens (T, W) onto the grid (B * L, W) if the blocks are to work on that."""
-        return self.grid(x) if self.padded else x
-
-    def collect(self, x: Tensor) -> Tensor:
-        """Undo `spread`."""
-        return x[self.cell] if self.padded else x
-
-    def grid(self, x: Tensor) -> Tensor:
-        """Lay packed tokens (T, W) onto the grid (B * L, W), with zeros on padding."""
-        return x if self.filled else x.new_zeros(self.batch * self.length, x.shape[1]).index_copy(0, self.cell, x)
-
-    def mean(self, x: Tensor, chosen: Tensor | None = None) -> Tensor:
-        """Average the (chosen) tokens x (T, W) of each sequence; zeros where a sequence has none."""
-        owner = self.owner if chosen is None else self.owner[chosen]
-        rows = x if chosen is None else x[chosen]
-        total = x.new_zeros(self.batch, x.shape[1]).index_add(0, owner, rows)  # (B, W)
-        return total / torch.bincount(owner, minlength=self.batch).clamp(min=1)[:, None]
-
-    def phase_means(self, x: Tensor, phases: int) -> Tensor:
-        """Sum the tokens x (T, W) of each of `phases` equal parts of a sequence, over the sequence's length: (B, P, W)."""
-        part = self.position * phases // self.count[self.owner]
-        total = x.new_zeros(self.batch * phases, x.shape[1]).index_add(0, self.owner * phases + part, x)
-        return total.view(self.batch, phases, -1) / self.count[:, None, None]
-
-    def max(self, x: Tensor) -> Tensor:
-        """Maximum over the tokens x (T, W) of each sequence."""
-        start = x.new_full((self.batch, x.shape[1]), -torch.inf)
-        return start.scatter_reduce(0, self.owner[:, None].expand_as(x), x, "amax")
-
-
 class Block(nn.Module):
     """A BERT block: self-attention, then a feed-forward layer, each added and normalised (post-norm)."""
 
@@ -94,20 +49,33 @@ class Block(nn.Module):
         self.up, self.down = nn.Linear(width, ffn), nn.Linear(ffn, width)
         self.norm1, self.norm2 = nn.LayerNorm(width, eps), nn.LayerNorm(width, eps)
 
-    def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        """Map tokens (T, W) to (T, W), or the padded grid (B * L, W) to itself, as `layout` has it."""
-        x = self.norm1(x + self._drop(self.out(self._attend(self.qkv(x), layout))))
-        y: Tensor = self.norm2(x + self._drop(self.down(F.gelu(self.up(x)))))
+    def forward(self, x: Tensor, layout: Layout, read: Layout | None = None) -> Tensor:
+        """Map tokens (T, W) to (T, W), or the padded grid (B * L, W) to itself, as `layout` has it.
+
+        With `read`, a part of the layout, compute only its tokens (R, W): each of them sees all tokens of its sequence.
+        """
+        own = x if read is None else read.take(x)
+        own = self.norm1(own + self._drop(self.out(self._attend(x, own, layout, read))))
+        y: Tensor = self.norm2(own + self._drop(self.down(F.gelu(self.up(own)))))
         return y
 
-    def _attend(self, qkv: Tensor, layout: Layout) -> Tensor:  # (T, 3W) -> (T, W)
-        b, n = layout.batch, layout.length
-        grid = qkv if layout.padded else layout.grid(qkv)
-        q, k, v = grid.view(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # each (B, heads, L, W / heads)
-        seen = None if layout.filled else layout.mask
-        y = F.scaled_dot_product_attention(q, k, v, seen, self.dropout if self.training else 0.0)
-        y = y.transpose(1, 2).reshape(b * n, -1)
-        return y if layout.padded or layout.filled else y[layout.cell]
+    # Not compiled: many shapes, so minutes of compiling, and nothing that could be fused.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _attend(self, x: Tensor, own: Tensor, layout: Layout, read: Layout | None) -> Tensor:
+        heads: list[tuple[Tensor, ...]]
+        if read is None:
+            heads = [grid.unbind() for grid in layout.lay(self.qkv(x), 3, self.heads)]
+        else:
+            sizes = [x.shape[1], 2 * x.shape[1]]
+            (wq, wkv), (bq, bkv) = (torch.split(p, sizes) for p in (self.qkv.weight, self.qkv.bias))
+            queries = read.lay(F.linear(own, wq, bq), 1, self.heads)
+            seen = layout.lay(F.linear(x, wkv, bkv), 2, self.heads)
+            heads = [(*q, *kv) for q, kv in zip(queries, seen, strict=True)]
+        drop = self.dropout if self.training else 0.0
+        found = [
+            F.scaled_dot_product_attention(q, k, v, grid.seen, drop) for (q, k, v), grid in zip(heads, layout.grids, strict=True)
+        ]
+        return (read or layout).join(found)
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout, self.training)
@@ -133,7 +101,7 @@ class VideoTower(nn.Module):
         self.apply(_init)
         # What a token is, when, and whose begin at one scale: with BERT's 0.02 for all, the time would be a fifteenth of the
         # feature. The gates begin as random diagonal maps, so that "red, early" and "red, late" are far apart from the first
-        # step: with sums alone, the order of events is learnt many times later (docs/model.md).
+        # step: with sums alone, the order of events is learnt many times later (docs/method.md).
         for name, d in experts.items():
             nn.init.normal_(self.get_parameter(f"project.{name}.weight"), 0, 1 / math.sqrt(d))
         for parameter in (self.cls, self.time.weight, self.phase.weight, *self.expert.values()):
@@ -172,12 +140,11 @@ class VideoTower(nn.Module):
             stack.append(x)
         x = torch.cat(stack)[_tensor(batch.order, device)]  # (T, W)
         x = layout.spread(F.dropout(self.norm(x), config.dropout, self.training))
-        aggregate = _tensor(batch.aggregate, device)
-        for depth, block in enumerate(self.blocks, 1):
-            x = block(x, layout)
-            if depth == config.feature_block:
-                feature = _pool(layout.collect(x), layout, config.feature_pool, aggregate)
-        return feature, _pool(layout.collect(x), layout, config.semantic_pool, aggregate)
+        early, late = (_part(layout, how, batch.aggregate) for how in (config.feature_pool, config.semantic_pool))
+        low, high = _climb(self.blocks, x, layout, config.feature_block, late)
+        assert low is not None, "feature_block lies within the tower: HiT checks it"
+        feature = _pool(early.take(low) if early else low, early or layout, config.feature_pool)
+        return feature, _pool(high, late or layout, config.semantic_pool)
 
 
 class TextTower(nn.Module):
@@ -223,32 +190,28 @@ class TextTower(nn.Module):
         device = self.word.weight.device
         layout = Layout(batch.lengths, device, self.longest)
         x = self.word(_tensor(batch.ids, device)) + self.position(layout.position + self.offset)
-        x, feature = self.norm(x), None
+        x = self.norm(x)
         if not self.frozen:
             x = F.dropout(x, self.config.text.dropout, self.training)
-        x = layout.spread(x)
-        for depth, block in enumerate(self.blocks[: self.lowest], 1):
-            x = block(x, layout)
-            if depth == self.config.text.feature_block:
-                feature = self._read(layout.collect(x), layout, self.config.text.feature_pool)
-        return layout.collect(x), feature
+        low, x = _climb(self.blocks[: self.lowest], layout.spread(x), layout, self.config.text.feature_block)
+        return x, None if low is None else self._feature(low, layout)
 
     def forward(self, batch: TextTokens, lower: tuple[Tensor, Tensor | None] | None = None) -> tuple[Tensor, Tensor]:
         """Return the pooled feature and semantic levels, each (B, W); `lower` may bring what `lower` returned before."""
         config, layout = self.config.text, Layout(batch.lengths, self.word.weight.device, self.longest)
         x, feature = self.lower(batch) if lower is None else lower
-        x = layout.spread(x)
-        for depth, block in enumerate(self.blocks[self.lowest :], self.lowest + 1):
-            x = block(x, layout)
-            if depth == config.feature_block:
-                feature = self._read(layout.collect(x), layout, config.feature_pool)
+        late = _part(layout, config.semantic_pool)
+        low, x = _climb(self.blocks[self.lowest :], layout.spread(x), layout, config.feature_block - self.lowest, late)
+        feature = feature if low is None else self._feature(low, layout)
         assert feature is not None, "feature_block lies within the tower: HiT checks it"
-        return self._gate(feature, 0), self._gate(self._read(layout.collect(x), layout, config.semantic_pool), 1)
+        return self._gate(feature, 0), self._gate(self._read(x, late or layout, config.semantic_pool), 1)
+
+    def _feature(self, x: Tensor, layout: Layout) -> Tensor:  # (T, W) -> (B, P, W)
+        early = _part(layout, self.config.text.feature_pool)
+        return self._read(early.take(x) if early else x, early or layout, self.config.text.feature_pool)
 
     def _read(self, x: Tensor, layout: Layout, how: str) -> Tensor:  # (T, W) -> (B, P, W); P = 1 but for means by phase
-        if how == "mean":
-            return layout.phase_means(x, self.config.text.phases)
-        return _pool(x, layout, how, None)[:, None]
+        return layout.phase_means(x, self.config.text.phases) if how == "mean" else _pool(x, layout, how)[:, None]
 
     def _gate(self, parts: Tensor, level: int) -> Tensor:  # (B, P, W) -> (B, W)
         return (parts * self.gates[level]).sum(1) if parts.shape[1] > 1 else parts[:, 0]
@@ -353,10 +316,33 @@ def _from_bert(weights: Mapping[str, Tensor], depth: int) -> dict[str, Tensor]:
     return state
 
 
-def _pool(x: Tensor, layout: Layout, how: str, aggregate: Tensor | None) -> Tensor:
+def _climb(
+    blocks: Iterable[nn.Module], x: Tensor, layout: Layout, middle: int, late: Layout | None = None
+) -> tuple[Tensor | None, Tensor]:
+    """Run blocks: return the tokens (T, W) after the block `middle`, from 1, and those at the end; with `late` its part only.
+
+    What is not read is not computed: the last block then works on that part, unless fixed shapes are wanted.
+    """
+    low, rest = None, list(blocks)
+    for depth, block in enumerate(rest, 1):
+        if late and depth == len(rest) and depth != middle and not layout.padded:
+            return low, block(x, layout, late)
+        x = block(x, layout)
+        if depth == middle:
+            low = layout.collect(x)
+    x = layout.collect(x)
+    return low, late.take(x) if late else x
+
+
+def _part(layout: Layout, how: str, aggregate: NDArray[np.bool_] | None = None) -> Layout | None:
+    """Return where the tokens lie that a pooling reads, if it does not read all."""
     if how == "cls":
-        return x[layout.first]
-    return layout.max(x) if how == "max" else layout.mean(x, aggregate if how == "aggregate" else None)
+        return layout.only(layout.first)
+    return layout.only(np.flatnonzero(aggregate)) if how == "aggregate" and aggregate is not None else None
+
+
+def _pool(x: Tensor, layout: Layout, how: str) -> Tensor:
+    return layout.max(x) if how == "max" else layout.mean(x)
 
 
 def _head(config: ModelConfig, width: int) -> nn.Module:
