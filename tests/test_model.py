@@ -15,7 +15,8 @@ import tiny_model
 from hit import text
 from hit.config import ModelConfig, TextTowerConfig, VideoTowerConfig
 from hit.errors import UserError
-from hit.model import HiT, Layout, TextTower, text_shape
+from hit.layout import GROUP, Layout
+from hit.model import Block, HiT, TextTower, text_shape
 from hit.tokens import pack_texts
 from hit.types import Features
 
@@ -113,16 +114,6 @@ def test_features_are_standardised_by_the_training_data(bert: Path) -> None:
     torch.testing.assert_close(embed(model, moved), embed(other, {"look": data["look"]}), atol=1e-4, rtol=0)
 
 
-def test_the_parts_of_a_sequence_add_up_to_its_mean() -> None:
-    lengths, x = np.array([5, 1, 8]), torch.randn(14, 3, generator=torch.Generator().manual_seed(0))
-    layout = Layout(lengths, torch.device("cpu"))
-    parts = layout.phase_means(x, 2)
-    torch.testing.assert_close(parts.sum(1), layout.mean(x))
-    torch.testing.assert_close(parts[0, 0], x[:3].sum(0) / 5)  # the middle word of five belongs to the first half
-    torch.testing.assert_close(parts[1], torch.stack([x[5], torch.zeros(3)]))
-    torch.testing.assert_close(parts[2, 1], x[10:].sum(0) / 8)
-
-
 def test_gates_tell_a_text_from_the_same_words_in_another_order(bert: Path) -> None:
     (ids,) = text.Tokenizer(bert, 64)(["red ball rises then blue box spins"])
     swapped = np.concatenate([ids[:1], ids[5:8], ids[4:5], ids[1:4], ids[8:]])
@@ -177,24 +168,67 @@ def test_a_feature_block_outside_the_towers_is_refused(bert: Path, block: int) -
         build(bert, text={"feature_block": block})
 
 
-@pytest.mark.parametrize("pool", ["mean", "max", "cls"])
-def test_packed_equals_padded(bert: Path, pool: str) -> None:
-    """Forward and gradient: padding changes nothing but the work."""
+@pytest.mark.parametrize("pool", ["mean", "max", "cls", "aggregate"])
+@pytest.mark.parametrize("count", [4, 3 * GROUP])
+def test_packed_equals_padded(bert: Path, pool: str, count: int) -> None:
+    """Forward and gradient: neither padding, nor the grids of a larger batch, nor what is left out of the last block counts."""
     clips = [clip(0, 4), clip(1, 9), clip(2, 1, ("look",)), clip(3, 40, ("sound",))]
-    texts = pack_texts(text.Tokenizer(bert, 64)(["a red ball rises then a blue box spins", "a ball", "red"]))
+    clips += [clip(i, 1 + i * 7 % 30, (("look", "sound"), ("look",))[i % 2]) for i in range(4, count)]
+    words = ["a red ball rises then a blue box spins", "a ball", "red"]
+    texts = pack_texts(text.Tokenizer(bert, 64)((words * count)[: count - 1]))
     found = []
     for packed in (True, False):
-        model = build(bert, {"semantic_pool": pool}, {"semantic_pool": pool}, packed=packed)
-        video, words = model.embed_video(model.video.pack(clips)), model.embed_text(texts)
-        (video.feature[0] @ words.feature[0] + (video.semantic[:3] * words.semantic).sum()).backward()  # type: ignore[no-untyped-call]
+        reads = "cls" if pool == "aggregate" else pool
+        model = build(bert, {"semantic_pool": pool}, {"semantic_pool": reads}, packed=packed)
+        seen, read = model.embed_video(model.video.pack(clips)), model.embed_text(texts)
+        (seen.feature[0] @ read.feature[0] + (seen.semantic[:-1] * read.semantic).sum()).backward()  # type: ignore[no-untyped-call]
         gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-        found.append(({"video": torch.cat(list(video)), "text": torch.cat(list(words))}, gradients))
+        found.append(({"video": torch.cat(list(seen)), "text": torch.cat(list(read))}, gradients))
     (mine, my_gradients), (theirs, their_gradients) = found
-    assert mine["video"].shape == (8, 16)
+    assert mine["video"].shape == (2 * count, 16)
     assert set(my_gradients) == set(their_gradients)
     for packed_part, padded_part in ((mine, theirs), (my_gradients, their_gradients)):
         for name, tensor in packed_part.items():
             torch.testing.assert_close(tensor, padded_part[name], atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_a_block_that_computes_what_is_read_gives_the_same() -> None:
+    torch.manual_seed(0)
+    lengths = np.random.default_rng(0).integers(1, 30, 3 * GROUP)
+    layout, block = Layout(lengths, torch.device("cpu")), Block(16, 2, 24, 0.0)
+    part = layout.only(np.flatnonzero(np.arange(lengths.sum()) % 3 == 0 | np.isin(np.arange(lengths.sum()), layout.first)))
+    found = []
+    for read in (None, part):
+        x = torch.randn(int(lengths.sum()), 16, generator=torch.Generator().manual_seed(1), requires_grad=True)
+        y = part.take(block(x, layout)) if read is None else block(x, layout, read)
+        gradients = torch.autograd.grad(y.square().sum(), [x, *block.parameters()])
+        found.append([y, *gradients])
+    for all_of_it, read_alone in zip(*found, strict=True):
+        torch.testing.assert_close(read_alone, all_of_it, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("pool", ["cls", "aggregate"])
+def test_the_last_block_works_on_what_is_read_alone(bert: Path, pool: str) -> None:
+    model = build(bert, {"semantic_pool": pool})
+    ran: list[int] = []
+    for tower in (model.video, model.text):
+        for block in tower.blocks:
+            block.get_submodule("up").register_forward_hook(lambda _, __, y: ran.append(len(y)))
+    clips = model.video.pack([clip(0, 4), clip(1, 9)])
+    texts = pack_texts(text.Tokenizer(bert, 64)(["a red ball", "red"]))
+    model(clips, texts)
+    assert ran == [32, {"cls": 2, "aggregate": 4}[pool], 8, 2]
+
+
+@pytest.mark.slow
+def test_compiled_blocks_give_the_same(bert: Path) -> None:
+    model = build(bert)
+    batches = [[clip(seed, 1 + seed % 9) for seed in range(start, start + 2 * GROUP)] for start in (0, 50, 100)]
+    before = [embed(model, *batch) for batch in batches]
+    for block in model.video.blocks:
+        block.compile()
+    for batch, expected in zip(batches, before, strict=True):
+        torch.testing.assert_close(embed(model, *batch), expected, atol=1e-5, rtol=0)
 
 
 def test_whitened_heads_are_principal_directions_of_almost_one_weight(bert: Path) -> None:
