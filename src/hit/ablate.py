@@ -140,7 +140,7 @@ def _job(recipe: str | Path, out: Path, overrides: Sequence[str], row: Row, seed
 
 
 def _work(job: Job) -> dict[str, Any]:
-    card = train(job.recipe, job.folder, Silent())
+    card = train(job.recipe, job.folder, Silent(), page=False)
     if not card["history"]:
         raise UserError(job.recipe.data.path, "has no validation clips", "name a split in data.val_split")
     last = card["history"][-1]

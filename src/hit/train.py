@@ -51,8 +51,8 @@ class Run:
     folder: Path  # of checkpoints and curves
 
 
-def train(recipe: Recipe, out: Path, progress: Progress) -> dict[str, Any]:
-    """Train as the recipe says, write a model folder to `out`, and return its card.
+def train(recipe: Recipe, out: Path, progress: Progress, page: bool = True) -> dict[str, Any]:
+    """Train as the recipe says, write a model folder to `out`, with report.html if a `page` is wanted, and return its card.
 
     A run that stopped goes on from `out/run`; one that was finished is left as it is. A SIGTERM ends it after the step it is
     at, by an EndedError. Raises UserError if `out` belongs to another run, if features are missing, if another process of the
@@ -60,10 +60,10 @@ def train(recipe: Recipe, out: Path, progress: Progress) -> dict[str, Any]:
     """
     device = _device(recipe.train.device)
     with dist.group(device):
-        return _train(recipe, out, device, progress if dist.first() else Silent())
+        return _train(recipe, out, device, progress if dist.first() else Silent(), page)
 
 
-def _train(recipe: Recipe, out: Path, device: torch.device, progress: Progress) -> dict[str, Any]:
+def _train(recipe: Recipe, out: Path, device: torch.device, progress: Progress, page: bool) -> dict[str, Any]:
     began = time.monotonic()
     _check(recipe.train)
     torch.set_num_threads(recipe.train.threads or max(1, (os.cpu_count() or 1) // dist.world()))
@@ -107,8 +107,9 @@ def _train(recipe: Recipe, out: Path, device: torch.device, progress: Progress) 
     }
     if dist.first():
         save(out, model, config, text_folder, card)
-        found = report.collect(run.encoder, held_out, dataset, "clips held out of training") if held_out.ids else None
-        report.write(out / "report.html", read_card(out), found)
+        if page:
+            found = report.collect(run.encoder, held_out, dataset, "clips held out of training") if held_out.ids else None
+            report.write(out / "report.html", read_card(out), found)
     dist.barrier()
     return read_card(out)
 
