@@ -1,0 +1,58 @@
+"""The benchmarks of training run and print one JSON line with what they promise. How fast anything is, no test asserts."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROWS = {"packed", "padded", "in_batch"}
+
+
+def run(root: Path, name: str, *words: str) -> dict[str, Any]:
+    """Run a benchmark with sizes to try it by; return its line."""
+    command: list[str | Path] = [sys.executable, root / "benchmarks" / f"{name}.py", "--tiny", *words]
+    (line,) = subprocess.run(command, capture_output=True, text=True, check=True, timeout=280).stdout.splitlines()
+    found: dict[str, Any] = json.loads(line)
+    assert found["benchmark"] == name
+    return found
+
+
+def test_train_step(root: Path) -> None:
+    found = run(root, "train_step", "--batch", "4", "--steps", "2", "--device", "cpu")
+    assert set(found["cpu_s_per_pair"]) == ROWS
+    assert all(seconds > 0 for seconds in found["cpu_s_per_pair"].values())
+    for ratio in ("packed_speedup", "momentum_cost"):
+        low, high = found["ranges"][ratio]
+        assert 0 < low <= found[ratio] <= high
+    tokens = found["tokens"]
+    assert (tokens["video_padded"], tokens["text_padded"]) == (4 * 218, 4 * 30)
+    assert 4 * 30 < tokens["video_packed"] < tokens["video_padded"]
+    assert 4 * 4 <= tokens["text_packed"] < tokens["text_padded"]
+    assert 0 < tokens["filled_share"] < 1
+    assert (found["batch"], found["steps"], found["threads"], found["device"]) == (4, 2, 1, "cpu")
+    assert set(found["present"]) == {"s3d", "vggish", "face", "rgb", "speech", "ocr", "scene"}
+
+
+@pytest.mark.slow
+def test_train_step_with_options(root: Path) -> None:
+    options = run(root, "train_step", "--batch", "4", "--steps", "2", "--device", "cpu", "--options")["options"]
+    assert set(options) == {"packed, bfloat16", "packed, compiled", "padded, compiled"}
+    for name, row in options.items():
+        assert row["cpu_s_per_pair"] > 0
+        assert row["against"] > 0
+        assert row["range"][0] <= row["faster"] <= row["range"][1]
+        assert ("compile_s" in row) == ("compiled" in name)
+
+
+def test_memory(root: Path) -> None:
+    found = run(root, "memory")
+    assert [point["negatives"] for point in found["points"]] == [64, 256]
+    assert all(point["bank_mb"] > 0 and point["in_batch_mb"] > 0 for point in found["points"])
+    assert found["ratio"] > 0
+    assert found["ratio_at"] == 256
+    assert [row["batch"] for row in found["batches"]] == [8, 16]
+    assert all(row["bank_adds_mb"] > 0 and row["without_mb"] > 0 for row in found["batches"])
+    assert found["banks_mb"] == 16.0
