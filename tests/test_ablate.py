@@ -91,6 +91,12 @@ def test_a_run_that_fails_is_named_and_the_others_are_kept(recipe: Path, tmp_pat
     assert [line["row"] for line in ablate.read(tmp_path)] == ["hit"]
 
 
+def test_a_defect_of_ours_is_no_line_for_the_user(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ablate, "_work", len)  # a Job has no length
+    with pytest.raises(TypeError, match="no len"):
+        ablate.ablate(recipe, tmp_path, (), ROWS[:1], (0,), 1, Silent())
+
+
 def test_a_damaged_results_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "results.jsonl").write_text(json.dumps({"row": "hit"}) + "\n{half")
     with pytest.raises(UserError, match=r"results.jsonl: is damaged"):

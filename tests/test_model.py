@@ -258,6 +258,12 @@ def test_other_kinds_of_text_encoder_are_refused(tmp_path: Path) -> None:
         text_shape(tmp_path)
 
 
+def test_damaged_weights_are_named(bert: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"half")
+    with pytest.raises(UserError, match=r"model.safetensors: does not fit its config"):
+        TextTower(ModelConfig(), text_shape(bert)).load(tmp_path)
+
+
 def test_weights_that_do_not_fit_are_refused(bert: Path) -> None:
     shape = text_shape(bert) | {"intermediate_size": 65}
     with pytest.raises(UserError, match="does not fit its config"):

@@ -1,6 +1,6 @@
 """`hit ablate`: trains variants of a recipe under one budget, and says what each part of the method brings.
 
-A row is a name and the overrides that make it; `recipes/ablation.toml` holds HiT's own. Every run adds a line to
+A row is a name and the overrides that make it; `recipes/rows/ablation.toml` holds HiT's own. Every run adds a line to
 `results.jsonl`, so that an interrupted table goes on where it stopped; tables and plot are drawn from that file.
 """
 
@@ -90,18 +90,19 @@ def ablate(
     """Train each row with each seed, and write `results.jsonl`, `table.md`, `table.csv` and `plot.svg` to `out`.
 
     Runs whose line is there already are not repeated; a run that was interrupted goes on from its checkpoint. Scores are
-    those of the recipe's validation split after the last step. Raises UserError if a run fails, after the others.
+    those of the recipe's validation split after the last step. Raises UserError if a run fails, after the others, and a
+    defect of ours as it is.
     """
     out.mkdir(parents=True, exist_ok=True)
     jobs = [_job(recipe, out, overrides, row, seed, workers) for seed in seeds for row in rows]
     done = {(line["row"], line["seed"], line["identity"]) for line in read(out)}
     left = [job for job in jobs if (job.row.name, job.seed, job.identity) not in done]
-    failed: list[str] = []
+    failed: list[tuple[Job, Exception]] = []
     with progress.task("Training rows", len(jobs)) as task:
         task.advance(len(jobs) - len(left), "done before" if len(left) < len(jobs) else "")
         for job, outcome in pool.run(_work, left, workers):
             if isinstance(outcome, Exception):
-                failed.append(f"{job}: {outcome}")
+                failed.append((job, outcome))
             else:
                 _add(out, outcome)
                 shutil.rmtree(job.folder)
@@ -111,7 +112,12 @@ def ablate(
     summary = _summarise(lines, rows)
     _write_tables(out, summary, lines)
     if failed:
-        raise UserError(failed[0], f"{len(failed)} of {len(jobs)} runs failed", "the same command tries them again")
+        for _, error in failed:
+            if not isinstance(error, UserError | pool.WorkerLostError):
+                raise error
+        raise UserError(
+            "{}: {}".format(*failed[0]), f"{len(failed)} of {len(jobs)} runs failed", "the same command tries them again"
+        )
     return {"rows": summary, "runs": len(lines), "out": str(out)}
 
 
@@ -186,7 +192,7 @@ def _summarise(lines: Sequence[Mapping[str, Any]], rows: Iterable[Row]) -> list[
 def _write_tables(out: Path, summary: Sequence[Mapping[str, Any]], lines: Sequence[Mapping[str, Any]]) -> None:
     titles = [title for title, *_ in COLUMNS]
     table = [["row", "what it is", "seeds", *titles], ["---"] * (3 + len(titles))]
-    table += [[e["row"], e["about"], str(e["seeds"]), *(_cell(e[title]) for title in titles)] for e in summary]
+    table += [[e["row"], e["about"], str(e["seeds"]), *(cell(e[title]) for title in titles)] for e in summary]
     write_whole(out / "table.md", "".join(f"| {' | '.join(cells)} |\n" for cells in table).encode())
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -200,5 +206,6 @@ def _write_tables(out: Path, summary: Sequence[Mapping[str, Any]], lines: Sequen
         write_whole(out / "plot.svg", plots.bars(bars, "Text to video, fused", "R@1, per cent").encode())
 
 
-def _cell(value: Mapping[str, float]) -> str:
+def cell(value: Mapping[str, float]) -> str:
+    """Write a mean with its deviation, if there was more than one seed."""
     return f"{value['mean']:.1f} ± {value['std']:.1f}" if value["std"] else f"{value['mean']:.1f}"

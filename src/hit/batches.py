@@ -11,7 +11,7 @@ from torch import Tensor
 from hit import dist
 from hit.config import TrainConfig
 from hit.errors import UserError
-from hit.model import HiT, TextTower
+from hit.model import HiT, Lower, TextTower
 from hit.splits import Split
 from hit.tokens import Ints, TextTokens, VideoTokens, pack_texts
 from hit.types import Features, Progress
@@ -19,7 +19,6 @@ from hit.types import Features, Progress
 CHUNK = 128  # captions whose frozen part is computed at once
 CACHE = 4 * 2**30  # bytes of frozen hidden states that are kept at most
 
-Lower = tuple[Tensor, Tensor | None]  # what TextTower.lower makes of a caption: hidden states (n, W), feature level (P, W)
 Texts = tuple[TextTokens, Lower | None]
 
 _last: dict[str, Mapping[int, Lower]] = {}  # of the last run in this process, by what it was made of: the next may read the same

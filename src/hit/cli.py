@@ -268,10 +268,11 @@ def _show_training(result: Mapping[str, Any]) -> None:
 
 
 def _show_ablation(result: Mapping[str, Any]) -> None:
+    from hit.ablate import cell
     from hit.console import say, table
 
     titles = [key for key, value in result["rows"][0].items() if isinstance(value, Mapping)]
-    cells = [[e["about"], e["seeds"], *(f"{e[t]['mean']:.1f} \u00b1 {e[t]['std']:.1f}" for t in titles)] for e in result["rows"]]
+    cells = [[e["about"], e["seeds"], *(cell(e[title]) for title in titles)] for e in result["rows"]]
     table("Text to video, and back", ["row", "seeds", *titles], cells)
     say(f"{result['runs']} runs; results.jsonl, table.md, table.csv and plot.svg are in {result['out']}")
 

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  # the field's name for it
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -30,6 +31,7 @@ from hit.types import Features
 
 LEVELS = ("feature", "semantic")
 INIT_STD, LAYER_NORM_EPS = 0.02, 1e-12  # BERT's, and so MMT's
+Lower = tuple[Tensor, Tensor | None]  # what TextTower.lower returns
 
 
 class Levels(NamedTuple):
@@ -175,14 +177,14 @@ class TextTower(nn.Module):
 
     def load(self, folder: Path) -> None:
         """Fill in the weights of a folder with a BERT or RoBERTa `model.safetensors`. Raises UserError if they do not fit."""
-        weights = load_file(folder / "model.safetensors")
         try:
+            weights = load_file(folder / "model.safetensors")
             gates = {name: tensor for name, tensor in self.state_dict().items() if name.startswith("gates.")}
             self.load_state_dict(gates | _from_bert(weights, len(self.blocks)))
-        except (KeyError, RuntimeError) as error:
+        except (KeyError, RuntimeError, SafetensorError) as error:
             raise UserError(folder / "model.safetensors", f"does not fit its config.json: {error}".replace("\n", " ")) from None
 
-    def lower(self, batch: TextTokens) -> tuple[Tensor, Tensor | None]:
+    def lower(self, batch: TextTokens) -> Lower:
         """Run the embeddings and the frozen blocks: hidden states (T, W), and if the feature level is there (B, P, W) of it.
 
         Without dropout, so the result depends on the text alone and can be kept.
@@ -196,7 +198,7 @@ class TextTower(nn.Module):
         low, x = _climb(self.blocks[: self.lowest], layout.spread(x), layout, self.config.text.feature_block)
         return x, None if low is None else self._feature(low, layout)
 
-    def forward(self, batch: TextTokens, lower: tuple[Tensor, Tensor | None] | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, batch: TextTokens, lower: Lower | None = None) -> tuple[Tensor, Tensor]:
         """Return the pooled feature and semantic levels, each (B, W); `lower` may bring what `lower` returned before."""
         config, layout = self.config.text, Layout(batch.lengths, self.word.weight.device, self.longest)
         x, feature = self.lower(batch) if lower is None else lower
@@ -234,9 +236,7 @@ class HiT(nn.Module):
         self.heads = nn.ModuleDict({f"{m}_{level}": _head(config, w) for m, w in widths.items() for level in LEVELS})
         self.heads.apply(_init)
 
-    def forward(
-        self, clips: VideoTokens, texts: TextTokens, lower: tuple[Tensor, Tensor | None] | None = None
-    ) -> tuple[Levels, Levels]:
+    def forward(self, clips: VideoTokens, texts: TextTokens, lower: Lower | None = None) -> tuple[Levels, Levels]:
         """Return the unit vectors of packed clips and of packed texts."""
         return self.embed_video(clips), self.embed_text(texts, lower)
 
@@ -245,7 +245,7 @@ class HiT(nn.Module):
         feature, semantic = self.video(batch)
         return self._levels("video", feature, semantic)
 
-    def embed_text(self, batch: TextTokens, lower: tuple[Tensor, Tensor | None] | None = None) -> Levels:
+    def embed_text(self, batch: TextTokens, lower: Lower | None = None) -> Levels:
         """Return unit vectors of packed texts."""
         feature, semantic = self.text(batch, lower)
         return self._levels("text", feature, semantic)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from hit import dist
 from hit.config import LossConfig
 from hit.errors import UserError
-from hit.model import LEVELS, HiT, Levels
+from hit.model import LEVELS, HiT, Levels, Lower
 from hit.tokens import TextTokens, VideoTokens
 
 WAYS = {"v2t": 0, "t2v": 1}  # direction -> the queries' modality
@@ -110,9 +110,7 @@ class MomentumContrast(nn.Module):
         torch._foreach_lerp_(self._keys, self._queries, 1 - momentum)
 
     @torch.no_grad()
-    def embed_keys(
-        self, clips: VideoTokens, texts: TextTokens, ids: Tensor, lower: tuple[Tensor, Tensor | None] | None = None
-    ) -> Keys:
+    def embed_keys(self, clips: VideoTokens, texts: TextTokens, ids: Tensor, lower: Lower | None = None) -> Keys:
         """Embed this process's clips and captions with the key encoders, and bring together those of all processes."""
         assert self.key is not None, "only momentum has key encoders"
         video, text = self.key(clips, texts, lower)

@@ -226,11 +226,15 @@ def _loop(run: Run, progress: Progress) -> list[dict[str, Any]]:
 
 def schedule(step: int, settings: TrainConfig) -> float:
     """Return the learning rate of a step as a share of its peak: linear warm-up, the peak, half a cosine down to zero."""
-    warm = max(1, round(settings.warmup * settings.steps))
+    warm = _warm(settings)
     if step < warm:
         return (step + 1) / warm
     start = max(warm, round((1 - settings.decay) * settings.steps))
     return 0.5 * (1 + math.cos(math.pi * max(0, step - start) / max(1, settings.steps - start)))
+
+
+def _warm(settings: TrainConfig) -> int:
+    return max(1, round(settings.warmup * settings.steps))
 
 
 def _set_rates(setup: Setup, step: int) -> None:
@@ -241,9 +245,8 @@ def _set_rates(setup: Setup, step: int) -> None:
     """
     settings = setup.settings
     held = round(settings.hold_video * settings.steps)
-    warm = max(1, round(settings.warmup * settings.steps))
     for group in setup.optimizer.param_groups:
-        ramp = min(1.0, (step - held + 1) / warm) if group["side"] == "video" and held else 1.0
+        ramp = min(1.0, (step - held + 1) / _warm(settings)) if group["side"] == "video" and held else 1.0
         group["lr"] = group["peak"] * schedule(step, settings) * max(0.0, ramp)
         if group["side"] == "video":
             for parameter in group["params"]:
