@@ -10,7 +10,7 @@ test slow: export OMP_NUM_THREADS := 1
 
 .PHONY: demo test slow lint format docs bench clean
 
-demo: $(READY)  ## render a corpus, train, evaluate, index and search it (about nine minutes)
+demo: $(READY)  ## render a corpus, train, evaluate, index and search it (about eight minutes)
 	$(VENV)/bin/hit demo demo-out
 
 test: lint  ## lint and the tests
