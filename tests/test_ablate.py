@@ -77,6 +77,15 @@ def test_what_is_done_is_not_done_again(recipe: Path, done: Path, monkeypatch: p
     assert (done / "results.jsonl").read_bytes() == before
 
 
+def test_two_rows_of_the_same_settings_are_one_run(recipe: Path, tmp_path: Path) -> None:
+    same = Row("batch", "the recipe's own", (f"train.batch={config.load(recipe).train.batch}",))
+    found = ablate.ablate(recipe, tmp_path, (), [ROWS[0], same], (0,), 1, Silent())
+    assert [line["row"] for line in ablate.read(tmp_path)] == ["hit"]
+    hit, batch = found["rows"]
+    assert (hit["row"], batch["row"]) == ("hit", "batch")
+    assert hit["R@1"] == batch["R@1"]
+
+
 def test_another_budget_is_another_result(recipe: Path, tmp_path: Path) -> None:
     ablate.ablate(recipe, tmp_path, (), ROWS[:1], (0,), 1, Silent())
     found = ablate.ablate(recipe, tmp_path, ("train.steps=2",), ROWS[:1], (0,), 1, Silent())

@@ -15,7 +15,7 @@ FLOORS = [
     ("tools", "datasets experts db stores"),
     ("tools", "migrations analysis splits overview"),
     ("tools", "report"),
-    ("model", "layout"),
+    ("model", "layout heads"),
     ("model", "model"),
     ("model", "momentum encoder"),
     ("model", "checkpoint batches"),
@@ -30,7 +30,7 @@ FLOORS = [
     ("gate", "__main__"),
 ]
 ROOMS = {
-    "torch": "dist experts.image_model layout model momentum encoder checkpoint batches step board train",
+    "torch": "dist experts.image_model layout heads model momentum encoder checkpoint batches step board train",
     "transformers": "text model experts.image_model",
     "av": "video",
     "cv2": "experts datasets",

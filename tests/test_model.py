@@ -34,7 +34,7 @@ Changes = Mapping[str, Any]
 def build(bert: Path, video: Changes = MappingProxyType({}), text: Changes = MappingProxyType({}), **changes: Any) -> HiT:
     torch.manual_seed(1)
     tower = VideoTowerConfig(**{"width": 32, "layers": 2, "heads": 2, "ffn": 48, "max_seconds": 8, **video})
-    config = ModelConfig(dim=16, video=tower, text=TextTowerConfig(str(bert), **text), **changes)
+    config = ModelConfig(**{"dim": 16, "video": tower, "text": TextTowerConfig(str(bert), **text), **changes})
     model = HiT(config, WIDTHS, text_shape(bert))
     model.text.load(bert)
     return model.eval()
@@ -71,14 +71,15 @@ def test_both_levels_are_unit_vectors(bert: Path) -> None:
     torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(2, 2))
 
 
-@pytest.mark.parametrize("pool", ["mean", "max", "cls", "aggregate"])
+@pytest.mark.parametrize("pool", ["mean", "max", "cls", "aggregate", "experts"])
 @pytest.mark.parametrize("aggregates", [True, False])
 def test_a_clip_does_not_see_its_neighbours_in_the_batch(bert: Path, pool: str, aggregates: bool) -> None:
-    if pool == "aggregate" and not aggregates:
+    if pool in ("aggregate", "experts") and not aggregates:
         with pytest.raises(UserError, match="pools its aggregate tokens but has none"):
             build(bert, {"semantic_pool": pool, "aggregates": aggregates})
         return
-    model = build(bert, {"semantic_pool": pool, "feature_pool": pool, "aggregates": aggregates})
+    low = "aggregate" if pool == "experts" else pool
+    model = build(bert, {"semantic_pool": pool, "feature_pool": low, "aggregates": aggregates})
     clips = [clip(0, 4), clip(1, 9), clip(2, 1, ("look",)), clip(3, 2, ("sound",))]
     alone = torch.cat([embed(model, one) for one in clips])
     torch.testing.assert_close(embed(model, *clips), alone, atol=1e-5, rtol=0)
@@ -160,7 +161,7 @@ def test_the_lower_blocks_of_an_encoder_can_be_used_alone(bert: Path) -> None:
         torch.testing.assert_close(tower(pack_texts([ids]))[1][0], theirs.hidden_states[1][0, 0], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("block", [0, 3])
+@pytest.mark.parametrize("block", [-1, 3])
 def test_a_feature_block_outside_the_towers_is_refused(bert: Path, block: int) -> None:
     with pytest.raises(UserError, match=f"model.video.feature_block: {block} is not a block"):
         build(bert, {"feature_block": block})
@@ -168,7 +169,44 @@ def test_a_feature_block_outside_the_towers_is_refused(bert: Path, block: int) -
         build(bert, text={"feature_block": block})
 
 
-@pytest.mark.parametrize("pool", ["mean", "max", "cls", "aggregate"])
+@pytest.mark.parametrize("trained", [0, 1, 3])
+def test_a_feature_level_before_the_blocks_is_what_goes_into_them(bert: Path, trained: int) -> None:
+    tower = TextTower(ModelConfig(text=TextTowerConfig(feature_block=0, trained_blocks=trained)), text_shape(bert)).eval()
+    tower.load(bert)
+    (ids,) = text.Tokenizer(bert, 64)(["a red ball"])
+    with torch.no_grad():
+        theirs = AutoModel.from_pretrained(bert).eval()(torch.as_tensor(ids)[None], output_hidden_states=True)
+        feature, semantic = tower(pack_texts([ids]))
+    torch.testing.assert_close(feature[0], theirs.hidden_states[0][0].mean(0), atol=1e-5, rtol=0)
+    torch.testing.assert_close(semantic[0], theirs.last_hidden_state[0, 0], atol=1e-5, rtol=0)
+
+
+def test_a_tower_without_blocks_averages_its_tokens(bert: Path) -> None:
+    model = build(bert, {"layers": 0, "feature_block": 0, "aggregates": False, "semantic_pool": "mean"})
+    with torch.no_grad():
+        feature, semantic = model.video(model.video.pack([clip(0, 4), clip(1, 9)]))
+    torch.testing.assert_close(feature, semantic)
+
+
+def test_similarity_by_expert_is_a_mean_weighted_by_the_text_over_the_experts_there_are(bert: Path) -> None:
+    """Against the sum written out; an expert that is absent counts neither for nor against a clip."""
+    model = build(bert, {"semantic_pool": "experts"})
+    both, look = embed(model, clip(0, 4), clip(0, 4, ("look",))).view(2, 2, 16)[:, 1]
+    parts = both.view(2, 8)  # the experts' vectors side by side
+    torch.testing.assert_close(parts.norm(dim=1), torch.full((2,), 2**-0.5))
+    assert not look[8:].any()
+    torch.testing.assert_close(look[:8].norm(), torch.tensor(1.0))
+    x = torch.randn(3, 32)
+    with torch.no_grad():
+        text_head = model.heads["text_semantic"]
+        weighted = text_head(x).view(3, 2, 8)
+        weights = text_head.get_submodule("mixture")(x).softmax(1)
+    torch.testing.assert_close(weighted.norm(dim=2), weights)
+    with pytest.raises(UserError, match=r"model.dim: 15 numbers cannot be shared evenly by 2 experts"):
+        build(bert, {"semantic_pool": "experts"}, dim=15)
+
+
+@pytest.mark.parametrize("pool", ["mean", "max", "cls", "aggregate", "experts"])
 @pytest.mark.parametrize("count", [4, 3 * GROUP])
 def test_packed_equals_padded(bert: Path, pool: str, count: int) -> None:
     """Forward and gradient: neither padding, nor the grids of a larger batch, nor what is left out of the last block counts."""
@@ -178,7 +216,7 @@ def test_packed_equals_padded(bert: Path, pool: str, count: int) -> None:
     texts = pack_texts(text.Tokenizer(bert, 64)((words * count)[: count - 1]))
     found = []
     for packed in (True, False):
-        reads = "cls" if pool == "aggregate" else pool
+        reads = "cls" if pool in ("aggregate", "experts") else pool
         model = build(bert, {"semantic_pool": pool}, {"semantic_pool": reads}, packed=packed)
         seen, read = model.embed_video(model.video.pack(clips)), model.embed_text(texts)
         (seen.feature[0] @ read.feature[0] + (seen.semantic[:-1] * read.semantic).sum()).backward()  # type: ignore[no-untyped-call]

@@ -20,7 +20,7 @@ def test_a_clip_is_cls_then_each_experts_aggregate_and_rows() -> None:
     clips = [{"a": features(2), "b": features(1, 2)}, {"b": features(3, 2)}]
     batch = tokens.pack_clips(clips, {"a": 3, "b": 2}, 30)
     assert batch.lengths.tolist() == [1 + 3 + 2, 1 + 4]
-    assert batch.aggregate.tolist() == [False, True, False, False, True, False, False, True, False, False, False]
+    assert batch.aggregate.tolist() == [-1, 0, -1, -1, 1, -1, -1, 1, -1, -1, -1]
     assert batch.values["a"].tolist() == [[3, 4, 5], [0, 1, 2], [3, 4, 5]]  # the maximum, then the rows
     assert batch.seconds["b"].tolist() == [-1, -1, 0.5, 0.5, 1.5, 2.5]
     # the stack before packing: cls 0, 1; a: 2, 3, 4; b: aggregates 5, 6, rows 7 | 8, 9, 10

@@ -240,6 +240,14 @@ def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
     assert held[90] == pytest.approx(0.5)
 
 
+def test_the_learning_rate_falls_by_a_factor_for_every_32_000_clips() -> None:
+    settings = TrainConfig(steps=800, batch=128, warmup=0.01, decay_factor=0.95)
+    rates = [training.schedule(step, settings) for step in range(800)]
+    assert rates[8:250] == [1.0] * 242
+    assert rates[250:500] == pytest.approx([0.95] * 250)
+    assert rates[799] == pytest.approx(0.95**3)
+
+
 def test_holding_out_depends_on_the_clip_alone() -> None:
     ids = [f"clip {i}" for i in range(500)]
     split = Split(ids, [{}] * 500, [["a"]] * 500)

@@ -27,6 +27,7 @@ from hit.train import train
 from hit.types import Progress, Silent
 
 CORE = ("semantic", "hcm", "mcc", "hit", "moco-literal", "max-margin")
+NO_MATTER = (("data", "path"), ("data", "test_split"), ("data", "cut"), ("train", "threads"), ("train", "checkpoint_every"))
 COLUMNS = (  # what the markdown table shows: title, direction, level, figure
     ("feature R@1", "t2v", "feature", "R1"),
     ("semantic R@1", "t2v", "semantic", "R1"),
@@ -49,7 +50,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a row. `identity` names everything that its result depends on, the data's captions apart."""
+    """One run of a row. `identity` names all settings that its result depends on, the seed too; the data itself apart."""
 
     row: Row
     seed: int
@@ -89,17 +90,21 @@ def ablate(
 ) -> dict[str, Any]:
     """Train each row with each seed, and write `results.jsonl`, `table.md`, `table.csv` and `plot.svg` to `out`.
 
-    Runs whose line is there already are not repeated; a run that was interrupted goes on from its checkpoint. Scores are
-    those of the recipe's validation split after the last step. Raises UserError if a run fails, after the others, and a
-    defect of ours as it is.
+    Runs whose line is there already are not repeated, and what is two rows' (a sweep passes through the recipe itself) is
+    trained once; a run that was interrupted goes on from its checkpoint. Scores are those of the recipe's validation split
+    after the last step. Raises UserError if a run fails, after the others, and a defect of ours as it is.
     """
     out.mkdir(parents=True, exist_ok=True)
     jobs = [_job(recipe, out, overrides, row, seed, workers) for seed in seeds for row in rows]
-    done = {(line["row"], line["seed"], line["identity"]) for line in read(out)}
-    left = [job for job in jobs if (job.row.name, job.seed, job.identity) not in done]
+    done = _by_identity(out)
+    first: dict[str, Job] = {}
+    for job in jobs:
+        first.setdefault(job.identity, job)
+    left = [job for job in first.values() if job.identity not in done]
     failed: list[tuple[Job, Exception]] = []
-    with progress.task("Training rows", len(jobs)) as task:
-        task.advance(len(jobs) - len(left), "done before" if len(left) < len(jobs) else "")
+    with progress.task("Training rows", len(first)) as task:
+        if len(left) < len(first):
+            task.advance(len(first) - len(left), "done before")
         for job, outcome in pool.run(_work, left, workers):
             if isinstance(outcome, Exception):
                 failed.append((job, outcome))
@@ -107,8 +112,8 @@ def ablate(
                 _add(out, outcome)
                 shutil.rmtree(job.folder)
             task.advance(1, f"{job}: {'failed' if isinstance(outcome, Exception) else _headline(outcome)}")
-    wanted = {(job.row.name, job.seed, job.identity) for job in jobs}
-    lines = [line for line in read(out) if (line["row"], line["seed"], line["identity"]) in wanted]
+    done = _by_identity(out)
+    lines = [{**done[job.identity], "row": job.row.name} for job in jobs if job.identity in done]
     summary = _summarise(lines, rows)
     _write_tables(out, summary, lines)
     if failed:
@@ -130,6 +135,10 @@ def read(out: Path) -> list[dict[str, Any]]:
         raise UserError(path, f"is damaged: {error}", "remove the line that is not JSON") from None
 
 
+def _by_identity(out: Path) -> dict[str, dict[str, Any]]:
+    return {line["identity"]: line for line in read(out)}
+
+
 def _job(recipe: str | Path, out: Path, overrides: Sequence[str], row: Row, seed: int, workers: int) -> Job:
     plan = configs.load(recipe, [*overrides, *row.overrides])
     steps = plan.train.steps
@@ -140,7 +149,8 @@ def _job(recipe: str | Path, out: Path, overrides: Sequence[str], row: Row, seed
     )
     plan = dataclasses.replace(plan, train=settings)
     table = configs.to_table(plan)
-    del table["data"]["path"], table["train"]["threads"], table["train"]["checkpoint_every"]
+    for section, key in NO_MATTER:
+        table[section].pop(key, None)
     identity = hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()[:12]
     return Job(row, seed, plan, identity, out / "runs" / f"{row.name}-{seed}-{identity}")
 

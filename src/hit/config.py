@@ -27,6 +27,8 @@ class DataConfig:
     train_split: str = "train"
     val_split: str = "val"  # where a data set has no such split, `val_share` of the training clips is held out
     val_share: float = 0.1
+    test_split: str = "test"  # what `hit reproduce` measures
+    cut: str = ""  # which cut of MMT's feature release `hit reproduce` imports
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,10 @@ class ExpertConfig:
 
 @dataclass(frozen=True)
 class VideoTowerConfig:
-    """The video transformer; defaults are MMT's. Its levels are taken after `feature_block`, from 1, and after the last one."""
+    """The video transformer; defaults are MMT's. Its levels are taken after `feature_block` and after the last one.
+
+    Blocks are counted from 1; 0 is what goes into the first one, and all there is of a tower of 0 layers.
+    """
 
     width: int = 512
     layers: int = 4
@@ -53,7 +58,8 @@ class VideoTowerConfig:
     aggregates: bool = True  # a token more per expert, the maximum of all that it saw
     feature_block: int = 1
     feature_pool: Literal["mean", "max", "cls", "aggregate"] = "mean"  # of all tokens; "aggregate": mean of the aggregates
-    semantic_pool: Literal["mean", "max", "cls", "aggregate"] = "aggregate"
+    # "experts": MMT's similarity; each expert's aggregate is matched with a text vector of its own, weighted by the text
+    semantic_pool: Literal["mean", "max", "cls", "aggregate", "experts"] = "aggregate"
 
 
 @dataclass(frozen=True)
@@ -123,6 +129,7 @@ class TrainConfig:
     weight_decay: float = 0.01
     warmup: float = 0.05  # share of the steps
     decay: float = 1.0  # share of the steps, at the end, or all after the warm-up
+    decay_factor: float | None = None  # of the rates for every 32,000 clips seen, as in MMT, instead of that half cosine
     clip_norm: float = 1.0
     autocast: Literal["none", "bfloat16", "float16"] = "none"
     compile: bool = False

@@ -22,7 +22,8 @@ from hit import config as configs
 from hit.config import ExpertConfig, ModelConfig
 from hit.errors import UserError
 from hit.files import write_whole
-from hit.model import LEVELS, HiT, Levels
+from hit.heads import LEVELS
+from hit.model import HiT, Levels
 from hit.text import Tokenizer
 from hit.tokens import pack_texts
 from hit.types import Features, Floats

@@ -25,12 +25,12 @@ from torch import Tensor, nn
 
 from hit.config import ModelConfig
 from hit.errors import UserError
+from hit.heads import LEVELS, init, make_heads
 from hit.layout import Layout
 from hit.tokens import TextTokens, VideoTokens, pack_clips
 from hit.types import Features
 
-LEVELS = ("feature", "semantic")
-INIT_STD, LAYER_NORM_EPS = 0.02, 1e-12  # BERT's, and so MMT's
+LAYER_NORM_EPS = 1e-12  # BERT's, and so MMT's
 Lower = tuple[Tensor, Tensor | None]  # what TextTower.lower returns
 
 
@@ -100,7 +100,7 @@ class VideoTower(nn.Module):
         self.norm = nn.LayerNorm(video.width, LAYER_NORM_EPS)
         block = (video.width, video.heads, video.ffn, video.dropout)
         self.blocks = nn.ModuleList(Block(*block) for _ in range(video.layers))
-        self.apply(_init)
+        self.apply(init)
         # What a token is, when, and whose begin at one scale: with BERT's 0.02 for all, the time would be a fifteenth of the
         # feature. The gates begin as random diagonal maps, so that "red, early" and "red, late" are far apart from the first
         # step: with sums alone, the order of events is learnt many times later (docs/method.md).
@@ -126,7 +126,7 @@ class VideoTower(nn.Module):
         return pack_clips(clips, self.experts, self.config.video.max_tokens, self.config.video.aggregates)
 
     def forward(self, batch: VideoTokens) -> tuple[Tensor, Tensor]:
-        """Return the pooled feature and semantic levels, each (B, W)."""
+        """Return the pooled feature and semantic levels, each (B, W); the latter (B, E, W) where it is to be by expert."""
         config, device = self.config.video, self.cls.device
         layout = Layout(batch.lengths, device, self.longest)
         stack = [self.cls.expand(layout.batch, -1)]
@@ -146,6 +146,11 @@ class VideoTower(nn.Module):
         low, high = _climb(self.blocks, x, layout, config.feature_block, late)
         assert low is not None, "feature_block lies within the tower: HiT checks it"
         feature = _pool(early.take(low) if early else low, early or layout, config.feature_pool)
+        if config.semantic_pool == "experts":
+            assert late, "aggregates are a part of the tokens"
+            own = late.owner * len(self.experts) + _tensor(batch.aggregate[batch.aggregate >= 0], device)
+            by_expert = high.new_zeros(layout.batch * len(self.experts), high.shape[1]).index_copy(0, own, high)
+            return feature, by_expert.view(layout.batch, len(self.experts), -1)
         return feature, _pool(high, late or layout, config.semantic_pool)
 
 
@@ -170,7 +175,7 @@ class TextTower(nn.Module):
         self.frozen = config.text.trained_blocks <= depth  # the embeddings, and the blocks below
         block = (self.width, int(shape["num_attention_heads"]), int(shape["intermediate_size"]))
         self.blocks = nn.ModuleList(Block(*block, dropout if i >= self.lowest else 0.0, eps) for i in range(depth))
-        self.apply(_init)
+        self.apply(init)
         if self.frozen:
             for module in (self.word, self.position, self.norm, *self.blocks[: self.lowest]):
                 module.requires_grad_(False)
@@ -203,7 +208,8 @@ class TextTower(nn.Module):
         config, layout = self.config.text, Layout(batch.lengths, self.word.weight.device, self.longest)
         x, feature = self.lower(batch) if lower is None else lower
         late = _part(layout, config.semantic_pool)
-        low, x = _climb(self.blocks[self.lowest :], layout.spread(x), layout, config.feature_block - self.lowest, late)
+        middle = -1 if feature is not None else config.feature_block - self.lowest
+        low, x = _climb(self.blocks[self.lowest :], layout.spread(x), layout, middle, late)
         feature = feature if low is None else self._feature(low, layout)
         assert feature is not None, "feature_block lies within the tower: HiT checks it"
         return self._gate(feature, 0), self._gate(self._read(x, late or layout, config.semantic_pool), 1)
@@ -227,14 +233,12 @@ class HiT(nn.Module):
         self.config = config
         self.video, self.text = VideoTower(config, experts), TextTower(config, text_shape)
         for name, tower, place in (("video", self.video, config.video), ("text", self.text, config.text)):
-            if not 1 <= place.feature_block <= len(tower.blocks):
+            if not 0 <= place.feature_block <= len(tower.blocks):
                 why = f"{place.feature_block} is not a block of the {name} tower, which has {len(tower.blocks)}"
-                raise UserError(f"model.{name}.feature_block", why, "count from 1")
-        if "aggregate" in (config.video.feature_pool, config.video.semantic_pool) and not config.video.aggregates:
+                raise UserError(f"model.{name}.feature_block", why, "count from 1; 0 is what goes into the first one")
+        if {"aggregate", "experts"} & {config.video.feature_pool, config.video.semantic_pool} and not config.video.aggregates:
             raise UserError("model.video", "pools its aggregate tokens but has none", "set its pools to mean, or aggregates=true")
-        widths = {"video": config.video.width, "text": self.text.width}
-        self.heads = nn.ModuleDict({f"{m}_{level}": _head(config, w) for m, w in widths.items() for level in LEVELS})
-        self.heads.apply(_init)
+        self.heads = make_heads(config, config.video.width, self.text.width, len(experts))
 
     def forward(self, clips: VideoTokens, texts: TextTokens, lower: Lower | None = None) -> tuple[Levels, Levels]:
         """Return the unit vectors of packed clips and of packed texts."""
@@ -259,8 +263,8 @@ class HiT(nn.Module):
         share most of their length; whitened, what differs between clips is what a text has to match. Raises UserError for
         heads that are not linear.
         """
-        if self.config.head != "linear":
-            raise UserError("train.whiten_heads", "needs linear heads", "set model.head=linear")
+        if self.config.head != "linear" or self.config.video.semantic_pool == "experts":
+            raise UserError("train.whiten_heads", "needs linear heads", "set model.head=linear, and pool otherwise than experts")
         pooled = [self.video(batch) for batch in batches]
         for i, level in enumerate(LEVELS):
             x = torch.cat([part[i] for part in pooled])
@@ -319,11 +323,11 @@ def _from_bert(weights: Mapping[str, Tensor], depth: int) -> dict[str, Tensor]:
 def _climb(
     blocks: Iterable[nn.Module], x: Tensor, layout: Layout, middle: int, late: Layout | None = None
 ) -> tuple[Tensor | None, Tensor]:
-    """Run blocks: return the tokens (T, W) after the block `middle`, from 1, and those at the end; with `late` its part only.
+    """Run blocks: return the tokens (T, W) after the block `middle`, from 1 (0: before), and those at the end or `late`'s part.
 
     What is not read is not computed: the last block then works on that part, unless fixed shapes are wanted.
     """
-    low, rest = None, list(blocks)
+    low, rest = layout.collect(x) if middle == 0 else None, list(blocks)
     for depth, block in enumerate(rest, 1):
         if late and depth == len(rest) and depth != middle and not layout.padded:
             return low, block(x, layout, late)
@@ -334,27 +338,15 @@ def _climb(
     return low, late.take(x) if late else x
 
 
-def _part(layout: Layout, how: str, aggregate: NDArray[np.bool_] | None = None) -> Layout | None:
+def _part(layout: Layout, how: str, aggregate: NDArray[np.int64] | None = None) -> Layout | None:
     """Return where the tokens lie that a pooling reads, if it does not read all."""
     if how == "cls":
         return layout.only(layout.first)
-    return layout.only(np.flatnonzero(aggregate)) if how == "aggregate" and aggregate is not None else None
+    return layout.only(np.flatnonzero(aggregate >= 0)) if how in ("aggregate", "experts") and aggregate is not None else None
 
 
 def _pool(x: Tensor, layout: Layout, how: str) -> Tensor:
     return layout.max(x) if how == "max" else layout.mean(x)
-
-
-def _head(config: ModelConfig, width: int) -> nn.Module:
-    last = nn.Linear(width, config.dim)
-    return last if config.head == "linear" else nn.Sequential(nn.Linear(width, width), nn.GELU(), last)
-
-
-def _init(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear | nn.Embedding):
-        nn.init.normal_(module.weight, 0, INIT_STD)
-    if isinstance(module, nn.Linear):
-        nn.init.zeros_(module.bias)
 
 
 def _tensor(array: object, device: torch.device) -> Tensor:

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from hit import dist
 from hit.config import LossConfig
 from hit.errors import UserError
-from hit.model import LEVELS, HiT, Levels, Lower
+from hit.heads import LEVELS
+from hit.model import HiT, Levels, Lower
 from hit.tokens import TextTokens, VideoTokens
 
 WAYS = {"v2t": 0, "t2v": 1}  # direction -> the queries' modality

@@ -22,7 +22,7 @@ class VideoTokens:
 
     lengths: Ints  # (B,) tokens of each clip
     order: Ints  # (T,)
-    aggregate: NDArray[np.bool_]  # (T,) which packed tokens are aggregates
+    aggregate: Ints  # (T,) the expert whose aggregate a packed token is, by its place among the model's; -1: of none
     values: Mapping[str, Floats]  # expert -> (A + N, d): A aggregates, then N features
     seconds: Mapping[str, Floats]  # expert -> (A + N,) middle of the feature's time from the clip's start; -1: an aggregate
     phases: Mapping[str, Floats]  # the same as a share of the clip's length, in [0, 1); -1: an aggregate
@@ -53,11 +53,11 @@ def pack_clips(
     if any(not any(name in experts and len(f.values) for name, f in clip.items()) for clip in clips):
         raise UserError("a clip", "has no features of any expert of the model", f"extract {', '.join(experts)} first")
     spans = [_span([f for name, f in clip.items() if name in experts]) for clip in clips]
-    owners, kinds = [np.arange(len(clips))], [np.zeros(len(clips), np.bool_)]
+    owners, kinds = [np.arange(len(clips))], [np.full(len(clips), -1)]
     values: dict[str, Floats] = {}
     seconds: dict[str, Floats] = {}
     phases: dict[str, Floats] = {}
-    for name, width in experts.items():
+    for place, (name, width) in enumerate(experts.items()):
         seen = [i for i, clip in enumerate(clips) if name in clip and len(clip[name].values)]
         if not seen:
             continue
@@ -77,7 +77,7 @@ def pack_clips(
         seconds[name] = np.concatenate([timeless, *times]).astype(np.float32)
         phases[name] = np.concatenate([timeless, *shares]).astype(np.float32)
         owners += [np.array(seen)[: len(timeless)], np.repeat(seen, counts)]
-        kinds += [np.ones(len(timeless), np.bool_), np.zeros(sum(counts), np.bool_)]
+        kinds += [np.full(len(timeless), place), np.full(sum(counts), -1)]
     owner = np.concatenate(owners)
     order = np.argsort(owner, kind="stable")
     return VideoTokens(np.bincount(owner, minlength=len(clips)), order, np.concatenate(kinds)[order], values, seconds, phases)

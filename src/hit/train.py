@@ -38,6 +38,7 @@ from hit.step import Setup, take
 from hit.text import Tokenizer, locate
 from hit.types import Expert, Progress, Silent
 
+EPOCH = 32_000  # clips; MMT's
 NAMED = 3  # settings that are named at most where a run differs from the one before
 
 
@@ -118,8 +119,8 @@ def _check(settings: TrainConfig) -> None:
     for name in ("steps", "batch", "accumulate", "captions", "validate_every", "checkpoint_every", "keep_checkpoints"):
         if (count := getattr(settings, name)) < 1:
             raise UserError(f"train.{name}", f"{count} is less than 1")
-    for name in ("expert_dropout", "hold_video", "warmup", "decay"):
-        if not 0 <= (share := getattr(settings, name)) <= 1:
+    for name in ("expert_dropout", "hold_video", "warmup", "decay", "decay_factor"):
+        if not 0 <= (share := getattr(settings, name) or 0) <= 1:
             raise UserError(f"train.{name}", f"{share} is not between 0 and 1")
 
 
@@ -225,10 +226,15 @@ def _loop(run: Run, progress: Progress) -> list[dict[str, Any]]:
 
 
 def schedule(step: int, settings: TrainConfig) -> float:
-    """Return the learning rate of a step as a share of its peak: linear warm-up, the peak, half a cosine down to zero."""
+    """Return the learning rate of a step as a share of its peak: linear warm-up, the peak, half a cosine down to zero.
+
+    With `decay_factor` that is multiplied onto the peak after every EPOCH clips instead.
+    """
     warm = _warm(settings)
     if step < warm:
         return (step + 1) / warm
+    if settings.decay_factor is not None:
+        return float(settings.decay_factor ** (step * settings.batch // EPOCH))
     start = max(warm, round((1 - settings.decay) * settings.steps))
     return 0.5 * (1 + math.cos(math.pi * max(0, step - start) / max(1, settings.steps - start)))
 
