@@ -43,6 +43,21 @@ def test_best_of_several_captions_counts() -> None:
     assert above.tolist() == [0, 1]  # video 0 by its second caption; video 1's only caption is behind 0's first
 
 
+@given(st.integers(1, 7), st.lists(st.integers(1, 4), min_size=1, max_size=6), st.integers(0, 2**16))
+def test_where_nothing_ties_ranks_are_those_of_mmt_s_rule(dim: int, counts: list[int], seed: int) -> None:
+    """MMT sorts: a caption's rank is its video's place; a video's is the best place of its captions among all captions."""
+    rng = np.random.default_rng(seed)
+    videos, texts = rng.normal(size=(len(counts), dim)).astype(np.float32), rng.normal(size=(sum(counts), dim)).astype(np.float32)
+    owner, ids = np.repeat(np.arange(len(counts)), counts), np.arange(len(counts))
+    scores = texts @ videos.T
+    if len(np.unique(scores)) < scores.size:
+        return
+    places = [int(np.flatnonzero(np.argsort(-row) == own)[0]) for row, own in zip(scores, owner, strict=True)]
+    assert metrics.ranks(texts, videos, owner, ids)[0].tolist() == places
+    best = [min(np.flatnonzero(owner[np.argsort(-scores[:, video])] == video)) for video in ids]
+    assert metrics.ranks(videos, texts, ids, owner)[0].tolist() == best
+
+
 def test_not_a_number_is_an_error() -> None:
     with pytest.raises(ValueError, match="NaN"):
         found([[np.nan, 1.0]], [0])

@@ -16,13 +16,14 @@ from PIL import Image
 
 import tiny_model
 import toy
-from hit import datasets, experts, metrics, report
+from hit import datasets, experts, report
 from hit.config import Recipe, to_table
 from hit.datasets import Dataset
 from hit.encoder import read_card
 from hit.errors import UserError
 from hit.evaluate import evaluate
 from hit.extract import extract
+from hit.measure import measure
 from hit.splits import Split
 from hit.types import Clip, Features, Floats, Silent
 
@@ -133,7 +134,8 @@ def encoder() -> Known:
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory, encoder: Known) -> report.Findings:
-    return report.collect(encoder, *data(tmp_path_factory.mktemp("data")), "split val")
+    split, dataset = data(tmp_path_factory.mktemp("data"))
+    return report.collect(measure(encoder, split), dataset, "split val")
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +189,7 @@ def test_a_clip_is_shown_by_a_small_picture_where_its_video_can_be_read(tmp_path
 
 def test_scores_and_curves_are_those_of_metrics(encoder: Known, found: report.Findings, tmp_path: Path) -> None:
     split, _ = data(tmp_path)
-    scores = metrics.score(encoder, split.features, split.captions)
+    scores = measure(encoder, split).scores()
     assert dict(found.scores) == scores
     for way in report.WAYS:
         for level, curve in found.curves[way].items():
@@ -276,6 +278,7 @@ def test_evaluate_writes_the_page_of_any_split(tmp_path: Path, hit: "Callable[..
     done = hit("evaluate", model, folder, "--split", "other", "--report", tmp_path / "report.html", "--json")
     assert done.returncode == 0, done.stderr
     answer, plain = json.loads(done.stdout), evaluate(model, folder, "other", Silent())
+    assert answer["intervals"]["t2v"]["R5"] == [100, 100]  # three clips are always among the first five
     assert answer.pop("report") == str(tmp_path / "report.html")
     assert answer == plain
     page = Page((tmp_path / "report.html").read_text())

@@ -157,13 +157,31 @@ def evaluate(
     report: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Also write a page there, with curves and the worst misses.")
     ] = None,
+    queries: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Also write the outcome of every query there, a line of JSON each.")
+    ] = None,
+    post: Annotated[
+        bool, typer.Option("--post", help="Also score with dual softmax and query-bank normalisation, in rows of their own.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Rank every clip of a split for every caption, and every caption for every clip."""
     from hit import evaluate as verb
     from hit.console import Bars
 
-    emit(verb.evaluate(model, dataset, split, Bars(), report), as_json, _show_scores)
+    emit(verb.evaluate(model, dataset, split, Bars(), report, queries, post), as_json, _show_scores)
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="FIRST", help="A file of `hit evaluate --queries`.")],
+    second: Annotated[Path, typer.Argument(metavar="SECOND", help="Another, of the same queries.")],
+    as_json: Json = False,
+) -> None:
+    """Say whether one run is better than another on the same queries, or only luckier: a paired test."""
+    from hit import compare as verb
+
+    emit(verb.compare(first, second), as_json, _show_comparison)
 
 
 @app.command()
@@ -278,14 +296,34 @@ def _show_ablation(result: Mapping[str, Any]) -> None:
 
 
 def _show_scores(result: Mapping[str, Any]) -> None:
+    from hit.console import say
+
     _score_table(result, "Retrieval")
-    _show_values({key: value for key, value in result.items() if key not in WAYS})
+    for way, words in WAYS.items():
+        ends = ", ".join(f"{name} {low:.1f} to {high:.1f}" for name, (low, high) in result["intervals"][way].items())
+        say(f"{words}, fused, 95 % interval: {ends}")
+    _show_values({key: value for key, value in result.items() if key not in (*WAYS, "intervals", "post")})
+
+
+def _show_comparison(result: Mapping[str, Any]) -> None:
+    from hit.console import say, table
+
+    columns = ["direction", "level", "figure", "first", "second", "difference", "from", "to", "p"]
+    rows = [
+        [words, level, figure, *(f"{value:.2f}" for value in list(about.values())[:-1]), f"{about['p']:.4f}"]
+        for way, words in WAYS.items()
+        for level, figures in result[way].items()
+        for figure, about in figures.items()
+    ]
+    table("Second less first, with its 95 % interval", columns, rows)
+    say("p: how often chance alone would bring a difference as large (paired permutation test over clips)")
 
 
 def _score_table(result: Mapping[str, Any], title: str) -> None:
     from hit.console import table
 
     rows = [(way, level, scores) for key, way in WAYS.items() for level, scores in result[key].items()]
+    rows += [(WAYS[key], name, scores) for name, ways in result.get("post", {}).items() for key, scores in ways.items()]
     names = list(rows[0][2])
     table(title, ["direction", "level", *names], [[way, level, *scores.values()] for way, level, scores in rows])
 

@@ -1,40 +1,64 @@
 """`hit evaluate`: a model's retrieval scores on a split of a data set, both directions, each level and fused."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hit import datasets, metrics, provenance, report, splits
+import numpy as np
+
+from hit import datasets, intervals, provenance, report, splits
 from hit.analysis import load_experts
-from hit.encoder import load_encoder, read_card
+from hit.datasets import Dataset
+from hit.encoder import HiTEncoder, load_encoder, read_card
+from hit.measure import Measured, measure, write_queries
 from hit.types import Progress
 
 PROTOCOL = "every caption ranks all clips; a clip's rank among captions is its best caption's; ties by expectation"
+BANK = 10_000  # training captions in the query bank at most, and the clips of these
 
 
-def evaluate(model: Path, dataset: Path, split: str, progress: Progress, page: Path | None = None) -> dict[str, Any]:
+def evaluate(
+    model: Path,
+    dataset: Path,
+    split: str,
+    progress: Progress,
+    page: Path | None = None,
+    queries: Path | None = None,
+    post: bool = False,
+) -> dict[str, Any]:
     """Return t2v and v2t scores {feature, semantic, fused: {R1, R5, R10, R50, geometric_mean, MdR, MnR}} and what made them.
 
-    With `page`, write the model's report on these clips there. Raises UserError for features that are missing or of other
-    experts than the model's.
+    With `page`, write the model's report on these clips there; with `queries`, the outcome of every query. `post` adds what
+    dual softmax and query-bank normalisation make of the fused scores. Raises UserError for features that are missing or of
+    other experts than the model's.
     """
     card, encoder = read_card(model), load_encoder(model)
     data = datasets.read(dataset)
     clips = splits.load(data, split, load_experts(encoder.experts, encoder.identities))
     with progress.task("Evaluating", len(clips.ids)) as task:
-        if page is None:
-            scores: Mapping[str, Any] = metrics.score(encoder, clips.features, clips.captions)
-        else:
-            found = report.collect(encoder, clips, data, f"split {split}")
-            report.write(page, card, found)
-            scores = found.scores
+        measured = measure(encoder, clips)
+        if page:
+            report.write(page, card, report.collect(measured, data, f"split {split}"))
+        if queries:
+            write_queries(queries, measured)
+        ways = {way: intervals.intervals([levels["fused"]], measured.groups(way)) for way, levels in measured.ranks.items()}
         task.advance(len(clips.ids))
     return {
-        **scores,
+        **measured.scores(),
+        "intervals": ways,
+        **({"post": measured.rescored(bank(encoder, data, card["recipe"]["data"]["train_split"]))} if post else {}),
         "protocol": PROTOCOL,
         "split": split,
         **({"report": str(page)} if page else {}),
+        **({"per_query": str(queries)} if queries else {}),
         "seed": card["seed"],
         "commit": provenance.commit(),
         "model": {"id": encoder.id, "revision": encoder.revision, "commit": card["commit"]},
     }
+
+
+def bank(encoder: HiTEncoder, data: Dataset, split: str) -> Measured:
+    """Embed training captions, BANK of them if there are more, and their clips: the queries of query-bank normalisation."""
+    clips = splits.load(data, split, load_experts(encoder.experts, encoder.identities))
+    order = np.random.default_rng(0).permutation(len(clips.ids))
+    upto = np.cumsum([len(clips.captions[row]) for row in order])
+    return measure(encoder, splits.choose(clips, order[: 1 + np.searchsorted(upto, BANK)].tolist()))

@@ -1,26 +1,30 @@
 """Retrieval metrics in plain numpy: ranks with ties counted by expectation, in chunks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hit.types import Encoder, Features, Floats
+from hit.types import Floats
 
 Ints = NDArray[np.int64]
+Values = NDArray[np.float64]
+Rescore = Callable[[Floats], Values]  # some queries' scores of all items (q, N) to those that they are ranked by
 Ranks = dict[str, dict[str, tuple[Ints, Ints]]]  # "t2v" | "v2t" -> part | "fused" -> (above, tied), as `ranks` returns them
 RECALLS = (1, 5, 10, 50)
 SCORES = 2**24  # how many are held at once: 64 MB
 
 
-def ranks(queries: Floats, items: Floats, query_group: Ints, item_group: Ints, chunk: int = 0) -> tuple[Ints, Ints]:
+def ranks(
+    queries: Floats, items: Floats, query_group: Ints, item_group: Ints, chunk: int = 0, rescore: Rescore | None = None
+) -> tuple[Ints, Ints]:
     """Return for each query how many wrong items score above its best right one, and how many tie with it.
 
     queries (Q, d), items (N, d); an item is right for a query of the same group, so with one caption a group this is the
     usual rank - 1, and with several captions a video it is the best rank among the video's own. Scores are inner
-    products, computed `chunk` queries at a time (0: as many as make SCORES of them): no Q x N matrix. Raises ValueError on
-    NaN and on a query without a right item.
+    products, or what `rescore` makes of them, computed `chunk` queries at a time (0: as many as make SCORES of them): no
+    Q x N matrix. Raises ValueError on NaN and on a query without a right item.
     """
     order = np.argsort(item_group, kind="stable")  # a query's right items lie side by side in it
     first = np.searchsorted(item_group, query_group, "left", sorter=order)
@@ -28,10 +32,9 @@ def ranks(queries: Floats, items: Floats, query_group: Ints, item_group: Ints, c
     if not counts.all():
         raise ValueError("a query has no right item")
     above, tied = np.empty(len(queries), np.int64), np.empty(len(queries), np.int64)
-    chunk = chunk or max(1, SCORES // len(items))
-    for start in range(0, len(queries), chunk):
-        part = slice(start, start + chunk)
-        scores = queries[part] @ items.T  # (chunk, N)
+    for part in blocks(len(queries), len(items), chunk):
+        products = queries[part] @ items.T  # (chunk, N)
+        scores = rescore(products) if rescore else products
         if np.isnan(scores.max()):
             raise ValueError("scores hold NaN")
         count = counts[part]
@@ -45,25 +48,36 @@ def ranks(queries: Floats, items: Floats, query_group: Ints, item_group: Ints, c
     return above, tied
 
 
-def expected_rank(above: Ints, tied: Ints) -> NDArray[np.float64]:
+def blocks(queries: int, items: int, chunk: int = 0) -> list[slice]:
+    """Divide queries so that `chunk` of them, or as many as make SCORES scores of all items, are looked at at once."""
+    chunk = chunk or max(1, SCORES // items)
+    return [slice(start, start + chunk) for start in range(0, queries, chunk)]
+
+
+def expected_rank(above: Ints, tied: Ints) -> Values:
     """Return each query's rank, 1 is best, as expected over a random order of the tied: above + tied / 2 + 1."""
     return above + tied / 2 + 1
 
 
-def recall_at(above: Ints, tied: Ints, ks: Sequence[int]) -> NDArray[np.float64]:
-    """Return for each k the per cent of queries whose right item is in the first k: mean(clip((k - above) / (tied + 1), 0, 1)).
+def found(above: Ints, tied: Ints, k: int) -> Values:
+    """Return for each query how probably its right item is in the first k: clip((k - above) / (tied + 1), 0, 1).
 
-    Ties are counted by expectation over a random order of the tied, so an all-equal score matrix scores chance.
+    That is over a random order of the tied, so an all-equal score matrix finds as chance does.
     """
-    return np.array([100 * np.clip((k - above) / (tied + 1), 0, 1).mean() for k in ks])
+    return np.clip((k - above) / (tied + 1), 0, 1)
+
+
+def recall_at(above: Ints, tied: Ints, ks: Sequence[int]) -> Values:
+    """Return for each k the per cent of queries whose right item is in the first k, ties by expectation."""
+    return np.array([100 * found(above, tied, k).mean() for k in ks])
 
 
 def summary(above: Ints, tied: Ints) -> dict[str, float]:
     """Return R1, R5, R10, R50 (per cent), their geometric mean over 1, 5, 10, MdR and MnR (1 is best); ties by expectation."""
     expected = expected_rank(above, tied)
-    found = dict(zip((f"R{k}" for k in RECALLS), recall_at(above, tied, RECALLS).tolist(), strict=True))
-    geometric = float(np.prod([found[f"R{k}"] for k in (1, 5, 10)]) ** (1 / 3))
-    return {**found, "geometric_mean": geometric, "MdR": float(np.median(expected)), "MnR": float(expected.mean())}
+    recalls = dict(zip((f"R{k}" for k in RECALLS), recall_at(above, tied, RECALLS).tolist(), strict=True))
+    geometric = float(np.prod([recalls[f"R{k}"] for k in (1, 5, 10)]) ** (1 / 3))
+    return {**recalls, "geometric_mean": geometric, "MdR": float(np.median(expected)), "MnR": float(expected.mean())}
 
 
 def ranks_by_level(texts: Floats, videos: Floats, owner: Ints, parts: Mapping[str, slice], weights: Mapping[str, float]) -> Ranks:
@@ -83,9 +97,9 @@ def ranks_by_level(texts: Floats, videos: Floats, owner: Ints, parts: Mapping[st
     return result
 
 
-def summaries(found: Ranks) -> dict[str, Any]:
+def summaries(ranked: Ranks) -> dict[str, Any]:
     """Return {"t2v": {part | "fused": summary}, "v2t": ...} of what `ranks_by_level` returned."""
-    return {way: {level: summary(*pair) for level, pair in levels.items()} for way, levels in found.items()}
+    return {way: {level: summary(*pair) for level, pair in levels.items()} for way, levels in ranked.items()}
 
 
 def retrieval(
@@ -106,10 +120,3 @@ def weighting(parts: Mapping[str, slice], weights: Mapping[str, float], dim: int
 def unroll(captions: Sequence[Sequence[str]]) -> tuple[list[str], Ints]:
     """Return the captions of all clips in one list, and the index (T,) of each one's clip."""
     return [text for own in captions for text in own], np.repeat(np.arange(len(captions)), [len(own) for own in captions])
-
-
-def score(encoder: Encoder, clips: Sequence[Mapping[str, Features]], captions: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """Embed clips and the captions of each, and return `retrieval`'s scores with the counts of queries and videos."""
-    texts, owner = unroll(captions)
-    found = retrieval(encoder.embed_texts(texts), encoder.embed_clips(clips), owner, encoder.parts, encoder.weights)
-    return {**found, "queries": len(texts), "videos": len(clips)}

@@ -16,9 +16,9 @@ from hit import metrics, plots, video
 from hit.datasets import Dataset
 from hit.errors import UserError
 from hit.files import write_whole
+from hit.measure import Measured
 from hit.segments import poster
-from hit.splits import Split
-from hit.types import Clip, Encoder, FrameWant
+from hit.types import Clip, FrameWant
 
 WAYS = {"t2v": "text to video", "v2t": "video to text"}
 MISSES = 12
@@ -52,7 +52,7 @@ class Miss:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a model makes of some clips. Scores are those of `metrics.score`, curves R@k (per cent) for each of KS."""
+    """What a model makes of some clips. Scores are those of `Measured.scores`, curves R@k (per cent) for each of KS."""
 
     dataset: Path
     split: str
@@ -61,31 +61,35 @@ class Findings:
     misses: Sequence[Miss]
 
 
-def collect(encoder: Encoder, clips: Split, dataset: Dataset, split: str) -> Findings:
-    """Embed clips and captions once, and return scores, curves and the worst misses; `split` is what to call the clips."""
-    texts, owner = metrics.unroll(clips.captions)
-    text, clip = encoder.embed_texts(texts), encoder.embed_clips(clips.features)
-    found = metrics.ranks_by_level(text, clip, owner, encoder.parts, encoder.weights)
-    ranks = metrics.expected_rank(*found["t2v"]["fused"])
+def collect(measured: Measured, dataset: Dataset, split: str) -> Findings:
+    """Return scores, curves and the worst misses; `split` is what to call the clips."""
+    encoder, texts, owner, text, clip = (measured.encoder, measured.texts, measured.owner, measured.text, measured.clip)
+    ranks = metrics.expected_rank(*measured.ranks["t2v"]["fused"])
     rows = worst(ranks)
     scale = metrics.weighting(encoder.parts, encoder.weights, encoder.dim)
     scores = (text[rows] * scale) @ clip.T
     scores[np.arange(len(rows)), owner[rows]] = -np.inf
-    picture = cache(lambda i: _picture(dataset.clips[clips.ids[i]]))
+    picture = cache(lambda i: _picture(dataset.clips[measured.ids[i]]))
 
     def shown(row: int, other: int) -> Shown:
-        own = next((words for words in clips.captions[other] if words != texts[row]), texts[row])
+        captions = (texts[i] for i in np.flatnonzero(owner == other).tolist())
+        own = next((words for words in captions if words != texts[row]), texts[row])
         cosines = {name: float(text[row, part] @ clip[other, part]) for name, part in encoder.parts.items()}
         fused = float((text[row] * scale) @ clip[other])
-        return Shown(clips.ids[other], own, {**cosines, "fused": fused}, picture(other))
+        return Shown(measured.ids[other], own, {**cosines, "fused": fused}, picture(other))
 
     misses = [
         Miss(texts[row], float(ranks[row]), shown(row, owner[row]), shown(row, first))
         for row, first in zip(rows.tolist(), scores.argmax(axis=1).tolist(), strict=True)
     ]
-    counts = {"queries": len(texts), "videos": len(clip)}
-    curves = {way: {level: metrics.recall_at(*pair, KS) for level, pair in levels.items()} for way, levels in found.items()}
-    return Findings(dataset.root, split, {**metrics.summaries(found), **counts}, curves, misses)
+    return Findings(dataset.root, split, measured.scores(), curves(measured), misses)
+
+
+def curves(measured: Measured) -> dict[str, dict[str, Values]]:
+    """Return R@k (per cent) for each of KS by direction and level."""
+    return {
+        way: {level: metrics.recall_at(*pair, KS) for level, pair in levels.items()} for way, levels in measured.ranks.items()
+    }
 
 
 def worst(ranks: Values) -> NDArray[np.int64]:

@@ -1,7 +1,7 @@
 """What training and evaluation read: the clips of a split with their features and captions."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hit import features
@@ -37,9 +37,12 @@ def load(dataset: Dataset, split: str, experts: Mapping[str, Expert]) -> Split:
 def hold_out(split: Split, share: float) -> tuple[Split, Split]:
     """Part a split in two by the ids' hashes: the larger rest, and about `share` of it. A clip's side depends on its id alone."""
     mark = [int.from_bytes(hashlib.sha256(f"held out {i}".encode()).digest()[:8], "big") / 2**64 < share for i in split.ids]
-    return _choose(split, [not m for m in mark]), _choose(split, mark)
+    return choose(split, [row for row, held in enumerate(mark) if not held]), choose(
+        split, [row for row, held in enumerate(mark) if held]
+    )
 
 
-def _choose(split: Split, keep: Sequence[bool]) -> Split:
-    rows = [i for i, kept in enumerate(keep) if kept]
-    return Split([split.ids[i] for i in rows], [split.features[i] for i in rows], [split.captions[i] for i in rows])
+def choose(split: Split, rows: Iterable[int]) -> Split:
+    """Return these rows of a split."""
+    kept = list(rows)
+    return Split([split.ids[i] for i in kept], [split.features[i] for i in kept], [split.captions[i] for i in kept])

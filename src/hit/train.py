@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from hit import checkpoint, datasets, dist, metrics, provenance, report, splits
+from hit import checkpoint, datasets, dist, provenance, report, splits
 from hit import config as configs
 from hit import experts as plugins
 from hit.batches import Batches, Captions
@@ -31,6 +31,7 @@ from hit.config import DataConfig, Recipe, TrainConfig
 from hit.encoder import ExpertRecord, FolderConfig, HiTEncoder, read_card, save
 from hit.errors import EndedError, UserError
 from hit.files import write_whole
+from hit.measure import measure
 from hit.model import HiT, text_shape
 from hit.momentum import MomentumContrast
 from hit.splits import Split
@@ -109,7 +110,8 @@ def _train(recipe: Recipe, out: Path, device: torch.device, progress: Progress, 
     if dist.first():
         save(out, model, config, text_folder, card)
         if page:
-            found = report.collect(run.encoder, held_out, dataset, "clips held out of training") if held_out.ids else None
+            name = "clips held out of training"
+            found = report.collect(measure(run.encoder, held_out), dataset, name) if held_out.ids else None
             report.write(out / "report.html", read_card(out), found)
     dist.barrier()
     return read_card(out)
@@ -212,7 +214,7 @@ def _loop(run: Run, progress: Progress) -> list[dict[str, Any]]:
             task.advance(1, f"loss {outcome.loss:.2f}")
             board.step(setup, step, outcome, time.monotonic() - began)
             if first and run.held_out.ids and (last or step % settings.validate_every == 0):
-                scores = metrics.score(run.encoder, run.held_out.features, run.held_out.captions)
+                scores = measure(run.encoder, run.held_out).scores()
                 ways = {way: scores[way] for way in ("t2v", "v2t")}
                 history.append({"step": step, "loss": outcome.loss, "terms": outcome.terms, **ways})
                 board.validation(setup, step, outcome, ways)
