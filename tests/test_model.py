@@ -34,7 +34,7 @@ Changes = Mapping[str, Any]
 def build(bert: Path, video: Changes = MappingProxyType({}), text: Changes = MappingProxyType({}), **changes: Any) -> HiT:
     torch.manual_seed(1)
     tower = VideoTowerConfig(**{"width": 32, "layers": 2, "heads": 2, "ffn": 48, "max_seconds": 8, **video})
-    config = ModelConfig(**{"dim": 16, "video": tower, "text": TextTowerConfig(str(bert), **text), **changes})
+    config = ModelConfig(dim=16, video=tower, text=TextTowerConfig(str(bert), **text), **changes)
     model = HiT(config, WIDTHS, text_shape(bert))
     model.text.load(bert)
     return model.eval()
@@ -191,19 +191,17 @@ def test_a_tower_without_blocks_averages_its_tokens(bert: Path) -> None:
 def test_similarity_by_expert_is_a_mean_weighted_by_the_text_over_the_experts_there_are(bert: Path) -> None:
     """Against the sum written out; an expert that is absent counts neither for nor against a clip."""
     model = build(bert, {"semantic_pool": "experts"})
-    both, look = embed(model, clip(0, 4), clip(0, 4, ("look",))).view(2, 2, 16)[:, 1]
-    parts = both.view(2, 8)  # the experts' vectors side by side
+    both, look = embed(model, clip(0, 4), clip(0, 4, ("look",))).view(2, 2, 32)[:, 1]
+    parts = both.view(2, 16)  # the experts' vectors side by side
     torch.testing.assert_close(parts.norm(dim=1), torch.full((2,), 2**-0.5))
-    assert not look[8:].any()
-    torch.testing.assert_close(look[:8].norm(), torch.tensor(1.0))
+    assert not look[16:].any()
+    torch.testing.assert_close(look[:16].norm(), torch.tensor(1.0))
     x = torch.randn(3, 32)
     with torch.no_grad():
         text_head = model.heads["text_semantic"]
-        weighted = text_head(x).view(3, 2, 8)
+        weighted = text_head(x).view(3, 2, 16)
         weights = text_head.get_submodule("mixture")(x).softmax(1)
     torch.testing.assert_close(weighted.norm(dim=2), weights)
-    with pytest.raises(UserError, match=r"model.dim: 15 numbers cannot be shared evenly by 2 experts"):
-        build(bert, {"semantic_pool": "experts"}, dim=15)
 
 
 @pytest.mark.parametrize("pool", ["mean", "max", "cls", "aggregate", "experts"])
@@ -223,7 +221,7 @@ def test_packed_equals_padded(bert: Path, pool: str, count: int) -> None:
         gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
         found.append(({"video": torch.cat(list(seen)), "text": torch.cat(list(read))}, gradients))
     (mine, my_gradients), (theirs, their_gradients) = found
-    assert mine["video"].shape == (2 * count, 16)
+    assert mine["video"].shape == (2 * count, 32 if pool == "experts" else 16)
     assert set(my_gradients) == set(their_gradients)
     for packed_part, padded_part in ((mine, theirs), (my_gradients, their_gradients)):
         for name, tensor in packed_part.items():

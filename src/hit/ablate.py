@@ -62,9 +62,9 @@ class Job:
         return f"{self.row.name}, seed {self.seed}"
 
 
-def shipped_rows() -> dict[str, Row]:
+def shipped_rows(kind: str = "ablation") -> dict[str, Row]:
     """Return the rows that come with HiT, by name."""
-    table = tomllib.loads((RECIPES / "rows" / "ablation.toml").read_text())
+    table = tomllib.loads((RECIPES / "rows" / f"{kind}.toml").read_text())
     return {name: Row(name, row["about"], tuple(row["overrides"])) for name, row in table.items()}
 
 

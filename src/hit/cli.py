@@ -1,7 +1,6 @@
 """The command line: parse, call, print. Verbs are imported inside their commands, so that `hit --help` is quick."""
 
 import dataclasses
-import json
 import os
 import sys
 from collections.abc import Mapping
@@ -11,8 +10,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 import hit
-from hit import cli_data
-from hit.door import Json, emit
+from hit import cli_data, cli_model
+from hit.door import DatasetFolder, Json, emit
 from hit.errors import UserError
 
 app = typer.Typer(
@@ -23,23 +22,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Recipe = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="A TOML file, or the name of a recipe of HiT's: tiny, flickr8k, ...")
-]
-Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe, for example train.steps=100.")
-]
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, as `hit train` leaves it.")]
 LibraryFolder = Annotated[Path, typer.Argument(metavar="LIB", help="A library folder; `hit index` makes it.")]
 Segments = Literal["auto", "shots", "windows"]
-DatasetFolder = Annotated[
-    Path, typer.Argument(metavar="DATASET", help="A folder with captions.csv (columns video,caption[,split]) and the videos.")
-]
-
+app.add_typer(cli_model.modelling)
 app.add_typer(cli_data.importing, name="import")
 app.add_typer(cli_data.looking, name="data")
-
-WAYS = {"t2v": "text to video", "v2t": "video to text"}
 
 
 def main() -> None:
@@ -109,79 +96,6 @@ def extract(
         as_json,
         _show_extract,
     )
-
-
-@app.command()
-def train(
-    recipe: Recipe,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The model folder to make; an interrupted run in it is resumed.")],
-    overrides: Overrides = None,
-    as_json: Json = False,
-) -> None:
-    """Train a model as a recipe says."""
-    from hit import config
-    from hit.console import Bars
-
-    plan = config.load(recipe, overrides or ())  # first, so that a typing error is answered before torch is loaded
-    from hit import dist
-    from hit import train as verb
-
-    card = verb.train(plan, out, Bars())
-    if dist.first():  # under torchrun every process comes here
-        emit(card, as_json, _show_training)
-
-
-@app.command()
-def ablate(
-    recipe: Recipe,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Where results, tables and plot go; a second call adds to them.")],
-    overrides: Overrides = None,
-    rows: Annotated[str, typer.Option(help="Which rows, by commas: core, all, or names such as hcm,bank-1024.")] = "core",
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds each row is trained with, from 0.")] = 3,
-    workers: Annotated[int, typer.Option(min=0, help="How many runs at once, of one thread each; 0: one per core.")] = 1,
-    as_json: Json = False,
-) -> None:
-    """Train variants of a recipe under one budget, and show what each part of the method brings."""
-    from hit import ablate as verb
-    from hit.console import Bars
-
-    chosen = verb.choose(rows.split(","), verb.shipped_rows())
-    emit(verb.ablate(recipe, out, overrides or (), chosen, range(seeds), workers, Bars()), as_json, _show_ablation)
-
-
-@app.command()
-def evaluate(
-    model: Model,
-    dataset: DatasetFolder,
-    split: Annotated[str, typer.Option(help="Which split of the data set.")] = "test",
-    report: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Also write a page there, with curves and the worst misses.")
-    ] = None,
-    queries: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Also write the outcome of every query there, a line of JSON each.")
-    ] = None,
-    post: Annotated[
-        bool, typer.Option("--post", help="Also score with dual softmax and query-bank normalisation, in rows of their own.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Rank every clip of a split for every caption, and every caption for every clip."""
-    from hit import evaluate as verb
-    from hit.console import Bars
-
-    emit(verb.evaluate(model, dataset, split, Bars(), report, queries, post), as_json, _show_scores)
-
-
-@app.command()
-def compare(
-    first: Annotated[Path, typer.Argument(metavar="FIRST", help="A file of `hit evaluate --queries`.")],
-    second: Annotated[Path, typer.Argument(metavar="SECOND", help="Another, of the same queries.")],
-    as_json: Json = False,
-) -> None:
-    """Say whether one run is better than another on the same queries, or only luckier: a paired test."""
-    from hit import compare as verb
-
-    emit(verb.compare(first, second), as_json, _show_comparison)
 
 
 @app.command()
@@ -272,68 +186,12 @@ def _complain(error: UserError | typer.TyperException) -> int:
     return code
 
 
-def _show_values(result: Mapping[str, Any]) -> None:
-    from hit.console import say
-
-    for key, value in result.items():
-        say(f"{key}: {json.dumps(value, default=str) if isinstance(value, Mapping | list | tuple) else value}")
-
-
-def _show_training(result: Mapping[str, Any]) -> None:
-    if result["history"]:
-        _show_scores({key: result["history"][-1][key] for key in ("t2v", "v2t")})
-    _show_values({key: result[key] for key in ("steps", "seconds", "parameters", "clips", "captions")})
-
-
-def _show_ablation(result: Mapping[str, Any]) -> None:
-    from hit.ablate import cell
-    from hit.console import say, table
-
-    titles = [key for key, value in result["rows"][0].items() if isinstance(value, Mapping)]
-    cells = [[e["about"], e["seeds"], *(cell(e[title]) for title in titles)] for e in result["rows"]]
-    table("Text to video, and back", ["row", "seeds", *titles], cells)
-    say(f"{result['runs']} runs; results.jsonl, table.md, table.csv and plot.svg are in {result['out']}")
-
-
-def _show_scores(result: Mapping[str, Any]) -> None:
-    from hit.console import say
-
-    _score_table(result, "Retrieval")
-    for way, words in WAYS.items():
-        ends = ", ".join(f"{name} {low:.1f} to {high:.1f}" for name, (low, high) in result["intervals"][way].items())
-        say(f"{words}, fused, 95 % interval: {ends}")
-    _show_values({key: value for key, value in result.items() if key not in (*WAYS, "intervals", "post")})
-
-
-def _show_comparison(result: Mapping[str, Any]) -> None:
-    from hit.console import say, table
-
-    columns = ["direction", "level", "figure", "first", "second", "difference", "from", "to", "p"]
-    rows = [
-        [words, level, figure, *(f"{value:.2f}" for value in list(about.values())[:-1]), f"{about['p']:.4f}"]
-        for way, words in WAYS.items()
-        for level, figures in result[way].items()
-        for figure, about in figures.items()
-    ]
-    table("Second less first, with its 95 % interval", columns, rows)
-    say("p: how often chance alone would bring a difference as large (paired permutation test over clips)")
-
-
-def _score_table(result: Mapping[str, Any], title: str) -> None:
-    from hit.console import table
-
-    rows = [(way, level, scores) for key, way in WAYS.items() for level, scores in result[key].items()]
-    rows += [(WAYS[key], name, scores) for name, ways in result.get("post", {}).items() for key, scores in ways.items()]
-    names = list(rows[0][2])
-    table(title, ["direction", "level", *names], [[way, level, *scores.values()] for way, level, scores in rows])
-
-
 def _show_demo(result: Mapping[str, Any]) -> None:
     from hit.console import say, table
 
     for search in result["searches"]:
         _show_hits(search, search["query"])
-    _score_table(result, f"Retrieval among {result['test_clips']} clips that were never seen")
+    cli_model.score_table(result, f"Retrieval among {result['test_clips']} clips that were never seen")
     pairs = result["pairs_accuracy_by_level"]
     kinds = {"order": "which event comes first", "colour": "which thing has which colour"}
     rows = [[words, *(pairs[level][kind] for level in pairs)] for kind, words in kinds.items()]

@@ -81,7 +81,7 @@ class TextTowerConfig:
 class ModelConfig:
     """HiT: both towers, and a head per level and modality."""
 
-    dim: int = 256  # of each level
+    dim: int = 256  # of each level; of each expert where semantic_pool=experts
     head: Literal["linear", "mlp"] = "linear"  # mlp: a hidden layer as wide as the tower, with GELU
     level_weights: tuple[float, float] = (1.0, 1.0)  # feature, semantic: at inference
     packed: bool = True  # False: compute on padding too, for fixed shapes

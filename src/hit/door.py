@@ -1,11 +1,15 @@
-"""What the commands of every door module share: `--json`, and how a result is printed."""
+"""What the commands of every door module share: arguments, `--json`, and how a result is printed."""
 
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+DatasetFolder = Annotated[
+    Path, typer.Argument(metavar="DATASET", help="A folder with captions.csv (columns video,caption[,split]) and the videos.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout, and nothing else there.")]
 
 

@@ -53,7 +53,7 @@ class HiTEncoder:
     """A HiT model as an Encoder: texts and clips' features in, embeddings (N, 2 * D) out."""
 
     def __init__(self, model: HiT, tokenizer: Tokenizer, config: FolderConfig, revision: str) -> None:
-        dim = config.model.dim
+        dim = model.dim
         self.id, self.revision, self.dim = config.name, revision, len(LEVELS) * dim
         self.parts: Mapping[str, slice] = {level: slice(i * dim, (i + 1) * dim) for i, level in enumerate(LEVELS)}
         self.weights: Mapping[str, float] = dict(zip(LEVELS, config.model.level_weights, strict=True))

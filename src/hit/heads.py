@@ -10,23 +10,25 @@ import torch.nn.functional as F  # noqa: N812  # the field's name for it
 from torch import Tensor, nn
 
 from hit.config import ModelConfig
-from hit.errors import UserError
 
 LEVELS = ("feature", "semantic")
 INIT_STD = 0.02  # BERT's, and so MMT's
 
 
 def make_heads(config: ModelConfig, video: int, text: int, experts: int) -> nn.ModuleDict:
-    """Return a head per modality and level, for towers of these widths. Raises UserError where D is no multiple of E."""
-    heads = nn.ModuleDict({f"{m}_{level}": _head(config, w) for m, w in (("video", video), ("text", text)) for level in LEVELS})
+    """Return a head per modality and level, for towers of these widths."""
+    dim, widths = level_dim(config, experts), {"video": video, "text": text}
+    heads = nn.ModuleDict({f"{m}_{level}": _head(config.head, w, dim) for m, w in widths.items() for level in LEVELS})
     heads.apply(init)
     if config.video.semantic_pool == "experts":
-        if config.dim % experts:
-            why = f"{config.dim} numbers cannot be shared evenly by {experts} experts"
-            raise UserError("model.dim", why, "semantic_pool=experts needs a multiple of their number")
-        heads["video_semantic"] = VideoExperts(experts, video, config.dim // experts)
-        heads["text_semantic"] = TextExperts(experts, text, config.dim // experts)
+        heads["video_semantic"] = VideoExperts(experts, video, config.dim)
+        heads["text_semantic"] = TextExperts(experts, text, config.dim)
     return heads
+
+
+def level_dim(config: ModelConfig, experts: int) -> int:
+    """Return D: as configured, and as much for each expert where they are matched one by one."""
+    return config.dim * (experts if config.video.semantic_pool == "experts" else 1)
 
 
 def init(module: nn.Module) -> None:
@@ -38,7 +40,7 @@ def init(module: nn.Module) -> None:
 
 
 class VideoExperts(nn.Module):
-    """Experts' aggregates (B, E, W), zero where one is absent, to a unit vector each, side by side (B, D); zero where absent.
+    """Experts' aggregates (B, E, W), zero where one is absent, to unit vectors of D / E numbers side by side; zero where absent.
 
     With `TextExperts` the cosine of two levels is the mean over the experts that a clip has of their cosines, weighted by the
     text: MMT's similarity but for the norm of the weights, so that it stays an inner product of two vectors.
@@ -71,6 +73,6 @@ class TextExperts(nn.Module):
         return torch.cat([y * w for y, w in zip(units, self.mixture(x).softmax(1).split(1, dim=1), strict=True)], dim=1)
 
 
-def _head(config: ModelConfig, width: int) -> nn.Module:
-    last = nn.Linear(width, config.dim)
-    return last if config.head == "linear" else nn.Sequential(nn.Linear(width, width), nn.GELU(), last)
+def _head(kind: str, width: int, dim: int) -> nn.Module:
+    last = nn.Linear(width, dim)
+    return last if kind == "linear" else nn.Sequential(nn.Linear(width, width), nn.GELU(), last)

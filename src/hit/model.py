@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from hit.config import ModelConfig
 from hit.errors import UserError
-from hit.heads import LEVELS, init, make_heads
+from hit.heads import LEVELS, init, level_dim, make_heads
 from hit.layout import Layout
 from hit.tokens import TextTokens, VideoTokens, pack_clips
 from hit.types import Features
@@ -238,6 +238,7 @@ class HiT(nn.Module):
                 raise UserError(f"model.{name}.feature_block", why, "count from 1; 0 is what goes into the first one")
         if {"aggregate", "experts"} & {config.video.feature_pool, config.video.semantic_pool} and not config.video.aggregates:
             raise UserError("model.video", "pools its aggregate tokens but has none", "set its pools to mean, or aggregates=true")
+        self.dim = level_dim(config, len(experts))  # D
         self.heads = make_heads(config, config.video.width, self.text.width, len(experts))
 
     def forward(self, clips: VideoTokens, texts: TextTokens, lower: Lower | None = None) -> tuple[Levels, Levels]:

@@ -77,7 +77,7 @@ class MomentumContrast(nn.Module):
             self._keys = [p for name, p in self.key.named_parameters() if name in learning]
         rows = config.bank if config.kind == "momentum" else 0
         # [modality: video, text][level]: unit rows; a row of video ids beside them, shared; state = (next row, rows filled)
-        self.register_buffer("bank", torch.zeros(2, len(LEVELS), rows, query.config.dim))
+        self.register_buffer("bank", torch.zeros(2, len(LEVELS), rows, query.dim))
         self.register_buffer("ids", torch.full((rows,), -1))
         self.register_buffer("state", torch.zeros(2, dtype=torch.long))
         self.log_temperature = nn.Parameter(torch.tensor(math.log(config.temperature)), config.learn_temperature)

@@ -115,14 +115,21 @@ def _picture(clip: Clip) -> bytes | None:
 
 def write(path: Path, card: Mapping[str, Any], found: Findings | None) -> None:
     """Write the page of a model with this card; None where no clips were held out. Raises UserError where it cannot."""
-    page = _template().render(
+    render(
+        path,
+        "report.html.j2",
         card=card,
         found=found,
         ways=WAYS,
         training=_training(card["history"]),
-        recalls=_recalls(found) if found else [],
+        recalls=recall_plots(found.curves) if found else [],
         recipe=tomli_w.dumps(card["recipe"]),
     )
+
+
+def render(path: Path, template: str, **values: Any) -> None:
+    """Write a page of one of our templates. Raises UserError where it cannot be written."""
+    page = _templates().get_template(template).render(**values)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, page.encode("utf-8", "replace"))
@@ -130,7 +137,7 @@ def write(path: Path, card: Mapping[str, Any], found: Findings | None) -> None:
         raise UserError(path, f"cannot be written: {error.strerror}") from None
 
 
-def _template() -> jinja2.Template:
+def _templates() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "web"),
         autoescape=True,
@@ -139,7 +146,7 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters["base64"] = _base64
-    return environment.get_template("report.html.j2")
+    return environment
 
 
 def _base64(data: bytes) -> str:
@@ -173,10 +180,11 @@ def _training(history: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _recalls(found: Findings) -> list[str]:
+def recall_plots(curves: Mapping[str, Mapping[str, Values]]) -> list[str]:
+    """Return a plot for each direction of what `curves` returned."""
     return [
         plots.lines(
-            {level: (KS, curve.tolist()) for level, curve in found.curves[way].items()},
+            {level: (KS, curve.tolist()) for level, curve in curves[way].items()},
             f"Recall, {words}",
             "k, answers looked at",
             "R@k, per cent",
