@@ -1,6 +1,7 @@
 """Writes releases of the form of MMT's, from the form's description alone: the reader shares no line with it."""
 
 import pickle
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 WIDTHS = {"s3d": 1024, "vggish": 128, "face": 512, "rgb": 2048, "speech": 300, "ocr": 300, "scene": 2208}
+COLOURS = ("red", "green", "blue", "white", "black", "yellow", "brown", "pink")
+THINGS = ("dog", "car", "boat", "guitar", "tree", "horse", "ball", "plane")
 WORDS = ("a", "red", "ball", "rolls", "über", "the", "floor")
 Rows = dict[str, NDArray[Any] | None]  # what each expert gave; None: absent
 
@@ -48,7 +51,9 @@ class Release:
 
     def video(self, clip: str, kind: int, captions: int) -> None:
         """Write one file; `kind` chooses the types of its words and numbers, and how experts are absent."""
-        self.words[clip] = [[*WORDS[: 2 + (kind + k) % 5], f"{clip}-{k}"] for k in range(captions)]
+        at = 37 * len(self.rows) % 64  # 64 videos in a row show 64 different things
+        self.seen = (COLOURS[at % 8], THINGS[at // 8])
+        self.words[clip] = [[*self.seen, *WORDS[: 2 + (kind + k) % 5], f"{clip}-{k}"] for k in range(captions)]
         self.rows[clip] = {}
         self.path(clip).parent.mkdir(parents=True, exist_ok=True)
         with h5py.File(self.path(clip), "w") as file:
@@ -66,7 +71,8 @@ class Release:
         absent = {"rgb": kind % 5, "ocr": (kind + 1) % 5, "vggish": (kind + 2) % 5, "face": (kind + 3) % 5}
         for name, width in self.widths.items():
             count = int(self._rng.integers(1, 5))
-            array = self._rng.normal(size=(count, width)).astype((np.float16, np.float32, np.float64)[kind % 3])
+            shown = sum(np.random.default_rng((zlib.crc32(word.encode()), width)).normal(size=width) for word in self.seen)
+            array = (self._rng.normal(size=(count, width)) + shown).astype((np.float16, np.float32, np.float64)[kind % 3])
             way = absent.get(name, 4)
             self.rows[clip][name] = array if way > 2 else None
             if way == 1:
@@ -97,23 +103,23 @@ def msrvtt(root: Path, train: int = 7, test: int = 5) -> Release:
     return release
 
 
-def activitynet(root: Path) -> Release:
+def activitynet(root: Path, train: int = 6, test: int = 3) -> Release:
     """Write a small ActivityNet."""
     release = Release(root, "ActivityNet")
-    clips = [f"v_{i:03d}xy" for i in range(9)]
+    clips = [f"v_{i:03d}xy" for i in range(train + test)]
     release.videos(clips, 4)
-    release.list("train_list.txt", clips[:6])
-    release.list("val_1_list.txt", clips[6:])
+    release.list("train_list.txt", clips[:train])
+    release.list("val_1_list.txt", clips[train:])
     return release
 
 
-def lsmdc(root: Path) -> Release:
+def lsmdc(root: Path, train: int = 6, test: int = 3) -> Release:
     """Write a small LSMDC, whose lists are its annotation files, one training clip without a caption."""
     release = Release(root, "LSMDC")
-    clips = [f"{i:04d}_Some_Film_00.00.0{i}.000-00.00.0{i}.900" for i in range(9)]
+    clips = [f"{i:04d}_Some_Film_00.00.{i:02d}.000-00.00.{i:02d}.900" for i in range(train + test)]
     release.videos(clips[1:], 2)
     release.video(clips[0], 0, 0)
-    for name, own in (("LSMDC16_annos_training.csv", clips[:6]), ("LSMDC16_challenge_1000_publictect.csv", clips[6:])):
+    for name, own in (("LSMDC16_annos_training.csv", clips[:train]), ("LSMDC16_challenge_1000_publictect.csv", clips[train:])):
         times = "\t".join(["00.00.01.000"] * 4)
         (release.lists / name).write_text("".join(f"{clip}\t{times}\tSOMEONE waits.\n" for clip in own))
     return release
