@@ -30,6 +30,7 @@ from hit.train import train
 from hit.types import Progress
 
 FIGURES = ("R1", "R5", "R10", "R50", "geometric_mean", "MdR", "MnR")
+BRACKETED = FIGURES[:3]
 
 
 @dataclass(frozen=True)
@@ -109,13 +110,13 @@ def table_rows(result: Mapping[str, Any], way: str) -> list[dict[str, Any]]:
     """Return the rows of a direction: {name, cells {figure: text}, source}; ours by level and fused, then the published."""
     name = result["baseline"] or "HiT"
     rows = [
-        {"name": f"{name}, ours, {level}", "cells": {key: _cell(figures[key]) for key in FIGURES}, "source": "", "kind": level}
+        {"name": f"{name}, ours, {level}", "cells": _cells(figures), "source": "", "kind": level}
         for level, figures in result["scores"][way].items()
     ]
     rows += [
         {
             "name": f"{name}, ours, fused, {extra}",
-            "cells": {key: _cell(ways[way][key]) for key in FIGURES},
+            "cells": _cells(ways[way]),
             "source": "",
             "kind": "post",
         }
@@ -184,9 +185,15 @@ def _over(scores: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
     }
 
 
-def _cell(value: Mapping[str, float]) -> str:
-    text = f"{value['mean']:.1f}" + (f" ± {value['std']:.1f}" if value["std"] else "")
-    return text + (f" [{value['low']:.1f}, {value['high']:.1f}]" if "low" in value else "")
+def _cells(figures: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
+    """Write each figure with its deviation over the seeds, and the interval of those that are compared first."""
+    cells = {}
+    for name in FIGURES:
+        value = figures[name]
+        cells[name] = f"{value['mean']:.1f}" + (f" ± {value['std']:.1f}" if value["std"] else "")
+        if name in BRACKETED and "low" in value:
+            cells[name] += f" [{value['low']:.1f}, {value['high']:.1f}]"
+    return cells
 
 
 def _markdown(way: str, rows: Sequence[Mapping[str, Any]]) -> str:
