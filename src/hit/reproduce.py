@@ -79,7 +79,7 @@ def reproduce(order: Order, progress: Progress) -> dict[str, Any]:
         card = train(own, order.out / f"seed-{seed}", progress)
         outcome, measured = _measure(order.out / f"seed-{seed}", card, data, recipe)
         runs.append(outcome)
-    result = {
+    result: dict[str, Any] = {
         "recipe": order.recipe,
         "baseline": order.baseline,
         "small": order.small,
@@ -101,7 +101,13 @@ def reproduce(order: Order, progress: Progress) -> dict[str, Any]:
     rows = {way: table_rows(result, way) for way in WAYS}
     write_whole(order.out / "results.json", (json.dumps(result, indent=1) + "\n").encode())
     write_whole(order.out / "table.md", "\n".join(_markdown(way, rows[way]) for way in WAYS).encode())
-    values = {"result": result, "rows": rows, "curves": _curves(runs), "config": tomli_w.dumps(configs.to_table(recipe))}
+    values = {
+        "result": result,
+        "rows": rows,
+        "sources": list(dict.fromkeys(entry["source"] for entry in result["published"])),
+        "curves": _curves(runs),
+        "config": tomli_w.dumps(configs.to_table(recipe)),
+    }
     report.render(order.out / "report.html", "reproduce.html.j2", figures=FIGURES, ways=report.WAYS, **values)
     return result
 
@@ -124,7 +130,8 @@ def table_rows(result: Mapping[str, Any], way: str) -> list[dict[str, Any]]:
     ]
     for entry in result["published"]:
         if entry["way"] == way:
-            cells = {key: f"{entry[key]:.1f}" if key in entry else "" for key in FIGURES}
+            figures = {key: {"mean": entry[key], "std": entry.get("std", {}).get(key, 0.0)} for key in FIGURES if key in entry}
+            cells = dict.fromkeys(FIGURES, "") | _cells(figures)
             rows.append({"name": entry["method"], "cells": cells, "source": entry["source"], "kind": "published"})
     return rows
 
@@ -188,7 +195,7 @@ def _over(scores: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
 def _cells(figures: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
     """Write each figure with its deviation over the seeds, and the interval of those that are compared first."""
     cells = {}
-    for name in FIGURES:
+    for name in (key for key in FIGURES if key in figures):
         value = figures[name]
         cells[name] = f"{value['mean']:.1f}" + (f" ± {value['std']:.1f}" if value["std"] else "")
         if name in BRACKETED and "low" in value:
