@@ -275,12 +275,20 @@ def test_evaluate_writes_the_page_of_any_split(tmp_path: Path, hit: "Callable[..
     extract(datasets.read(folder), experts.DEFAULT, workers=1, progress=Silent())
     model = tiny_model.write(tmp_path / "model")
     (model / "card.json").write_text(json.dumps({**card(), "revision": read_card(model)["revision"]}))
-    done = hit("evaluate", model, folder, "--split", "other", "--report", tmp_path / "report.html", "--json")
+    queries = tmp_path / "queries.jsonl"
+    files = ("--report", tmp_path / "report.html", "--queries", queries)
+    done = hit("evaluate", model, folder, "--split", "other", *files, "--json")
     assert done.returncode == 0, done.stderr
     answer, plain = json.loads(done.stdout), evaluate(model, folder, "other", Silent())
     assert answer["intervals"]["t2v"]["R5"] == [100, 100]  # three clips are always among the first five
-    assert answer.pop("report") == str(tmp_path / "report.html")
+    assert (answer.pop("report"), answer.pop("per_query")) == (str(tmp_path / "report.html"), str(queries))
     assert answer == plain
+    compared = hit("compare", queries, queries)
+    assert compared.returncode == 0, compared.stderr
+    assert "1.0000" in compared.stdout  # p
+    none = hit("evaluate", model, folder, "--split", "other", "--post")
+    assert none.returncode == 2
+    assert "its split 'train' has no clips" in none.stderr
     page = Page((tmp_path / "report.html").read_text())
     fused = [f"{value:.1f}" for value in answer["t2v"]["fused"].values()]
     assert ["fused", *fused] in page.rows
