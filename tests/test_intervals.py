@@ -37,7 +37,7 @@ def test_captions_of_one_video_count_as_one_drawing() -> None:
 
 
 def test_each_draw_is_the_summary_of_the_drawn_queries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intervals, "ROWS", 100)  # medians of a few draws at once
+    monkeypatch.setattr(intervals, "HELD", 100)  # medians of a few draws at once
     above, tied = outcome(1, 60)
     group = np.repeat(np.arange(20), 3)
     weights = np.random.default_rng(3).multinomial(20, np.full(20, 1 / 20), 30)
@@ -46,6 +46,13 @@ def test_each_draw_is_the_summary_of_the_drawn_queries(monkeypatch: pytest.Monke
         rows = np.repeat(np.arange(60), row[group])
         expected = metrics.summary(above[rows], tied[rows])
         assert {name: values[i] for name, values in drawn.items()} == pytest.approx(expected)
+
+
+def test_memory_is_bounded_and_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other, group = outcome(0, 90), outcome(1, 90), np.repeat(np.arange(30), 3)
+    whole = intervals.intervals([one], group), intervals.paired(one, other, group)
+    monkeypatch.setattr(intervals, "HELD", 64)
+    assert (intervals.intervals([one], group), intervals.paired(one, other, group)) == whole
 
 
 def test_several_runs_are_averaged() -> None:

@@ -20,7 +20,7 @@ def measured(seed: int, noise: float = 0.6) -> Measured:
     rng = np.random.default_rng(seed)
     owner = np.repeat(np.arange(9), 2)
     text = clip[owner] + noise * rng.normal(size=(18, 8))
-    texts = [f"what happens in {i}, “{k}”" for i in range(9) for k in range(2)]
+    texts = [f"what happens in {i}, “{k}”\u2028\ud800" for i in range(9) for k in range(2)]
     return Measured(ToyEncoder(), [f"clip {i}" for i in range(9)], texts, owner, text.astype(np.float32), clip.astype(np.float32))
 
 
@@ -80,6 +80,9 @@ def test_what_cannot_be_compared_is_named(tmp_path: Path) -> None:
     (tmp_path / "damaged").write_text(lines[0] + '{"way": "sideways"}\n')
     with pytest.raises(UserError, match="damaged, line 2: is no query's outcome"):
         compare(tmp_path / "damaged", tmp_path / "a")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\n")
+    with pytest.raises(UserError, match="binary, line 1: is no query's outcome"):
+        compare(tmp_path / "binary", tmp_path / "a")
     with pytest.raises(UserError, match="absent: cannot be read: No such file"):
         compare(tmp_path / "a", tmp_path / "absent")
 
@@ -88,7 +91,9 @@ def test_extra_rows_are_the_fused_scores_rescored(tmp_path: Path) -> None:
     one, bank = measured(0), measured(3)
     found = one.rescored(bank)
     clips, owner = np.arange(9), one.owner
-    rule = hubness.query_bank(bank.clip, one.text)
-    assert found["query bank"]["v2t"] == metrics.summary(*metrics.ranks(one.clip, one.text, clips, owner, rescore=rule))
-    rule = hubness.dual_softmax(one.text, one.clip)
-    assert found["dual softmax"]["t2v"] == metrics.summary(*metrics.ranks(one.text, one.clip, owner, clips, rescore=rule))
+    half = np.float32(0.5)
+    text, clip, bank_clip = one.text * half, one.clip * half, bank.clip * half  # both levels weigh one: a mean of cosines
+    rule = hubness.query_bank(bank_clip, one.text)
+    assert found["query bank"]["v2t"] == metrics.summary(*metrics.ranks(clip, one.text, clips, owner, rescore=rule))
+    rule = hubness.dual_softmax(text, one.clip)
+    assert found["dual softmax"]["t2v"] == metrics.summary(*metrics.ranks(text, one.clip, owner, clips, rescore=rule))

@@ -182,26 +182,39 @@ def test_a_feature_level_before_the_blocks_is_what_goes_into_them(bert: Path, tr
 
 
 def test_a_tower_without_blocks_averages_its_tokens(bert: Path) -> None:
-    model = build(bert, {"layers": 0, "feature_block": 0, "aggregates": False, "semantic_pool": "mean"})
+    """Two clips that share their rows but not their number: the mean of the normalised tokens, written out."""
+    model = build(bert, {"layers": 0, "feature_block": 0, "aggregates": False, "phases": 0, "semantic_pool": "mean"})
+    tower, one = model.video, clip(1, 3, ("look",))
     with torch.no_grad():
-        feature, semantic = model.video(model.video.pack([clip(0, 4), clip(1, 9)]))
-    torch.testing.assert_close(feature, semantic)
+        feature, semantic = tower(tower.pack([clip(0, 4), one]))
+        rows = tower.project["look"](torch.from_numpy(one["look"].values)) + tower.expert["look"]
+        rows += tower.time.weight[1 + torch.tensor([1, 3, 5])]  # seconds 0.5, 1.5, 2.5 in steps of a half
+        tokens = tower.norm(torch.cat([tower.cls[None], rows]))
+    torch.testing.assert_close(semantic[1], tokens.mean(0), atol=1e-5, rtol=0)
+    assert torch.equal(feature, semantic)
 
 
-def test_similarity_by_expert_is_a_mean_weighted_by_the_text_over_the_experts_there_are(bert: Path) -> None:
-    """Against the sum written out; an expert that is absent counts neither for nor against a clip."""
+def test_similarity_by_expert_is_the_sum_weighted_by_the_text_over_the_experts_there_are(bert: Path) -> None:
     model = build(bert, {"semantic_pool": "experts"})
-    both, look = embed(model, clip(0, 4), clip(0, 4, ("look",))).view(2, 2, 32)[:, 1]
-    parts = both.view(2, 16)  # the experts' vectors side by side
-    torch.testing.assert_close(parts.norm(dim=1), torch.full((2,), 2**-0.5))
-    assert not look[16:].any()
-    torch.testing.assert_close(look[:16].norm(), torch.tensor(1.0))
-    x = torch.randn(3, 32)
+    clips = [clip(0, 4), clip(0, 4, ("look",)), clip(2, 3, ("sound",))]
+    texts = pack_texts(text.Tokenizer(bert, 64)(["a red ball", "box"]))
+    seen = embed(model, *clips)[:, model.dim :]  # (3, 2 * 16 + 2)
     with torch.no_grad():
-        text_head = model.heads["text_semantic"]
-        weighted = text_head(x).view(3, 2, 16)
-        weights = text_head.get_submodule("mixture")(x).softmax(1)
-    torch.testing.assert_close(weighted.norm(dim=2), weights)
+        read = model.embed_text(texts).semantic
+        weights = model.heads["text_semantic"].get_submodule("mixture")(model.text(texts)[1]).softmax(1)
+    torch.testing.assert_close(torch.cat([seen, read]).norm(dim=1), torch.ones(5))
+    for i, own in enumerate(clips):
+        for j in range(2):
+            score = 0.0
+            for e, name in enumerate(("look", "sound")):
+                part = slice(16 * e, 16 * e + 16)
+                if name in own:
+                    score += float(weights[j, e] * torch.cosine_similarity(seen[i, part], read[j, part], dim=0))
+                else:
+                    assert not seen[i, part].any()
+            assert float(seen[i] @ read[j]) == pytest.approx(score / 2**0.5, abs=1e-5)
+    with pytest.raises(UserError, match=r"model\.head: 'mlp' is not there"):
+        build(bert, {"semantic_pool": "experts"}, head="mlp")
 
 
 @pytest.mark.parametrize("pool", ["mean", "max", "cls", "aggregate", "experts"])
@@ -221,7 +234,7 @@ def test_packed_equals_padded(bert: Path, pool: str, count: int) -> None:
         gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
         found.append(({"video": torch.cat(list(seen)), "text": torch.cat(list(read))}, gradients))
     (mine, my_gradients), (theirs, their_gradients) = found
-    assert mine["video"].shape == (2 * count, 32 if pool == "experts" else 16)
+    assert mine["video"].shape == (2 * count, 34 if pool == "experts" else 16)
     assert set(my_gradients) == set(their_gradients)
     for packed_part, padded_part in ((mine, theirs), (my_gradients, their_gradients)):
         for name, tensor in packed_part.items():

@@ -157,7 +157,10 @@ def lsmdc(folder: Path, clips: int = 3) -> None:
 
 def test_lsmdc(tmp_path: Path) -> None:
     lsmdc(tmp_path / "source")
-    with pytest.raises(UserError, match=r"source: train has 5 lines, published are 101,079 \(get the file again, or add --allow"):
+    with pytest.raises(
+        UserError,
+        match=r"source: train has 5 lines, published are 101,079 \(get the file again, or import a part of it with --allow",
+    ):
         import_lsmdc(tmp_path / "source", tmp_path / "out", STRICT)
     summary = import_lsmdc(tmp_path / "source", tmp_path / "out", PARTIAL)
     assert counts(summary) == {"test": (1000, 1000), "train": (3, 3)}
@@ -424,7 +427,7 @@ def test_what_differs_is_one_line_at_the_door(tmp_path: Path, hit: Run) -> None:
             ("test", "2,990 clips and 59,800"),
         )
     )
-    line = f"hit: {tmp_path / 'source'}: {counted} (get all files of the release, or add --allow-partial)\n"
+    line = f"hit: {tmp_path / 'source'}: {counted} (get all files of the release, or import a part of it with --allow-partial)\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
     shown = hit(*words, "--allow-partial")
     assert shown.returncode == 0, shown.stderr

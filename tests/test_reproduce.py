@@ -1,5 +1,6 @@
 """From a release to the table with one command, for each of MMT's three data sets; and the figures it stands beside."""
 
+import dataclasses
 import json
 import subprocess
 from collections.abc import Callable
@@ -54,32 +55,72 @@ def test_a_release_becomes_a_table_with_one_command(recipe: str, tmp_path: Path,
     assert json.loads(again.stdout.splitlines()[-1])["scores"] == found["scores"]
 
 
-def test_a_baseline_is_trained_in_its_place(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("baseline", "steps", "settings"),
+    [
+        ("mmt", 2, {"loss.kind": "max-margin", "model.video.semantic_pool": "experts"}),
+        ("linear", 2, {"model.video.layers": 0, "model.text.trained_blocks": 0}),
+        ("bank-1024", 2, {"loss.bank": 1024, "loss.momentum": 0.9}),
+        ("batch-32", 1, {"train.batch": 32}),  # half as many steps as of sixteen
+    ],
+)
+def test_a_baseline_is_trained_in_its_place(tmp_path: Path, baseline: str, steps: int, settings: dict[str, Any]) -> None:
     release = mmt_release.msrvtt(tmp_path / "release", 20, 8)
-    order = reproduce.Order("msrvtt-1ka", tmp_path / "out", release.root, (0,), "mmt", small=True, overrides=("train.steps=2",))
+    order = reproduce.Order(
+        "msrvtt-1ka", tmp_path / "out", release.root, (0,), baseline, small=True, overrides=("train.steps=2",)
+    )
     found = reproduce.reproduce(order, Silent())
     card = json.loads((tmp_path / "out" / "seed-0" / "card.json").read_text())
-    assert card["recipe"]["loss"]["kind"] == "max-margin"
-    assert card["recipe"]["model"]["video"]["semantic_pool"] == "experts"
-    assert card["steps"] == 2
-    assert reproduce.table_rows(found, "t2v")[0]["name"] == "mmt, ours, feature"
+    for key, value in settings.items():
+        place = card["recipe"]
+        for part in key.split("."):
+            place = place[part]
+        assert place == value
+    assert card["steps"] == steps
+    assert (found["small"], found["partial"]) == (True, True)
+    names = [line.name for line in reproduce.table_lines(found, "t2v")]
+    assert f"{baseline}, ours, semantic" in names
+    # a level that was not trained is no row
+    assert (f"{baseline}, ours, feature" in names) == (baseline not in ("mmt", "linear"))
+    assert found["scores"]["t2v"]["fused"]["R1"]["std"] is None
 
 
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"baseline": "banana"}, "--baseline: there is no 'banana'"),
-        ({"recipe": "msvd"}, "msvd: names no cut of MMT's release"),
+        ({"baseline": "banana"}, r"--baseline: there is no 'banana' \(one of semantic, hcm"),
+        ({"recipe": "msvd"}, "data.cut: the recipe names no cut of MMT's release"),
         ({"overrides": ("data.cut=vatex",)}, "data.cut: 'vatex' is no cut of MMT's release"),
-        ({"small": False}, "differs from the published|videos|clips"),
+        ({"overrides": ("data.test_split=nosuch",)}, r"has no split 'nosuch' \(add data.test_split=NAME; there are test, train"),
+        ({"overrides": ("train.seed=4",)}, r"train.seed=4: is set by the command itself \(use --seeds"),
+        ({"small": False}, r"release: train has 7 clips .*published.*import a part of it with --allow-partial\)"),
     ],
 )
-def test_what_cannot_be_reproduced_is_named(tmp_path: Path, changes: dict[str, Any], complaint: str) -> None:
+def test_what_cannot_be_reproduced_is_named_before_anything_is_trained(
+    tmp_path: Path, changes: dict[str, Any], complaint: str
+) -> None:
     release = mmt_release.msrvtt(tmp_path / "release")
     order: dict[str, Any] = {"recipe": "msrvtt-1ka", "out": tmp_path / "out", "data": release.root, "small": True, **changes}
     with pytest.raises(UserError, match=complaint):
         reproduce.reproduce(reproduce.Order(**order), Silent())
     assert not (tmp_path / "out" / "seed-0").exists()
+
+
+def test_a_part_of_a_release_does_not_pass_for_the_whole_later(tmp_path: Path) -> None:
+    release = mmt_release.msrvtt(tmp_path / "release", 20, 8)
+    order = reproduce.Order("msrvtt-1ka", tmp_path / "out", release.root, (0,), small=True, overrides=("train.steps=1",))
+    reproduce.reproduce(order, Silent())
+    with pytest.raises(UserError, match=r"data: was imported with --allow-partial: .*published"):
+        reproduce.reproduce(dataclasses.replace(order, small=False), Silent())
+    page, table = ((tmp_path / "out" / name).read_text() for name in ("report.html", "table.md"))
+    assert "8 captions and 8 clips of the split test, a part of the release; 1 seed, the recipe" in table.splitlines()[0]
+    assert "a part of the release" in page
+
+
+def test_an_out_that_cannot_be_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(UserError, match="out: cannot be made"):
+        reproduce.reproduce(reproduce.Order("msvd", tmp_path / "out", tmp_path), Silent())
 
 
 def test_every_published_figure_has_its_source() -> None:

@@ -79,6 +79,16 @@ def choose(names: Sequence[str], rows: Mapping[str, Row]) -> list[Row]:
     return [rows[name] for name in dict.fromkeys(wanted)]
 
 
+def variant(recipe: str | Path, overrides: Sequence[str], row: Row) -> Recipe:
+    """Return a row's recipe; with another batch it has as many more or fewer steps, so that all rows see as many pairs."""
+    plan = configs.load(recipe, [*overrides, *row.overrides])
+    if plan.train.batch != (base := configs.load(recipe, overrides).train).batch:
+        plan = dataclasses.replace(
+            plan, train=dataclasses.replace(plan.train, steps=round(base.steps * base.batch / plan.train.batch))
+        )
+    return plan
+
+
 def ablate(
     recipe: str | Path,
     out: Path,
@@ -140,12 +150,9 @@ def _by_identity(out: Path) -> dict[str, dict[str, Any]]:
 
 
 def _job(recipe: str | Path, out: Path, overrides: Sequence[str], row: Row, seed: int, workers: int) -> Job:
-    plan = configs.load(recipe, [*overrides, *row.overrides])
-    steps = plan.train.steps
-    if plan.train.batch != (base := configs.load(recipe, overrides).train).batch:  # as many pairs, whatever the batch
-        steps = round(base.steps * base.batch / plan.train.batch)
+    plan = variant(recipe, overrides, row)
     settings = dataclasses.replace(
-        plan.train, seed=seed, steps=steps, validate_every=steps, threads=1 if workers != 1 else plan.train.threads
+        plan.train, seed=seed, validate_every=plan.train.steps, threads=1 if workers != 1 else plan.train.threads
     )
     plan = dataclasses.replace(plan, train=settings)
     table = configs.to_table(plan)

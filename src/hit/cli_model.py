@@ -147,11 +147,12 @@ def _show_scores(result: Mapping[str, Any]) -> None:
 
 def _show_reproduction(result: Mapping[str, Any]) -> None:
     from hit.console import say, table
-    from hit.reproduce import FIGURES, table_rows
+    from hit.reproduce import FIGURES, table_lines, title
 
     for way, words in WAYS.items():
-        rows = [[row["name"], *row["cells"].values()] for row in table_rows(result, way)]
-        table(f"{words}, mean ± deviation over {len(result['runs'])} seeds [95 % interval]", ["method", *FIGURES], rows)
+        lines = [[line.name, *(" ".join(cell).strip() for cell in line.cells.values())] for line in table_lines(result, way)]
+        table(f"{words}: {title(result)}", ["method", *FIGURES], lines)
+    say("mean ± deviation over the seeds, [95 % bootstrap interval of the mean over clips]")
     say(f"results.json, table.md and report.html, with the sources of published figures, are in {result['out']}")
 
 

@@ -58,7 +58,7 @@ class VideoTowerConfig:
     aggregates: bool = True  # a token more per expert, the maximum of all that it saw
     feature_block: int = 1
     feature_pool: Literal["mean", "max", "cls", "aggregate"] = "mean"  # of all tokens; "aggregate": mean of the aggregates
-    # "experts": MMT's similarity; each expert's aggregate is matched with a text vector of its own, weighted by the text
+    # "experts", as in MMT: each expert's aggregate is matched with a text vector of its own, weighted by the text
     semantic_pool: Literal["mean", "max", "cls", "aggregate", "experts"] = "aggregate"
 
 
@@ -173,7 +173,7 @@ def load(recipe: str | Path, overrides: Iterable[str] = ()) -> Recipe:
 
 def shipped_names() -> str:
     """Return the names of the recipes that come with HiT."""
-    return ", ".join(sorted(path.stem for path in RECIPES.glob("*.toml")))
+    return ", ".join(sorted(path.stem for path in RECIPES.glob("*.toml") if path.stem != "expected"))
 
 
 def build(kind: type[T], table: Mapping[str, Any], where: str) -> T:

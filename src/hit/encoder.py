@@ -104,8 +104,11 @@ def read_card(folder: Path) -> dict[str, Any]:
         raise UserError(folder, "not a model folder: it has no card.json", "give a folder that `hit train` finished") from None
 
 
-def load_encoder(folder: Path) -> HiTEncoder:
-    """Open a model folder. Raises UserError for one that is missing, unfinished or does not fit together."""
+def load_encoder(folder: Path, device: str = "cpu") -> HiTEncoder:
+    """Open a model folder; on "auto", the model is on a GPU where there is one.
+
+    Raises UserError for a folder that is missing, unfinished or does not fit together.
+    """
     read_card(folder)
     path = folder / "config.toml"
     try:
@@ -119,7 +122,9 @@ def load_encoder(folder: Path) -> HiTEncoder:
         model.load_state_dict(load_file(folder / "weights.safetensors"))
     except (RuntimeError, OSError, SafetensorError) as error:
         raise UserError(folder / "weights.safetensors", f"does not fit config.toml: {error}".replace("\n", " ")) from None
-    return HiTEncoder(model.eval(), Tokenizer(folder, config.model.text.max_tokens), config, revision(folder))
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return HiTEncoder(model.to(device).eval(), Tokenizer(folder, config.model.text.max_tokens), config, revision(folder))
 
 
 def revision(folder: Path) -> str:

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hit import datasets, intervals, provenance, report, splits
 from hit.analysis import load_experts
 from hit.datasets import Dataset
@@ -13,7 +11,7 @@ from hit.measure import Measured, measure, write_queries
 from hit.types import Progress
 
 PROTOCOL = "every caption ranks all clips; a clip's rank among captions is its best caption's; ties by expectation"
-BANK = 10_000  # training captions in the query bank at most, and the clips of these
+BANK = 10_000  # training captions in the query bank, if there are so many, and the clips of these
 
 
 def evaluate(
@@ -31,7 +29,7 @@ def evaluate(
     dual softmax and query-bank normalisation make of the fused scores. Raises UserError for features that are missing or of
     other experts than the model's.
     """
-    card, encoder = read_card(model), load_encoder(model)
+    card, encoder = read_card(model), load_encoder(model, "auto")
     data = datasets.read(dataset)
     clips = splits.load(data, split, load_experts(encoder.experts, encoder.identities))
     with progress.task("Evaluating", len(clips.ids)) as task:
@@ -57,8 +55,5 @@ def evaluate(
 
 
 def bank(encoder: HiTEncoder, data: Dataset, split: str) -> Measured:
-    """Embed training captions, BANK of them if there are more, and their clips: the queries of query-bank normalisation."""
-    clips = splits.load(data, split, load_experts(encoder.experts, encoder.identities))
-    order = np.random.default_rng(0).permutation(len(clips.ids))
-    upto = np.cumsum([len(clips.captions[row]) for row in order])
-    return measure(encoder, splits.choose(clips, order[: 1 + np.searchsorted(upto, BANK)].tolist()))
+    """Embed about BANK training captions and their clips: the queries of query-bank normalisation."""
+    return measure(encoder, splits.load(data, split, load_experts(encoder.experts, encoder.identities), BANK))

@@ -33,6 +33,15 @@ def write_whole(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def save(path: Path, data: bytes) -> None:
+    """Write a result that a user asked for, making its folder. Raises UserError where that cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, data)
+    except OSError as error:
+        raise UserError(path, f"cannot be written: {error.strerror}", "name another place, or make room") from None
+
+
 def sync_folder(folder: Path) -> None:
     """Make names that were created, replaced or removed in `folder` outlive a loss of power."""
     handle = os.open(folder, os.O_RDONLY)

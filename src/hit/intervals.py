@@ -4,7 +4,7 @@ What is drawn are videos, each with all of its captions: captions of one video a
 single captions would be too narrow. The items that a query is ranked among stay as they are. Q queries of G videos.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from hit.metrics import RECALLS, Ints, Values, expected_rank, found
 
 DRAWS, FLIPS = 1000, 10_000
 LEVEL = 95.0  # per cent
-ROWS = 2**22  # weights of queries held at once
+HELD = 2**22  # numbers held at once, 32 MB
 Pair = tuple[Ints, Ints]  # (above, tied), as `metrics.ranks` returns them
 
 
@@ -23,11 +23,12 @@ def intervals(runs: Sequence[Pair], group: Ints, draws: int = DRAWS, seed: int =
     The runs (of several seeds) are of the same queries; group (Q,) is the video of each query.
     """
     _, place = np.unique(group, return_inverse=True)
-    videos = int(place.max()) + 1
-    weights = np.random.default_rng(seed).multinomial(videos, np.full(videos, 1 / videos), draws)  # (draws, G)
-    each = [_draw(pair, place, weights) for pair in runs]
-    low, high = (100 - LEVEL) / 2, (100 + LEVEL) / 2
-    return {name: np.percentile(np.mean([one[name] for one in each], axis=0), (low, high)).tolist() for name in each[0]}
+    each = [
+        {name: np.mean([run[name] for run in drawn], axis=0) for name in drawn[0]}
+        for weights in _weights(int(place.max()) + 1, draws, seed)
+        if (drawn := [_draw(pair, place, weights) for pair in runs])
+    ]
+    return {name: _ends(np.concatenate([block[name] for block in each])) for name in each[0]}
 
 
 def paired(one: Pair, other: Pair, group: Ints, flips: int = FLIPS, seed: int = 0) -> dict[str, Mapping[str, float]]:
@@ -37,25 +38,44 @@ def paired(one: Pair, other: Pair, group: Ints, flips: int = FLIPS, seed: int = 
     video's queries change sides together or not: how often chance alone would bring a difference as large.
     """
     _, place = np.unique(group, return_inverse=True)
-    videos, rng = int(place.max()) + 1, np.random.default_rng(seed)
-    weights = rng.multinomial(videos, np.full(videos, 1 / videos), DRAWS)
-    signs = rng.choice(np.array([-1.0, 1.0]), (flips, videos))
-    counts, result = np.bincount(place, minlength=videos), dict[str, Mapping[str, float]]()
+    videos, queries = int(place.max()) + 1, len(group)
     first, second = _linear(one), _linear(other)
-    for name in first:
-        sums = np.bincount(place, second[name] - first[name], minlength=videos)  # (G,)
-        difference = float(sums.sum() / len(group))
-        low, high = np.percentile((weights @ sums) / (weights @ counts), ((100 - LEVEL) / 2, (100 + LEVEL) / 2))
-        chance = np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9  # of float sums
+    sums = np.stack([np.bincount(place, second[name] - first[name], videos) for name in first], axis=1)  # (G, figures)
+    counts, total = np.bincount(place, minlength=videos), sums.sum(axis=0)
+    drawn = np.concatenate([weights @ sums / (weights @ counts)[:, None] for weights in _weights(videos, DRAWS, seed)])
+    rng, chance = np.random.default_rng(seed), np.zeros(len(first))
+    for size in _sizes(flips, videos):
+        signs = rng.integers(0, 2, (size, videos), np.int8) * np.float64(2) - 1
+        chance += (np.abs(signs @ sums) >= np.abs(total) - 1e-9).sum(axis=0)  # of float sums
+    result: dict[str, Mapping[str, float]] = {}
+    for i, name in enumerate(first):
+        low, high = _ends(drawn[:, i])
         result[name] = {
             "first": float(first[name].mean()),
             "second": float(second[name].mean()),
-            "difference": difference,
-            "low": float(low),
-            "high": float(high),
-            "p": float((1 + chance.sum()) / (1 + flips)),
+            "difference": float(total[i] / queries),
+            "low": low,
+            "high": high,
+            "p": float((1 + chance[i]) / (1 + flips)),
         }
     return result
+
+
+def _weights(videos: int, draws: int, seed: int) -> Iterator[Ints]:
+    """Yield how often each video is drawn (draws, G), some draws at a time."""
+    rng, chances = np.random.default_rng(seed), np.full(videos, 1 / videos)
+    for size in _sizes(draws, videos):
+        yield rng.multinomial(videos, chances, size)
+
+
+def _sizes(count: int, width: int) -> list[int]:
+    step = max(1, HELD // width)
+    return [min(step, count - start) for start in range(0, count, step)]
+
+
+def _ends(values: Values) -> list[float]:
+    low, high = np.percentile(values, ((100 - LEVEL) / 2, (100 + LEVEL) / 2)).tolist()
+    return [low, high]
 
 
 def _linear(pair: Pair) -> dict[str, Values]:
@@ -75,11 +95,11 @@ def _draw(pair: Pair, place: NDArray[np.intp], weights: Ints) -> dict[str, Value
 def _medians(ranks: Values, place: NDArray[np.intp], weights: Ints) -> Values:
     """Return the median rank (draws,), each query counted as often as its video was drawn."""
     order = np.argsort(ranks, kind="stable")
-    ordered, result = ranks[order], np.empty(len(weights))
-    step = max(1, ROWS // len(ranks))
-    for start in range(0, len(weights), step):
-        upto = weights[start : start + step, place[order]].cumsum(axis=1)
+    ordered, result, start = ranks[order], np.empty(len(weights)), 0
+    for size in _sizes(len(weights), len(ranks)):
+        upto = weights[start : start + size, place[order]].cumsum(axis=1)
         total = upto[:, -1:]
         middle = [(upto < rank).sum(axis=1) for rank in ((total + 1) // 2, total // 2 + 1)]  # the two in the middle, or one twice
-        result[start : start + step] = (ordered[middle[0]] + ordered[middle[1]]) / 2
+        result[start : start + size] = (ordered[middle[0]] + ordered[middle[1]]) / 2
+        start += size
     return result

@@ -11,7 +11,7 @@ import numpy as np
 
 from hit import hubness, metrics
 from hit.errors import UserError
-from hit.files import write_whole
+from hit.files import save
 from hit.metrics import Ints, Ranks, Rescore
 from hit.splits import Split
 from hit.types import Encoder, Floats
@@ -44,9 +44,13 @@ class Measured:
         return self.owner if way == "t2v" else np.arange(len(self.clip))
 
     def rescored(self, bank: "Measured") -> dict[str, dict[str, dict[str, float]]]:
-        """Return {"dual softmax": {way: summary}, "query bank": ...}, fused; the bank's queries are those of training clips."""
+        """Return {"dual softmax": {way: summary}, "query bank": ...}, fused; the bank's queries are those of training clips.
+
+        The levels' weights are scaled to a sum of one first, so that the temperature is one of cosines.
+        """
         result: dict[str, dict[str, dict[str, float]]] = {"dual softmax": {}, "query bank": {}}
         scale = metrics.weighting(self.encoder.parts, self.encoder.weights, self.encoder.dim)
+        scale = scale / np.float32(sum(self.encoder.weights.values()))
         for way, queries, items, others in (
             ("t2v", self.text * scale, self.clip, bank.text * scale),
             ("v2t", self.clip * scale, self.text, bank.clip * scale),
@@ -86,11 +90,7 @@ def measure(encoder: Encoder, split: Split) -> Measured:
 
 def write_queries(path: Path, measured: Measured) -> None:
     """Write a line of JSON for each query. Raises UserError where that cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in measured.queries()).encode())
-    except OSError as error:
-        raise UserError(path, f"cannot be written: {error.strerror}") from None
+    save(path, "".join(json.dumps(line) + "\n" for line in measured.queries()).encode())
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,15 +107,18 @@ class Outcomes:
 
 def read_queries(path: Path) -> dict[str, Outcomes]:
     """Read what `write_queries` wrote, by direction. Raises UserError for a file that is not one."""
-    lines: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
+    fix = "give a file of `hit evaluate --queries`"
     try:
-        for number, text in enumerate(path.read_text().splitlines(), 1):  # noqa: B007  # for the error
+        texts = path.read_bytes().splitlines()
+    except OSError as error:
+        raise UserError(path, f"cannot be read: {error.strerror}", fix) from None
+    lines: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
+    for number, text in enumerate(texts, 1):
+        try:
             line = json.loads(text)
             lines[line["way"]].append(line)
-    except OSError as error:
-        raise UserError(path, f"cannot be read: {error.strerror}", "give a file of `hit evaluate --queries`") from None
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path}, line {number}", "is no query's outcome", "give a file of `hit evaluate --queries`") from None
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"{path}, line {number}", "is no query's outcome", fix) from None
     return {way: _outcomes(path, own) for way, own in lines.items()}
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hit import metrics, plots, video
 from hit.datasets import Dataset
 from hit.errors import UserError
-from hit.files import write_whole
+from hit.files import save
 from hit.measure import Measured
 from hit.segments import poster
 from hit.types import Clip, FrameWant
@@ -130,11 +130,7 @@ def write(path: Path, card: Mapping[str, Any], found: Findings | None) -> None:
 def render(path: Path, template: str, **values: Any) -> None:
     """Write a page of one of our templates. Raises UserError where it cannot be written."""
     page = _templates().get_template(template).render(**values)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, page.encode("utf-8", "replace"))
-    except OSError as error:
-        raise UserError(path, f"cannot be written: {error.strerror}") from None
+    save(path, page.encode("utf-8", "replace"))
 
 
 def _templates() -> jinja2.Environment:

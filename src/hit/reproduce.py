@@ -2,35 +2,36 @@
 
 import dataclasses
 import json
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, NamedTuple, cast, get_args
 
 import numpy as np
 import tomli_w
 
 from hit import config as configs
 from hit import datasets, intervals, provenance, report, splits
-from hit.ablate import shipped_rows
+from hit.ablate import Row, shipped_rows, variant
 from hit.analysis import load_experts
 from hit.config import RECIPES, Recipe
 from hit.datasets import Dataset
 from hit.encoder import load_encoder
 from hit.errors import UserError
 from hit.evaluate import bank
-from hit.files import write_whole
+from hit.files import save
 from hit.importers.folders import Folders
 from hit.importers.mmt import Cut, import_mmt
 from hit.importers.release import Terms
 from hit.measure import WAYS, Measured, measure, write_queries
-from hit.metrics import Ints, Ranks
 from hit.train import train
 from hit.types import Progress
 
 FIGURES = ("R1", "R5", "R10", "R50", "geometric_mean", "MdR", "MnR")
-BRACKETED = FIGURES[:3]
+BRACKETED = FIGURES[:3]  # whose intervals are shown
+OURS = ("train.seed", "data.path")  # what the command itself sets
 
 
 @dataclass(frozen=True)
@@ -46,16 +47,30 @@ class Order:
     overrides: Sequence[str] = ()
 
 
+class Cell(NamedTuple):
+    """A figure as it is shown, and its 95 % interval where it has one."""
+
+    text: str
+    interval: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the table; kind is a level, "post" or "published"."""
+
+    name: str
+    cells: Mapping[str, Cell]
+    kind: str
+    source: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What is kept of one seed's run."""
+    """One seed's run; `post` holds its extra rows."""
 
-    seed: int
     card: Mapping[str, Any]
-    scores: Mapping[str, Any]
-    ranks: Ranks
+    measured: Measured
     post: Mapping[str, Any]
-    curves: Mapping[str, Mapping[str, Any]]
 
 
 def published(benchmark: str) -> list[dict[str, Any]]:
@@ -72,145 +87,157 @@ def reproduce(order: Order, progress: Progress) -> dict[str, Any]:
     """
     recipe = _recipe(order)
     folder = _dataset(order, recipe, progress)
-    data, runs = datasets.read(folder), list[Outcome]()
+    data = datasets.read(folder)
+    if not data.split(recipe.data.test_split):
+        there = ", ".join(sorted(set(data.splits.values())))
+        raise UserError(folder, f"has no split '{recipe.data.test_split}'", f"add data.test_split=NAME; there are {there}")
+    runs = []
     for seed in order.seeds:
         settings = dataclasses.replace(recipe.train, seed=seed)
         own = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, path=str(folder)), train=settings)
         card = train(own, order.out / f"seed-{seed}", progress)
-        outcome, measured = _measure(order.out / f"seed-{seed}", card, data, recipe)
-        runs.append(outcome)
-    result: dict[str, Any] = {
-        "recipe": order.recipe,
-        "baseline": order.baseline,
-        "small": order.small,
-        "data": str(folder),
-        "split": recipe.data.test_split,
-        "queries": len(measured.texts),
-        "videos": len(measured.ids),
-        "scores": _summarise(runs, {way: measured.groups(way) for way in WAYS}),
-        "post": {name: {way: _over([run.post[name][way] for run in runs]) for way in WAYS} for name in runs[0].post},
-        "published": published(Path(order.recipe).stem),
-        "runs": [
-            {"seed": run.seed, "scores": run.scores, **{key: run.card[key] for key in ("revision", "seconds", "steps", "commit")}}
-            for run in runs
-        ],
-        "versions": provenance.versions(),
-        "commit": provenance.commit(),
-        "out": str(order.out),
-    }
-    rows = {way: table_rows(result, way) for way in WAYS}
-    write_whole(order.out / "results.json", (json.dumps(result, indent=1) + "\n").encode())
-    write_whole(order.out / "table.md", "\n".join(_markdown(way, rows[way]) for way in WAYS).encode())
-    values = {
-        "result": result,
-        "rows": rows,
-        "sources": list(dict.fromkeys(entry["source"] for entry in result["published"])),
-        "curves": _curves(runs),
-        "config": tomli_w.dumps(configs.to_table(recipe)),
-    }
-    report.render(order.out / "report.html", "reproduce.html.j2", figures=FIGURES, ways=report.WAYS, **values)
+        runs.append(_measure(order.out / f"seed-{seed}", card, data, recipe))
+    result = _result(order, recipe, folder, runs)
+    lines = {way: table_lines(result, way) for way in WAYS}
+    save(order.out / "results.json", (json.dumps(result, indent=1) + "\n").encode())
+    save(order.out / "table.md", _markdown(result, lines).encode())
+    report.render(
+        order.out / "report.html",
+        "reproduce.html.j2",
+        result=result,
+        lines=lines,
+        title=title(result),
+        sources=list(dict.fromkeys(entry["source"] for entry in result["published"])),
+        curves=_curves(runs),
+        config=tomli_w.dumps(configs.to_table(recipe)),
+        figures=FIGURES,
+        ways=report.WAYS,
+    )
     return result
 
 
-def table_rows(result: Mapping[str, Any], way: str) -> list[dict[str, Any]]:
-    """Return the rows of a direction: {name, cells {figure: text}, source}; ours by level and fused, then the published."""
+def title(result: Mapping[str, Any]) -> str:
+    """Say what was measured: a small twin on a part of a release must not pass for the benchmark."""
+    count = len(result["runs"])
+    twin = ", the recipe's small twin" if result["small"] else ""
+    part = ", a part of the release" if result["partial"] else ""
+    seeds = f"{count} seed{'s' if count > 1 else ''}"
+    return f"{result['queries']} captions and {result['videos']} clips of the split {result['split']}{part}; {seeds}{twin}"
+
+
+def table_lines(result: Mapping[str, Any], way: str) -> list[Line]:
+    """Return the lines of a direction: ours by level and fused, then the published."""
     name = result["baseline"] or "HiT"
-    rows = [
-        {"name": f"{name}, ours, {level}", "cells": _cells(figures), "source": "", "kind": level}
-        for level, figures in result["scores"][way].items()
-    ]
-    rows += [
-        {
-            "name": f"{name}, ours, fused, {extra}",
-            "cells": _cells(ways[way]),
-            "source": "",
-            "kind": "post",
-        }
-        for extra, ways in result["post"].items()
-    ]
+    lines = [Line(f"{name}, ours, {level}", _cells(own), level) for level, own in result["scores"][way].items()]
+    lines += [Line(f"{name}, ours, fused, {extra}", _cells(ways[way]), "post") for extra, ways in result["post"].items()]
     for entry in result["published"]:
         if entry["way"] == way:
-            figures = {key: {"mean": entry[key], "std": entry.get("std", {}).get(key, 0.0)} for key in FIGURES if key in entry}
-            cells = dict.fromkeys(FIGURES, "") | _cells(figures)
-            rows.append({"name": entry["method"], "cells": cells, "source": entry["source"], "kind": "published"})
-    return rows
+            own = {key: {"mean": entry[key], "std": entry.get("std", {}).get(key)} for key in FIGURES if key in entry}
+            lines.append(Line(entry["method"], _cells(own), "published", entry["source"]))
+    return lines
 
 
 def _recipe(order: Order) -> Recipe:
     rows = shipped_rows()
-    baseline: Sequence[str] = ()
-    if order.baseline:
-        if order.baseline not in rows:
-            raise UserError("--baseline", f"there is no '{order.baseline}'", f"one of {', '.join(rows)}")
-        baseline = rows[order.baseline].overrides
+    if order.baseline and order.baseline not in rows:
+        raise UserError("--baseline", f"there is no '{order.baseline}'", f"one of {', '.join(rows)}")
+    if own := [one for one in order.overrides if one.startswith(tuple(f"{key}=" for key in OURS))]:
+        raise UserError(own[0], "is set by the command itself", "use --seeds and --data")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("hit reproduce", "is not for several processes", "train with `torchrun ... -m hit train` instead")
     small = shipped_rows("small")["small"].overrides if order.small else ()
-    if not order.seeds:
-        raise UserError("--seeds", "there must be one at least")
-    return configs.load(order.recipe, [*baseline, *small, *order.overrides])
+    return variant(order.recipe, [*small, *order.overrides], rows.get(order.baseline, Row("", "", ())))
 
 
 def _dataset(order: Order, recipe: Recipe, progress: Progress) -> Path:
+    try:
+        order.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(order.out, f"cannot be made: {error.strerror}", "name another folder") from None
     if not (order.data / "symlinked-feats").is_dir():
         return order.data
     cut = recipe.data.cut
-    if not cut:
-        raise UserError(
-            order.recipe, "names no cut of MMT's release", "add data.cut=msrvtt-1ka or the like, or import the data set"
-        )
-    terms = Terms(Folders((), 1.0), order.small, progress)
     if cut not in get_args(Cut):
-        raise UserError("data.cut", f"'{cut}' is no cut of MMT's release", f"one of {', '.join(get_args(Cut))}")
-    import_mmt(order.data, order.out / "data", cast(Cut, cut), terms)
+        why = f"'{cut}' is no cut of MMT's release" if cut else "the recipe names no cut of MMT's release"
+        raise UserError("data.cut", why, f"add data.cut=NAME, one of {', '.join(get_args(Cut))}, or give a data set")
+    import_mmt(order.data, order.out / "data", cast(Cut, cut), Terms(Folders((), 1.0), order.small, progress))
     return order.out / "data"
 
 
-def _measure(folder: Path, card: Mapping[str, Any], data: Dataset, recipe: Recipe) -> tuple[Outcome, Measured]:
-    encoder = load_encoder(folder)
+def _measure(folder: Path, card: Mapping[str, Any], data: Dataset, recipe: Recipe) -> Outcome:
+    encoder = load_encoder(folder, "auto")
     measured = measure(encoder, splits.load(data, recipe.data.test_split, load_experts(encoder.experts, encoder.identities)))
     write_queries(folder / "queries.jsonl", measured)
-    post = measured.rescored(bank(encoder, data, recipe.data.train_split))
-    return Outcome(card["seed"], card, measured.scores(), measured.ranks, post, report.curves(measured)), measured
+    return Outcome(card, measured, measured.rescored(bank(encoder, data, recipe.data.train_split)))
 
 
-def _summarise(runs: Sequence[Outcome], groups: Mapping[str, Ints]) -> dict[str, Any]:
-    """Return {way: {level: {figure: {mean, std, low, high}}}}: over the seeds, and the bootstrap interval of the mean."""
-    result: dict[str, Any] = {}
-    for way in WAYS:
-        result[way] = {}
-        for level in runs[0].ranks[way]:
-            ends = intervals.intervals([run.ranks[way][level] for run in runs], groups[way])
-            over = _over([run.scores[way][level] for run in runs])
-            result[way][level] = {name: {**over[name], "low": ends[name][0], "high": ends[name][1]} for name in over}
-    return result
+def _result(order: Order, recipe: Recipe, folder: Path, runs: Sequence[Outcome]) -> dict[str, Any]:
+    """Return what is written to results.json; scores are {way: {level: {figure: {mean, std, low, high}}}}."""
+    first = runs[0].measured
+    scores = [run.measured.scores() for run in runs]
+    levels = [level for level, weight in first.encoder.weights.items() if weight]  # others were not trained
+    ways = {way: {level: _over([one[way][level] for one in scores]) for level in (*levels, "fused")} for way in WAYS}
+    for way, own in ways.items():
+        for level, figures in own.items():
+            ends = intervals.intervals([run.measured.ranks[way][level] for run in runs], first.groups(way))
+            for name, (low, high) in ends.items():
+                figures[name] |= {"low": low, "high": high}
+    keys = ("seed", "revision", "seconds", "steps", "commit")
+    return {
+        "recipe": order.recipe,
+        "baseline": order.baseline,
+        "small": order.small,
+        "data": str(folder),
+        "partial": _partial(folder),
+        "split": recipe.data.test_split,
+        "queries": len(first.texts),
+        "videos": len(first.ids),
+        "scores": ways,
+        "post": {name: {way: _over([run.post[name][way] for run in runs]) for way in WAYS} for name in runs[0].post},
+        "published": published(Path(order.recipe).stem),
+        "runs": [{**{key: run.card[key] for key in keys}, "scores": own} for run, own in zip(runs, scores, strict=True)],
+        "versions": provenance.versions(),
+        "commit": provenance.commit(),
+        "out": str(order.out),
+    }
 
 
-def _over(scores: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
+def _partial(folder: Path) -> bool:
+    """Return whether a data set was imported of a part of a release."""
+    path = folder / "import.json"
+    summary = json.loads(path.read_text())["summary"] if path.is_file() else {}
+    return any(problem["blocks"] for problem in summary.get("problems", ()))
+
+
+def _over(scores: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
+    """Return the mean and the sample deviation over the seeds of each figure; one seed has no deviation."""
     values = {name: [one[name] for one in scores] for name in scores[0]}
     return {
-        name: {"mean": float(np.mean(own)), "std": float(np.std(own, ddof=1)) if len(own) > 1 else 0.0}
+        name: {"mean": float(np.mean(own)), "std": float(np.std(own, ddof=1)) if len(own) > 1 else None}
         for name, own in values.items()
     }
 
 
-def _cells(figures: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
-    """Write each figure with its deviation over the seeds, and the interval of those that are compared first."""
-    cells = {}
+def _cells(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, Cell]:
+    cells = dict.fromkeys(FIGURES, Cell(""))
     for name in (key for key in FIGURES if key in figures):
         value = figures[name]
-        cells[name] = f"{value['mean']:.1f}" + (f" ± {value['std']:.1f}" if value["std"] else "")
-        if name in BRACKETED and "low" in value:
-            cells[name] += f" [{value['low']:.1f}, {value['high']:.1f}]"
+        text = f"{value['mean']:.1f}" + (f" ± {value['std']:.1f}" if value["std"] is not None else "")
+        shown = name in BRACKETED and "low" in value
+        cells[name] = Cell(text, f"[{value['low']:.1f}, {value['high']:.1f}]" if shown else "")
     return cells
 
 
-def _markdown(way: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    lines = [["method", *FIGURES, "source"], ["---"] * (2 + len(FIGURES))]
-    lines += [[row["name"], *row["cells"].values(), row["source"]] for row in rows]
-    return f"{report.WAYS[way].capitalize()}\n\n" + "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+def _markdown(result: Mapping[str, Any], lines: Mapping[str, Sequence[Line]]) -> str:
+    text = f"{result['recipe']}: {title(result)}\n"
+    for way, own in lines.items():
+        table = [["method", *FIGURES, "source"], ["---"] * (2 + len(FIGURES))]
+        table += [[line.name, *(" ".join(cell).strip() for cell in line.cells.values()), line.source] for line in own]
+        text += f"\n{report.WAYS[way].capitalize()}\n\n" + "".join(f"| {' | '.join(cells)} |\n" for cells in table)
+    return text
 
 
 def _curves(runs: Sequence[Outcome]) -> list[str]:
-    mean = {
-        way: {level: np.mean([run.curves[way][level] for run in runs], axis=0) for level in runs[0].curves[way]} for way in WAYS
-    }
+    each = [report.curves(run.measured) for run in runs]
+    mean = {way: {level: np.mean([one[way][level] for one in each], axis=0) for level in each[0][way]} for way in WAYS}
     return report.recall_plots(mean)

@@ -1,8 +1,10 @@
 """What training and evaluation read: the clips of a split with their features and captions."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from hit import features
 from hit.datasets import Dataset
@@ -19,12 +21,17 @@ class Split:
     captions: Sequence[Sequence[str]]
 
 
-def load(dataset: Dataset, split: str, experts: Mapping[str, Expert]) -> Split:
+def load(dataset: Dataset, split: str, experts: Mapping[str, Expert], captions: int | None = None) -> Split:
     """Return a split's clips, without those that failed to be extracted and those in which no expert saw anything.
 
-    Raises UserError for a split that has none.
+    With `captions`, only as many clips, drawn by chance, as have at least that many captions. Raises UserError for a split
+    that has none.
     """
     ids = [clip.id for clip in dataset.split(split)]
+    if captions is not None:
+        ids = np.random.default_rng(0).permutation(ids).tolist()
+        upto = np.cumsum([len(dataset.captions[clip]) for clip in ids])
+        ids = ids[: 1 + int(np.searchsorted(upto, captions))]
     found = features.load(dataset.root / "features", experts, ids)
     kept = [clip for clip, seen in found.items() if any(len(f.values) for f in seen.values())]
     if not kept:
@@ -37,12 +44,9 @@ def load(dataset: Dataset, split: str, experts: Mapping[str, Expert]) -> Split:
 def hold_out(split: Split, share: float) -> tuple[Split, Split]:
     """Part a split in two by the ids' hashes: the larger rest, and about `share` of it. A clip's side depends on its id alone."""
     mark = [int.from_bytes(hashlib.sha256(f"held out {i}".encode()).digest()[:8], "big") / 2**64 < share for i in split.ids]
-    return choose(split, [row for row, held in enumerate(mark) if not held]), choose(
-        split, [row for row, held in enumerate(mark) if held]
-    )
+    return _choose(split, [not m for m in mark]), _choose(split, mark)
 
 
-def choose(split: Split, rows: Iterable[int]) -> Split:
-    """Return these rows of a split."""
-    kept = list(rows)
-    return Split([split.ids[i] for i in kept], [split.features[i] for i in kept], [split.captions[i] for i in kept])
+def _choose(split: Split, keep: Sequence[bool]) -> Split:
+    rows = [i for i, kept in enumerate(keep) if kept]
+    return Split([split.ids[i] for i in rows], [split.features[i] for i in rows], [split.captions[i] for i in rows])

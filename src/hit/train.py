@@ -306,7 +306,8 @@ def claim(run: Path, recipe: Recipe, config: FolderConfig, digest: str) -> bool:
     be gone on from.
     """
     table = configs.to_table(recipe)
-    table["data"].pop("path")  # a data set may move
+    for key in ("path", "test_split", "cut"):  # a data set may move, and what is measured later changes no run
+        table["data"].pop(key)
     identity = {**table, "experts": {name: record.identity for name, record in config.experts.items()}, "training clips": digest}
     path = run / "run.json"
     if path.exists():

@@ -32,7 +32,7 @@ DIMS = {"s3d": 1024, "vggish": 128, "face": 512, "rgb": 2048, "speech": 300, "oc
 SECONDS = {"s3d": 1.0, "vggish": 1.0, "rgb": 0.2, "scene": 1.0}  # that a row spans
 TIMED = ("s3d", "vggish")
 MOST = 2**31  # bytes of one array; a small file may claim any size
-AGAIN = "get this file again, or remove it and add --allow-partial"
+AGAIN = "get this file again, or remove it and import the rest with --allow-partial"
 KNOWN_WITHOUT = 5  # training clips of LSMDC that the release has no caption of
 
 

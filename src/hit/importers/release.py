@@ -81,6 +81,9 @@ def bring(
     """
     made_of = {**made_of, "files": [fingerprint(path) for path in files], **terms.folders.made_of()}
     if (summary := writer.written(out, made_of)) is not None:
+        if not terms.allow_partial and (blocking := [one for one in summary["problems"] if one["blocks"]]):
+            why = f"was imported with --allow-partial: {'; '.join(one['what'] for one in blocking)}"
+            raise UserError(out, why, "get the whole release, or import a part of it with --allow-partial")
         return {"out": str(out), **summary}
     release = find()
     if release.features is None and len(terms.folders):
@@ -89,7 +92,9 @@ def bring(
     problems = [*_differences(release), *release.problems, *_without_features(release, counts)]
     blocking = [problem for problem in problems if problem.blocks]
     if blocking and not terms.allow_partial:
-        raise UserError(release.source, "; ".join(map(_briefly, blocking)), f"{blocking[0].fix}, or add --allow-partial")
+        raise UserError(
+            release.source, "; ".join(map(_briefly, blocking)), f"{blocking[0].fix}, or import a part of it with --allow-partial"
+        )
     kept = {clip: item for clip, item in release.items.items() if release.features is None or counts[clip]}
     if not kept:
         raise UserError(release.source, "nothing of it can be imported: no clip has all it needs", "get the release again")
