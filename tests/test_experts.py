@@ -2,9 +2,11 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -181,6 +183,38 @@ def test_plugins_that_are_broken_say_what_to_do(monkeypatch: pytest.MonkeyPatch)
     for name, complaint in complaints.items():
         with pytest.raises(UserError, match=complaint):
             experts.load(name, ExpertConfig())
+
+
+def test_the_list_says_what_each_is_and_lacks() -> None:
+    found = {one.name: one for one in experts.describe() if one.package == "hit-video"}
+    assert set(experts.DEFAULT) | {"given", "image-model", "video-model", "audio-model", "onnx"} == set(found)
+    for name in experts.DEFAULT:
+        made = experts.load(name, ExpertConfig())
+        assert (found[name].dim, found[name].ready, found[name].lacks) == (made.dim, True, "")
+        assert (found[name].default, found[name].licence, found[name].megabytes) == (True, "Apache-2.0", 0.0)
+    for name in set(found) - set(experts.DEFAULT):
+        assert (found[name].dim, found[name].ready, found[name].default) == (None, False, False)
+        assert found[name].lacks.startswith("give ")
+
+
+def test_the_list_is_quick() -> None:
+    code = (
+        "import sys; from hit import experts; list(experts.describe()); print({'torch', 'transformers', 'av'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_the_list_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    targets = {"needy": "no_such_package.sub:Thing", "toy": f"{__name__}:_Toy", "extra": f"{__name__}:_Extra"}
+    installed = {name: EntryPoint(name, value, "hit.experts") for name, value in targets.items()}
+    monkeypatch.setattr(experts, "available", lambda: installed)
+    lacks = {one.name: one.lacks for one in experts.describe()}
+    assert lacks == {"needy": "pip install no_such_package", "toy": "", "extra": "pip install 'somebody[more]'"}
+
+
+class _Extra(_Toy):
+    packages: ClassVar = {"no_such_package": "somebody[more]", "json": "json"}
 
 
 def _other() -> _Toy:
