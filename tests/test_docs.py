@@ -1,11 +1,14 @@
 """The documents tell the truth: the reference is complete, what README says can be typed, links lead somewhere."""
 
+import inspect
+import json
 import os
 import re
 import runpy
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,10 @@ from typing import Any
 import pytest
 import typer
 import typer.main
+from safetensors.numpy import load_file
 
+import toy
+from hit import experts
 from hit.cli import app
 from hit.render import render_corpus
 from hit.types import Silent
@@ -125,6 +131,58 @@ def test_links_lead_somewhere(root: Path) -> None:
     ours = [(path, link.partition("#")[0]) for path, link in links if not re.match(r"[a-z]+:|#", link)]
     assert ours
     assert [f"{path.name}: {link}" for path, link in ours if not (path.parent / link).exists()] == []
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_experts_are_documented_with_their_options(root: Path) -> None:
+    rows = dict(re.findall(r"^\| `([a-z-]+)` \| (.*) \|$", (root / "docs" / "experts.md").read_text(), re.MULTILINE))
+    ours = {name: entry for name, entry in experts.available().items() if entry.dist and entry.dist.name == "hit-video"}
+    assert set(rows) == set(ours)
+    for name, entry in ours.items():
+        plugin = entry.load()
+        assert f"| {getattr(plugin, 'dim', '')} " in rows[name] or not hasattr(plugin, "dim")
+        for option, about in inspect.signature(plugin).parameters.items():
+            shown = f"`{option}` {about.default}".replace("'", "") if type(about.default) in (int, float) else f"`{option}`"
+            assert option == "name" or shown in rows[name].replace('"', ""), f"{name}: {shown}"
+
+
+def test_the_expert_of_the_document_works(root: Path, tmp_path: Path) -> None:
+    """What docs/experts.md shows is installed as it says, listed, and run on a video."""
+    page = root / "docs" / "experts.md"
+    [module] = blocks(page, "python")
+    assert len([line for line in module.splitlines() if line]) <= 20
+    [project] = [table for text in blocks(page, "toml") if (table := tomllib.loads(text).get("project"))]
+    [[group, entries]] = project["entry-points"].items()
+    site = tmp_path / "site"  # what pip makes of it
+    about = site / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    about.mkdir(parents=True)
+    (site / "hit_brightness.py").write_text(module)
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    (about / "entry_points.txt").write_text("".join([f"[{group}]\n", *(f"{key} = {value}\n" for key, value in entries.items())]))
+    data = tmp_path / "data"
+    toy.render(data / "videos" / "a.mp4", ["red", "grey"])
+    (data / "captions.csv").write_text("video,caption\na.mp4,red then grey\n")
+    (tmp_path / "recipe.toml").write_text('[experts.light]\nkind = "brightness"\noptions = { rate = 4 }\n')
+
+    def run(*words: str) -> Any:
+        path = f"{site}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+        command = [sys.executable, "-m", "hit", *words, "--json"]
+        done = subprocess.run(
+            command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    [listed] = [row for row in run("experts")["experts"] if row["name"] == "brightness"]
+    assert (listed["package"], listed["dim"], listed["licence"], listed["ready"]) == ("hit-brightness", 2, "MIT", True)
+    assert run("extract", "data", "--recipe", "recipe.toml", "--workers", "1")["failed"] == []
+    [shard] = (data / "features").glob("light-*/*.safetensors")
+    values = load_file(shard)["values"]
+    assert values.shape == (16, 2)
+    assert (values[:, 0] > 0).all()
 
 
 def test_blocks_marked_to_be_run_do_run(root: Path, tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
+import model_folders
 from hit import experts, video
 from hit.config import ExpertConfig
 from hit.errors import UserError
@@ -17,55 +20,21 @@ from hit.types import Clip, Expert, Features, Frames, FrameWant, Media, Want
 MOBILENET = Path(__file__).parents[2] / "shared" / "models" / "mobilenet_v2"
 
 
-def vit_folder(folder: Path) -> Path:
-    """Save a tiny ViT with random weights, as a classifier: so it comes without a pooler."""
-    import torch
-    from transformers import ViTConfig, ViTForImageClassification
-
-    torch.manual_seed(0)
-    config = ViTConfig(
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        image_size=32,
-        patch_size=8,
-    )
-    ViTForImageClassification(config).save_pretrained(folder)
-    table = {"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32}, "do_resize": True, "resample": 2}
-    _write(folder / "preprocessor_config.json", table | {"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True})
-    return folder
-
-
-def clip_folder(folder: Path) -> Path:
-    """Save a tiny CLIP with random weights."""
-    import torch
-    from transformers import CLIPConfig, CLIPModel
-
-    torch.manual_seed(0)
-    tower: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-    config = CLIPConfig(
-        text_config=tower | {"vocab_size": 50, "max_position_embeddings": 8},
-        vision_config=tower | {"image_size": 32, "patch_size": 8},
-        projection_dim=12,
-    )
-    CLIPModel(config).save_pretrained(folder)
-    table = {
-        "image_processor_type": "CLIPImageProcessor",
-        "size": {"shortest_edge": 32},
-        "crop_size": {"height": 32, "width": 32},
-    }
-    _write(folder / "preprocessor_config.json", table | {"do_center_crop": True, "image_mean": [0.4] * 3, "image_std": [0.3] * 3})
-    return folder
-
-
-def _write(path: Path, table: dict[str, Any]) -> None:
-    path.write_text(json.dumps(table))
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return model_folders.vit(tmp_path_factory.mktemp("models") / "vit")
 
 
 @pytest.fixture(scope="module")
-def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return vit_folder(tmp_path_factory.mktemp("models") / "vit")
+def options(tmp_path_factory: pytest.TempPathFactory, vit: Path) -> dict[str, dict[str, Any]]:
+    """What has to be given to experts of a kind."""
+    folder = tmp_path_factory.mktemp("models")
+    return {
+        "image-model": {"path": str(vit)},
+        "video-model": {"path": str(model_folders.video(folder / "videomae", "videomae"))},
+        "audio-model": {"path": str(model_folders.audio(folder / "ast", "ast"))},
+        "onnx": {"path": str(model_folders.onnx_picture(folder / "colour.onnx")), "image": {"mean": [0.4] * 3, "std": [0.2] * 3}},
+    }
 
 
 @pytest.fixture(scope="module")
@@ -92,13 +61,9 @@ def _kinds() -> list[str]:
     return sorted(set(experts.available()) - {"given"})  # which looks at nothing
 
 
-def _make(kind: str, vit: Path) -> Expert:
-    return experts.load(kind, ExpertConfig(kind, {"path": str(vit)} if kind == "image-model" else {}))
-
-
 @pytest.mark.parametrize("kind", _kinds())
-def test_contract(kind: str, vit: Path, films: dict[str, Path]) -> None:
-    expert, again = _make(kind, vit), _make(kind, vit)
+def test_contract(kind: str, options: dict[str, dict[str, Any]], films: dict[str, Path]) -> None:
+    expert, again = (experts.load(kind, ExpertConfig(kind, options.get(kind, {}))) for _ in range(2))
     assert (expert.name, expert.identity, expert.dim) == (kind, again.identity, again.dim)
     for path in films.values():
         for span in ((0.0, float("inf")), (0.5, 1.5), (0.0, 0.03)):
@@ -124,19 +89,32 @@ def test_contract(kind: str, vit: Path, films: dict[str, Path]) -> None:
     assert whole.values.any()
 
 
+@pytest.mark.parametrize("kind", ["image-model", "video-model", "audio-model", "onnx"])
+def test_a_batch_is_no_more_than_its_rows(kind: str, options: dict[str, dict[str, Any]], films: dict[str, Path]) -> None:
+    found = []
+    for batch in (1, 2, 64):
+        expert = experts.load(kind, ExpertConfig(kind, options[kind] | {"batch": batch}))
+        [media] = video.read(films["full"], [Clip("full", "full.mp4", films["full"])], expert.wants)
+        found.append(experts.run({kind: expert}, media)[kind])
+    assert len(found[0].values) >= 3
+    for other in found[1:]:
+        assert other.values == pytest.approx(found[0].values, abs=1e-5)
+        assert np.array_equal(other.times, found[0].times)
+
+
 def test_experts_of_sound_do_not_apply_without_a_track(films: dict[str, Path]) -> None:
     sound = experts.load("sound", ExpertConfig())
     [media] = video.read(films["mute"], [Clip("mute", "mute.mp4", films["mute"])], sound.wants)
     assert experts.run({"sound": sound}, media) == {}
 
 
-def test_options_change_the_identity(vit: Path) -> None:
-    for kind in _kinds():
-        options = {"path": str(vit)} if kind == "image-model" else {}
-        plain, faster = (
-            experts.load(kind, ExpertConfig(kind, options | more)) for more in ({}, {"rate": 5.0} if kind != "sound" else {})
-        )
-        assert (plain.identity == faster.identity) == (kind == "sound")
+@pytest.mark.parametrize("kind", _kinds())
+def test_options_change_the_identity(kind: str, options: dict[str, dict[str, Any]]) -> None:
+    given = options.get(kind, {})
+    seconds, table = {"seconds": 0.25}, {"image": given.get("image", {}) | {"rate": 5.0}}
+    other = {"sound": seconds, "audio-model": seconds, "onnx": table}.get(kind, {"rate": 5.0})
+    plain, changed = (experts.load(kind, ExpertConfig(kind, given | more)) for more in ({}, other))
+    assert plain.identity != changed.identity
 
 
 def test_what_experts_want_together_is_asked_for_once() -> None:
@@ -207,6 +185,38 @@ def test_plugins_that_are_broken_say_what_to_do(monkeypatch: pytest.MonkeyPatch)
             experts.load(name, ExpertConfig())
 
 
+def test_the_list_says_what_each_is_and_lacks() -> None:
+    found = {one.name: one for one in experts.describe() if one.package == "hit-video"}
+    assert set(experts.DEFAULT) | {"given", "image-model", "video-model", "audio-model", "onnx"} == set(found)
+    for name in experts.DEFAULT:
+        made = experts.load(name, ExpertConfig())
+        assert (found[name].dim, found[name].ready, found[name].lacks) == (made.dim, True, "")
+        assert (found[name].default, found[name].licence, found[name].megabytes) == (True, "Apache-2.0", 0.0)
+    for name in set(found) - set(experts.DEFAULT):
+        assert (found[name].dim, found[name].ready, found[name].default) == (None, False, False)
+        assert found[name].lacks.startswith("give ")
+
+
+def test_the_list_is_quick() -> None:
+    code = (
+        "import sys; from hit import experts; list(experts.describe()); print({'torch', 'transformers', 'av'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_the_list_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    targets = {"needy": "no_such_package.sub:Thing", "toy": f"{__name__}:_Toy", "extra": f"{__name__}:_Extra"}
+    installed = {name: EntryPoint(name, value, "hit.experts") for name, value in targets.items()}
+    monkeypatch.setattr(experts, "available", lambda: installed)
+    lacks = {one.name: one.lacks for one in experts.describe()}
+    assert lacks == {"needy": "pip install no_such_package", "toy": "", "extra": "pip install 'somebody[more]'"}
+
+
+class _Extra(_Toy):
+    packages: ClassVar = {"no_such_package": "somebody[more]", "json": "json"}
+
+
 def _other() -> _Toy:
     return _Toy("fixed")
 
@@ -240,7 +250,7 @@ def test_a_vision_transformer_without_a_pooler_gives_its_class_token(tmp_path: P
 
 
 def test_a_dual_encoder_gives_its_image_features(tmp_path: Path) -> None:
-    folder = clip_folder(tmp_path / "clip")
+    folder = model_folders.clip(tmp_path / "clip")
     expert = experts.load("net", ExpertConfig("image-model", {"path": str(folder)}))
     assert expert.dim == 12
     found = expert.extract(_media(tmp_path, expert))
@@ -249,19 +259,21 @@ def test_a_dual_encoder_gives_its_image_features(tmp_path: Path) -> None:
 
 
 def test_our_preprocessing_equals_theirs(tmp_path: Path) -> None:
-    from hit.experts import image_model
+    from hit.experts import image_model, pictures
 
-    folder = clip_folder(tmp_path / "clip")
+    folder = model_folders.clip(tmp_path / "clip")
     images = [np.random.default_rng(seed).integers(0, 255, (40, 61 + seed, 3), dtype=np.uint8) for seed in range(3)]
     process, settings = image_model._processor(folder)
-    assert image_model._plain(settings, images) == pytest.approx(process(images), abs=1e-5)
+    assert pictures.prepare(settings, images) == pytest.approx(process(images), abs=1e-5)
 
 
 @pytest.mark.parametrize("size", [{"height": 20, "width": 30}, 24, {"shortest_edge": 24}])
 def test_a_family_without_a_pil_processor_is_preprocessed_by_us(tmp_path: Path, size: Any) -> None:
     from hit.experts import image_model
 
-    _write(tmp_path / "preprocessor_config.json", {"image_processor_type": "NoSuchProcessor", "size": size, "resample": 2})
+    model_folders.write(
+        tmp_path / "preprocessor_config.json", {"image_processor_type": "NoSuchProcessor", "size": size, "resample": 2}
+    )
     with pytest.raises(UserError, match=r"does not say image_mean, image_std"):
         image_model._processor(tmp_path)
     table = {
@@ -271,7 +283,7 @@ def test_a_family_without_a_pil_processor_is_preprocessed_by_us(tmp_path: Path, 
         "image_mean": [0.5] * 3,
         "image_std": [0.5] * 3,
     }
-    _write(tmp_path / "preprocessor_config.json", table)
+    model_folders.write(tmp_path / "preprocessor_config.json", table)
     process, settings = image_model._processor(tmp_path)
     assert settings == table
     shapes = {"height": (20, 30), "shortest_edge": (24, 32)}
@@ -292,7 +304,7 @@ def test_weights_and_preprocessing_are_part_of_the_identity(tmp_path: Path, vit:
     first = identity()
     assert first == experts.load("net", ExpertConfig("image-model", {"path": str(vit)})).identity
     table = json.loads((copy / "preprocessor_config.json").read_text())
-    _write(copy / "preprocessor_config.json", table | {"image_mean": [0.1, 0.2, 0.3]})
+    model_folders.write(copy / "preprocessor_config.json", table | {"image_mean": [0.1, 0.2, 0.3]})
     second = identity()
     weights = load_file(copy / "model.safetensors")
     save_file({name: value + torch.tensor(0.01) for name, value in weights.items()}, copy / "model.safetensors", {"format": "pt"})

@@ -32,8 +32,8 @@ FLOORS = [
     ("gate", "__main__"),
 ]
 ROOMS = {
-    "torch": "dist experts.image_model layout heads model momentum encoder checkpoint batches step board train",
-    "transformers": "text model experts.image_model",
+    "torch": "dist experts.network layout heads model momentum encoder checkpoint batches step board train",
+    "transformers": "text model experts.network experts.image_model experts.audio_model",
     "av": "video",
     "cv2": "experts datasets",
     "scenedetect": "segments",
@@ -44,6 +44,7 @@ ROOMS = {
     "matplotlib": "plots",
     "jinja2": "report",
     "h5py": "importers.mmt",
+    "onnxruntime": "experts.onnx_model",
 }
 
 
@@ -116,7 +117,7 @@ def test_a_crack_is_seen(tmp_path: Path, module: str, source: str, complaint: st
         ("types", "import numpy as np\nimport typing"),
         ("train", "import torch\nfrom hit import config, model\nfrom hit.errors import UserError"),
         ("experts.sound", "import cv2\nfrom hit.experts.base import Base\nfrom hit.types import Clip"),
-        ("experts.image_model", "def f():\n    import torch, transformers"),
+        ("experts.network", "def f():\n    import torch, transformers"),
         ("cli", "import hit\nimport typer\nfrom hit import library"),
         ("__main__", "from hit.cli import main"),
         ("__init__", "import os"),

@@ -158,19 +158,10 @@ def search(
 
 @app.command()
 def experts(as_json: Json = False) -> None:
-    """List the experts that are installed, those of other packages too."""
+    """List the experts that are installed, those of other packages too: what they are, and what they lack to run here."""
     from hit import experts as registry
 
-    rows = [
-        {
-            "name": name,
-            "module": entry.module,
-            "package": entry.dist.name if entry.dist else "",
-            "default": name in registry.DEFAULT,
-        }
-        for name, entry in sorted(registry.available().items())
-    ]
-    emit({"experts": rows}, as_json, _show_experts)
+    emit({"experts": [dataclasses.asdict(one) for one in registry.describe()]}, as_json, _show_experts)
 
 
 def _complain(error: UserError | typer.TyperException) -> int:
@@ -239,5 +230,17 @@ def _numbers(text: str, what: str) -> list[float]:
 def _show_experts(result: Mapping[str, Any]) -> None:
     from hit.console import table
 
-    rows = [[row["name"], "yes" if row["default"] else "", row["module"], row["package"]] for row in result["experts"]]
-    table("Experts", ["name", "default", "module", "package"], rows)
+    rows = [
+        [
+            row["name"],
+            "yes" if row["default"] else "",
+            row["dim"],
+            row["licence"],
+            None if row["megabytes"] is None else round(row["megabytes"]),
+            "yes" if row["ready"] else row["lacks"],
+            row["module"],
+            row["package"],
+        ]
+        for row in result["experts"]
+    ]
+    table("Experts", ["name", "default", "dim", "licence", "MB", "ready", "module", "package"], rows)

@@ -2,12 +2,17 @@
 
 An expert is any class (or function that returns an object) with the attributes of `hit.types.Expert`; its parameters are
 the options that a recipe may give. A parameter `name` receives the name under which the recipe lists it.
+
+A class may say of itself, for those who only look at the list, `dim` (where no option changes it), `licence` and
+`megabytes` of its weights, `packages` ({module it needs: what to install}) and `hint` (which options to give).
 """
 
 import difflib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from typing import Any
 
 from hit.config import ExpertConfig
@@ -22,6 +27,43 @@ DEFAULT: Mapping[str, ExpertConfig] = {
 }
 
 
+@dataclass(frozen=True)
+class Description:
+    """What is known of a kind of expert before one is made."""
+
+    name: str
+    module: str
+    package: str
+    default: bool  # does `hit extract` take it where nothing is said
+    dim: int | None  # None: it depends on the options
+    licence: str  # of its weights
+    megabytes: float | None  # of its weights
+    ready: bool  # can it be made here without any option
+    lacks: str  # what to install or to give, else empty
+
+
+def describe() -> Iterator[Description]:
+    """Describe the kinds of experts that are installed, without making one; a broken one says what it lacks."""
+    for name, entry in available().items():
+        try:
+            plugin = _plugin(name, entry)
+            lacks = _lacks(plugin)
+        except UserError as error:
+            plugin, lacks = None, error.fix
+        dim, megabytes = getattr(plugin, "dim", None), getattr(plugin, "megabytes", None)
+        yield Description(
+            name,
+            entry.module,
+            entry.dist.name if entry.dist else "",
+            name in DEFAULT,
+            dim if isinstance(dim, int) else None,
+            str(getattr(plugin, "licence", "")),
+            float(megabytes) if isinstance(megabytes, int | float) else None,
+            not lacks,
+            lacks,
+        )
+
+
 def available() -> dict[str, EntryPoint]:
     """Return the kinds of experts that are installed."""
     return {entry.name: entry for entry in sorted(entry_points(group="hit.experts"))}
@@ -34,12 +76,7 @@ def load(name: str, config: ExpertConfig) -> Expert:
         near = difflib.get_close_matches(kind, known, 1)
         raise UserError(what, f"there is no kind '{kind}'", _advice(near, list(known)))
     entry = known[kind]
-    try:
-        plugin = entry.load()
-    except (ImportError, AttributeError) as error:
-        package = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
-        fix = f"pip install {package.partition('.')[0]}" if package else "install what it needs, or a version that fits"
-        raise UserError(what, f"its plugin '{entry.value}' cannot be imported: {error}", fix) from error
+    plugin = _plugin(what, entry)
     expert = plugin(**_options(what, name, plugin, config.options))
     if not isinstance(expert, Expert):
         raise UserError(what, f"the plugin '{entry.value}' is not an expert", "it needs name, dim, identity, wants and extract")
@@ -73,6 +110,32 @@ def run(experts: Mapping[str, Expert], media: Media) -> dict[str, Features]:
     return found
 
 
+def _plugin(what: str, entry: EntryPoint) -> Any:
+    try:
+        return entry.load()
+    except (ImportError, AttributeError) as error:
+        package = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
+        fix = f"pip install {package.partition('.')[0]}" if package else "install what it needs, or a version that fits"
+        raise UserError(what, f"its plugin '{entry.value}' cannot be imported: {error}", fix) from error
+
+
+def _lacks(plugin: Any) -> str:
+    """Say what has to be installed for a plugin, or given to it."""
+    missing = [package for module, package in getattr(plugin, "packages", {}).items() if find_spec(module) is None]
+    if missing:
+        return "pip install " + " ".join(f"'{package}'" for package in missing)
+    required = _required(inspect.signature(plugin).parameters) - {"name"}
+    return f"give {getattr(plugin, 'hint', ', '.join(sorted(required)))}" if required else ""
+
+
+def _required(parameters: Mapping[str, inspect.Parameter]) -> set[str]:
+    """Return the parameters that have to be given."""
+    various = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return {
+        name for name, parameter in parameters.items() if parameter.default is parameter.empty and parameter.kind not in various
+    }
+
+
 def _options(what: str, name: str, plugin: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the plugin's arguments, checked against its signature."""
     parameters = inspect.signature(plugin).parameters
@@ -90,13 +153,8 @@ def _options(what: str, name: str, plugin: Any, options: Mapping[str, Any]) -> d
             arguments[option] = float(value)
         elif expected in (int, float, str, bool) and type(value) is not expected:
             raise UserError(what, f"option '{option}' is {value!r}, not of type {expected.__name__}")
-    for option, parameter in parameters.items():
-        required = parameter.default is parameter.empty and parameter.kind not in (
-            parameter.VAR_KEYWORD,
-            parameter.VAR_POSITIONAL,
-        )
-        if required and option not in arguments:
-            raise UserError(what, f"lacks the option '{option}'", f"for example experts.{name}.options.{option} = ...")
+    for option in sorted(_required(parameters) - set(arguments)):
+        raise UserError(what, f"lacks the option '{option}'", f"for example experts.{name}.options.{option} = ...")
     return arguments
 
 

@@ -11,8 +11,11 @@ GRID = 4
 class Appearance:
     """One row a sampled frame: the share of each colour and edge orientation in each cell, square roots taken."""
 
+    dim = GRID * GRID * (pixels.COLOURS + pixels.ORIENTATIONS)
+    licence, megabytes = "Apache-2.0", 0.0
+
     def __init__(self, name: str = "appearance", rate: float = 2.0) -> None:
-        self.name, self.dim = name, GRID * GRID * (pixels.COLOURS + pixels.ORIENTATIONS)
+        self.name = name
         self.identity = f"appearance/1 grid={GRID} rate={rate}"
         self._want = FrameWant(rate, 64)
         self.wants = (self._want,)

@@ -7,6 +7,9 @@ from hit.types import Features, Media, Want
 class Given:
     """Stands for features of width `dim`; `source` names what made them, for two sources may not mix in one model."""
 
+    licence = "the source's"
+    hint = "nothing: `hit import` lists it in a data set"
+
     def __init__(self, name: str = "given", *, dim: int, source: str) -> None:
         self.name, self.dim = name, dim
         self.identity = f"given/1 {source} dim={dim}"

@@ -13,8 +13,11 @@ STILL = 0.02  # frame widths a second below which nothing moves
 class Motion:
     """One row a stretch of `seconds`: flow by direction in each cell and in all, how it spreads and turns, the camera's."""
 
+    dim = (GRID * GRID + 1) * DIRECTIONS + 6
+    licence, megabytes = "Apache-2.0", 0.0
+
     def __init__(self, name: str = "motion", rate: float = 8.0, seconds: float = 0.5) -> None:
-        self.name, self.dim = name, (GRID * GRID + 1) * DIRECTIONS + 6
+        self.name = name
         self.identity = f"motion/1 grid={GRID} directions={DIRECTIONS} rate={rate} seconds={seconds}"
         self._want, self._steps = FrameWant(rate, 96), max(1, round(rate * seconds))
         self.wants = (self._want,)

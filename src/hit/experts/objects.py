@@ -12,15 +12,17 @@ LAG = 2  # frames between which a change counts as motion
 NOISE = 15  # change of colour (of 255) below which nothing moves
 SPECKS = 20  # pixels that may change more without being a thing
 PATH = 7
+LOOK = pixels.COLOURS + CELLS * CELLS + (CELLS // 2) ** 2 * pixels.ORIENTATIONS + pixels.ORIENTATIONS
 
 
 class Objects:
     """One row a stretch of `seconds`: colours, outline and edges of the thing that moves most, its place, size and path."""
 
+    dim = LOOK + PATH + 4
+    licence, megabytes = "Apache-2.0", 0.0
+
     def __init__(self, name: str = "objects", rate: float = 8.0, seconds: float = 0.5) -> None:
         self.name = name
-        self._look = pixels.COLOURS + CELLS * CELLS + (CELLS // 2) ** 2 * pixels.ORIENTATIONS + pixels.ORIENTATIONS
-        self.dim = self._look + PATH + 4
         self.identity = f"objects/1 crop={CROP} cells={CELLS} lag={LAG} rate={rate} seconds={seconds}"
         self._want, self._steps = FrameWant(rate, 96), max(1, round(rate * seconds))
         self.wants = (self._want,)

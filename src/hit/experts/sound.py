@@ -13,8 +13,11 @@ FLOOR = 1e-6  # mel power below which nothing is heard
 class Sound:
     """One row a stretch of `seconds`: each mel band's mean, deviation and drift (second half - first half), in log power."""
 
+    dim = 3 * MELS
+    licence, megabytes = "Apache-2.0", 0.0
+
     def __init__(self, name: str = "sound", seconds: float = 0.5) -> None:
-        self.name, self.dim = name, 3 * MELS
+        self.name = name
         self.identity = f"sound/1 mels={MELS} seconds={seconds}"
         self._want, self._seconds = AudioWant(RATE), seconds
         self.wants = (self._want,)

@@ -1,0 +1,24 @@
+"""Windows of one length over a clip, for networks that look at a stretch of time at once."""
+
+import numpy as np
+
+from hit.types import Audio, Floats
+
+
+def starts(length: int, size: int) -> list[int]:
+    """Return where windows of `size` steps begin in `length`: side by side, the last one moved back to end in time.
+
+    A rest of less than half a window gets none of its own, for it would be a copy of the one before; what is shorter
+    than a window gets one all the same, and nothing gets none.
+    """
+    count = max(1, (2 * length + size) // (2 * size)) if length else 0  # rounds half a window up
+    return [max(0, min(i * size, length - size)) for i in range(count)]
+
+
+def over(audio: Audio, size: int) -> tuple[Floats, Floats]:
+    """Cut sound into windows of `size` samples: (n, size), what is shorter than one filled with silence, and times (n, 2)."""
+    length = len(audio.samples)
+    begins = np.array(starts(length, size), np.int64)
+    samples = np.pad(audio.samples, (0, max(0, size - length)))
+    times = audio.start + np.stack([begins, np.minimum(begins + size, length)], axis=1) / audio.rate
+    return np.lib.stride_tricks.sliding_window_view(samples, size)[begins], times.astype(np.float32)
