@@ -32,8 +32,9 @@ FLOORS = [
     ("gate", "__main__"),
 ]
 ROOMS = {
-    "torch": "dist experts.image_model layout heads model momentum encoder checkpoint batches step board train",
-    "transformers": "text model experts.image_model",
+    "torch": "dist experts.image_model experts.pretrained experts.sentences experts.speech "
+    "layout heads model momentum encoder checkpoint batches step board train",
+    "transformers": "text model experts.image_model experts.pretrained",
     "av": "video",
     "cv2": "experts datasets",
     "scenedetect": "segments",
