@@ -32,10 +32,11 @@ FLOORS = [
     ("gate", "__main__"),
 ]
 ROOMS = {
-    "torch": "dist experts.image_model experts.pretrained experts.sentences experts.speech "
+    "torch": "dist experts.image_model experts.pretrained experts.sentences experts.whisper "
     "layout heads model momentum encoder checkpoint batches step board train",
-    "transformers": "text model experts.image_model experts.pretrained",
+    "transformers": "text model experts.image_model experts.pretrained experts.whisper",
     "av": "video",
+    "rapidocr": "experts.ocr",
     "cv2": "experts datasets",
     "scenedetect": "segments",
     "sqlalchemy": "db migrations",

@@ -119,6 +119,14 @@ def _ordered(cues: list[Cue]) -> list[Cue]:
     return sorted((cue for cue in cues if cue.text), key=lambda cue: (cue.start, cue.end))
 
 
+def _dialogue(event: str) -> str:
+    """Return the words of an event of SubStation Alpha, the form to which FFmpeg brings all text: its ninth field.
+
+    PyAV's own property for it fails on letters beyond ASCII up to version 16.
+    """
+    return event.split(",", 8)[-1]
+
+
 def _cues(source: Source, track: Any) -> list[Cue]:
     found = []
     for packet in source.packets([track]):
@@ -126,7 +134,7 @@ def _cues(source: Source, track: Any) -> list[Cue]:
         if start is None:
             continue
         try:
-            lines = [plain(piece.dialogue.decode(errors="replace")) for piece in track.decode(packet)]
+            lines = [plain(_dialogue(piece.ass.decode(errors="replace"))) for piece in track.decode(packet)]
         except av.FFmpegError as error:
             source.damaged, source.reason = source.damaged + 1, str(error.strerror)
             continue
