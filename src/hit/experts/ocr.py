@@ -34,7 +34,7 @@ class Ocr:
     """
 
     def __init__(
-        self, name: str = "ocr", rate: float = 1.0, side: int = 480, confidence: float = 0.6, text: str = "minilm"
+        self, name: str = "ocr", rate: float = 1.0, side: int = 480, confidence: float = 0.8, text: str = "minilm"
     ) -> None:
         if not all(importlib.util.find_spec(package) for package in ("rapidocr", "onnxruntime")):
             raise UserError(f"expert '{name}'", "RapidOCR is not installed", "pip install 'hit-video[ocr]'")
