@@ -162,6 +162,16 @@ class Store(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """A line that `expert` read or heard in a clip and that has words in common with the query."""
+
+    expert: str
+    start: float
+    end: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """One answer. `score` is raw and never rescaled; `confidence` is a calibrated probability or None."""
 
@@ -171,6 +181,7 @@ class Hit:
     seek: float
     confidence: float | None = None
     thumbnail: Path | None = None
+    evidence: Sequence[Evidence] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -185,6 +196,10 @@ class Hit:
             "score": self.score,
             "confidence": self.confidence,
             "thumbnail_url": self.thumbnail.as_uri() if self.thumbnail else None,
+            "evidence": [
+                {"expert": line.expert, "start": round(line.start, 3), "end": round(line.end, 3), "text": line.text}
+                for line in self.evidence
+            ],
             "metadata": {"path": str(self.clip.path), **self.metadata},
         }
 
