@@ -160,7 +160,7 @@ def test_the_table_shows_the_words(talking: Library, monkeypatch: pytest.MonkeyP
     _, columns, rows = said
     assert columns == ["rank", "video", "time", "score", "words"]
     assert isinstance(rows, list)
-    assert sorted(row[-1].splitlines()[:1] for row in rows) == [[], ["0:00.0 The picture at 0.0 ?"]]
+    assert sorted(row[-1].split(" | ")[0] for row in rows) == ["", "0:00.0 The picture at 0.0 ?"]
 
 
 # -- queries

@@ -230,7 +230,7 @@ def _show_hits(result: Mapping[str, Any], title: str = "Hits") -> None:
     if any(hit["evidence"] for hit in result["hits"]):
         columns.append("words")
         for row, hit in zip(rows, result["hits"], strict=True):
-            row.append("\n".join(f"{seconds(line['start'])} {line['text']}" for line in hit["evidence"]))
+            row.append(" | ".join(f"{seconds(line['start'])} {line['text']}" for line in hit["evidence"]))
     table(title, columns, rows)
 
 
