@@ -15,6 +15,7 @@ TABLES = {
     "files": "path, video_id, size, mtime_ns",
     "segments": '"id", video_id, start, "end", seek, thumbnail',
     "embeddings": "segment_id, revision, vector",
+    "lines": 'segment_id, number, expert, start, "end", text',
     "unsynced": "*",
 }
 

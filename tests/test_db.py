@@ -16,7 +16,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import hit.db
-from hit.db import HEAD, Base, Database, Found, Segment, video_id
+from hit.db import HEAD, Base, Database, Found, Line, Segment, video_id
 from hit.errors import UserError
 
 A, B, C = (letter * 64 for letter in "abc")
@@ -76,6 +76,18 @@ def test_an_older_library_is_migrated(tmp_path: Path) -> None:
         connection.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")  # before the first migration
     db = Database(url(tmp_path))
     assert db.counts() == {"videos": 0, "segments": 0}
+
+
+def test_a_library_from_before_words_keeps_what_it_holds(tmp_path: Path) -> None:
+    db = Database(url(tmp_path))
+    add(db, "/a.mp4", A, ["s1"])
+    db.close()
+    with sqlite3.connect(tmp_path / "library.db") as connection:  # what migration 0001 leaves
+        connection.execute("DROP TABLE lines")
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    db = Database(url(tmp_path))
+    assert (db.vector_ids("r1"), db.lines(["s1"])) == ({"s1"}, {})
+    test_migrations_lead_to_the_schema(db)
 
 
 def test_opening_a_library_that_is_up_to_date_loads_no_alembic(db: Database, tmp_path: Path) -> None:
@@ -187,6 +199,29 @@ def test_recording_again_replaces_and_drops_what_is_no_longer(db: Database) -> N
     assert db.vector_ids("r1") == {"s2", "s3"}
     assert db.vectors("r1", ["s2"])["s2"].tolist() == [7, 7, 7]
     assert db.places(["s2"])["s2"].segment.start == 1.0
+
+
+def test_words_go_with_their_segments(db: Database) -> None:
+    def finish(name: str, *texts: str) -> None:
+        lines = [Line(segment_id=name, number=n, expert="ocr", start=n, end=n + 1, text=text) for n, text in enumerate(texts)]
+        db.finish(video_id(A), {}, [segment(name, A)], "r1", np.zeros((1, 3), np.float32), lines)
+
+    def texts(*names: str) -> dict[str, list[str]]:
+        return {name: [line.text for line in lines] for name, lines in db.lines(names).items()}
+
+    db.record_files([found("/a.mp4", A)])
+    finish("s1", "EXIT", "naïve 日本 '\"\n", "")
+    assert texts("s1", "s2") == {"s1": ["EXIT", "naïve 日本 '\"\n", ""]}
+    finish("s1", "other")
+    assert texts("s1") == {"s1": ["other"]}, "what was read before is not kept beside it"
+    with pytest.raises(sa.exc.IntegrityError):
+        stray = Line(segment_id="s9", number=0, expert="ocr", start=0, end=1, text="of no segment")
+        db.finish(video_id(A), {}, [segment("s1", A)], "r1", np.zeros((1, 3), np.float32), [stray])
+    assert texts("s1") == {"s1": ["other"]}, "all or nothing"
+    finish("s2", "new")
+    assert texts("s1", "s2") == {"s2": ["new"]}
+    db.fail(video_id(A), "is broken")
+    assert texts("s1", "s2") == {}
 
 
 def test_vectors_of_two_revisions_stand_side_by_side(db: Database) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 
 from hit import features
 from hit.errors import UserError
@@ -32,7 +33,7 @@ def _some(rows: int, seed: int = 0, dim: int = 3) -> Features:
 
 
 def _same(one: Features, two: Features) -> bool:
-    return np.array_equal(one.values, two.values) and np.array_equal(one.times, two.times)
+    return np.array_equal(one.values, two.values) and np.array_equal(one.times, two.times) and one.texts == two.texts
 
 
 @settings(max_examples=40, deadline=None)
@@ -49,6 +50,51 @@ def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, 
         found = reader.read([*truth, "never written"])
         assert set(found) == {clip for clip, value in truth.items() if value is not None}
         assert all(_same(found[clip], value) for clip, value in truth.items() if value is not None)
+
+
+_anything = st.text(st.characters(exclude_categories=[]), max_size=8)  # lone surrogates too
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.dictionaries(st.text(min_size=1), st.none() | st.integers(0, 4) | st.lists(_anything, max_size=4), min_size=1, max_size=4)
+)
+def test_words_are_read_back_as_they_were(
+    tmp_path_factory: pytest.TempPathFactory, clips: dict[str, int | list[str] | None]
+) -> None:
+    """None: the expert does not apply; a number: rows without words; a list: a row a string."""
+    truth: dict[str, Features | None] = {}
+    for clip, kind in clips.items():
+        if isinstance(kind, list):
+            rows = _some(len(kind))
+            truth[clip] = Features(rows.values, rows.times, tuple(kind))
+        else:
+            truth[clip] = None if kind is None else _some(kind)
+    root = tmp_path_factory.mktemp("features")
+    features.Folder(root, _Expert()).write(truth)
+    found = features.Folder(root, _Expert()).read(truth)
+    assert set(found) == {clip for clip, value in truth.items() if value is not None}
+    assert all(_same(value, found[clip]) for clip, value in truth.items() if value is not None)
+    [shard] = features.Folder(root, _Expert()).path.glob("*.safetensors")
+    with safe_open(shard, "numpy") as file:
+        assert ("texts" in set(file.keys())) == any(isinstance(kind, list) for kind in clips.values()), "old shards have none"
+
+
+def test_a_text_a_row_or_none() -> None:
+    rows = _some(2)
+    with pytest.raises(ValueError, match="a text a row, not 1 for 2 rows"):
+        Features(rows.values, rows.times, ("one",))
+
+
+def test_words_that_do_not_fit_their_rows_are_damage(tmp_path: Path) -> None:
+    folder, rows = features.Folder(tmp_path, _Expert()), _some(2)
+    folder.write({"a": Features(rows.values, rows.times, ("one", "two"))})
+    [shard] = folder.path.glob("*.safetensors")
+    whole = shard.read_bytes()
+    for spoiled in (b'[["one,__two"]]_', b'[["one"]]_______', b'{"one": "two"}__', b"[[1, 2, 3]]_____", b'[["one\xff", "w"]]'):
+        shard.write_bytes(whole.replace(b'[["one", "two"]]', spoiled.replace(b"_", b" ")))
+        with pytest.raises(UserError, match="is damaged"):
+            features.Folder(tmp_path, _Expert()).read(["a"])
 
 
 def test_revisions_never_mix(tmp_path: Path) -> None:

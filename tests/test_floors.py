@@ -32,9 +32,11 @@ FLOORS = [
     ("gate", "__main__"),
 ]
 ROOMS = {
-    "torch": "dist experts.network layout heads model momentum encoder checkpoint batches step board train",
-    "transformers": "text model experts.network experts.image_model experts.audio_model",
+    "torch": "dist experts.network experts.pretrained experts.sentences experts.whisper "
+    "layout heads model momentum encoder checkpoint batches step board train",
+    "transformers": "text model experts.pretrained experts.image_model experts.audio_model experts.whisper",
     "av": "video",
+    "rapidocr": "experts.ocr",
     "cv2": "experts datasets",
     "scenedetect": "segments",
     "sqlalchemy": "db migrations",
@@ -117,7 +119,7 @@ def test_a_crack_is_seen(tmp_path: Path, module: str, source: str, complaint: st
         ("types", "import numpy as np\nimport typing"),
         ("train", "import torch\nfrom hit import config, model\nfrom hit.errors import UserError"),
         ("experts.sound", "import cv2\nfrom hit.experts.base import Base\nfrom hit.types import Clip"),
-        ("experts.network", "def f():\n    import torch, transformers"),
+        ("experts.pretrained", "def f():\n    import torch, transformers"),
         ("cli", "import hit\nimport typer\nfrom hit import library"),
         ("__main__", "from hit.cli import main"),
         ("__init__", "import os"),

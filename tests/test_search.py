@@ -9,14 +9,17 @@ from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 import tiny_model
-from hit import experts
+from hit import cli, experts
 from hit.analysis import analyse, still
+from hit.db import Line
 from hit.errors import UserError
 from hit.library import Library
-from hit.search import Query, embed
+from hit.search import EVIDENCE, Query, embed, evidence, words
 from hit.segments import SegmentConfig
 from hit.types import Floats, Hit
 from library_helpers import dump, good_videos
@@ -71,8 +74,8 @@ def test_order_matters_at_the_level_that_sees_it(library: Library) -> None:
 def test_a_hit_as_json_has_the_names_of_the_product(library: Library, folder: Path) -> None:
     table = json.loads(json.dumps(library.search("green", limit=1).to_json()))
     (hit,) = table["hits"]
-    keys = ["rank", "clip_id", "video_id", "start", "end", "seek", "score", "confidence", "thumbnail_url", "metadata"]
-    assert list(hit) == keys and hit["confidence"] is None
+    keys = ["rank", "clip_id", "video_id", "start", "end", "seek", "score", "confidence", "thumbnail_url"]
+    assert list(hit) == [*keys, "evidence", "metadata"] and hit["confidence"] is None
     assert Path(hit["metadata"]["path"]).is_relative_to(folder / "videos")
     assert hit["clip_id"].startswith(hit["video_id"]) and hit["thumbnail_url"].startswith("file:///")
     assert table["model"] == {"id": "toy", "revision": "toy-1"} and table["no_good_match"] is None
@@ -90,6 +93,74 @@ def test_the_score_is_the_weighted_sum_of_the_levels_cosines(library: Library, w
     assert {hit.clip.id: hit.score for hit in hits} == pytest.approx(expected, abs=1e-6)
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
     assert len(hits) == len(expected) == 8
+
+
+# -- the words that speak for a hit
+
+
+@pytest.fixture(scope="module")
+def talking(tmp_path_factory: pytest.TempPathFactory) -> Library:
+    """A library of two videos whose expert hears "The picture at 0.0", 0.5, ... in one."""
+    folder = tmp_path_factory.mktemp("talking")
+    render(folder / "videos" / "talking red.mp4", ["red"])
+    render(folder / "videos" / "mute red.mp4", ["red", "grey"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(PLUGIN))
+        made = Library.create(folder / "lib", encoder=ToyEncoder())
+        made.index([folder / "videos"], workers=1)
+        assert made.experts
+    return made
+
+
+def test_lines_that_share_words_with_the_query_are_shown(talking: Library) -> None:
+    hits = json.loads(json.dumps(talking.search("red PICTURE").to_json()))["hits"]
+    evidence = {Path(hit["metadata"]["path"]).stem: hit["evidence"] for hit in hits}
+    assert evidence["mute red"] == []
+    starts = [0.0, 0.5, 1.0, 1.5]
+    lines = [{"expert": "colour", "start": at, "end": at + 0.5, "text": f"The picture at {at} ?"} for at in starts]
+    assert evidence["talking red"] == lines
+
+
+def test_words_that_prove_nothing_are_no_evidence(talking: Library) -> None:
+    assert all(not hit.evidence for hit in talking.search("the red at it").hits)
+
+
+def test_a_query_without_words_has_no_evidence(talking: Library) -> None:
+    video = next(hit.clip.path for hit in talking.search("red").hits)
+    assert all(not hit.evidence for hit in talking.search(videos=[video]).hits)
+
+
+def test_lines_with_more_of_the_words_come_first_and_few_are_shown() -> None:
+    texts = ["a dog", "The DOG runs.", "cats", "running dogs", "dog runs", *["dog"] * 9]
+    lines = [Line(segment_id="s", number=n, expert="speech", start=n, end=n + 1, text=text) for n, text in enumerate(texts)]
+    found = evidence(["a dog", "runs"], lines)
+    assert [(line.start, line.text) for line in found] == [
+        (1, "The DOG runs."),
+        (4, "dog runs"),
+        (0, "a dog"),
+        (5, "dog"),
+        (6, "dog"),
+    ]
+    assert len(found) == EVIDENCE
+    assert evidence([], lines) == evidence(["the"], lines) == evidence(["zebra"], lines) == []
+
+
+@given(st.text(), st.text())
+def test_any_two_texts_share_words_or_not(one: str, two: str) -> None:
+    line = Line(segment_id="s", number=0, expert="ocr", start=0.0, end=1.0, text=two)
+    assert bool(evidence([one], [line])) == bool(words(one) & words(two))
+    assert words(one) == words(one.casefold())
+
+
+def test_the_table_shows_the_words(talking: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = talking.search("red picture").to_json()
+    said: list[object] = []
+    monkeypatch.setattr("hit.console.table", lambda *what: said.extend(what))
+    cli._show_hits(answer)
+    _, columns, rows = said
+    assert columns == ["rank", "video", "time", "score", "words"]
+    assert isinstance(rows, list)
+    assert sorted(row[-1].split(" | ")[0] for row in rows) == ["", "0:00.0 The picture at 0.0 ?"]
 
 
 # -- queries

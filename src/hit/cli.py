@@ -217,7 +217,12 @@ def _show_hits(result: Mapping[str, Any], title: str = "Hits") -> None:
         [hit["rank"], hit["metadata"]["path"], f"{seconds(hit['start'])} - {seconds(hit['end'])}", f"{hit['score']:.3f}"]
         for hit in result["hits"]
     ]
-    table(title, ["rank", "video", "time", "score"], rows)
+    columns = ["rank", "video", "time", "score"]
+    if any(hit["evidence"] for hit in result["hits"]):
+        columns.append("words")
+        for row, hit in zip(rows, result["hits"], strict=True):
+            row.append(" | ".join(f"{seconds(line['start'])} {line['text']}" for line in hit["evidence"]))
+    table(title, columns, rows)
 
 
 def _numbers(text: str, what: str) -> list[float]:

@@ -19,7 +19,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from hit.errors import UserError
 from hit.types import Floats
 
-HEAD = "0001"  # the newest migration
+HEAD = "0002"  # the newest migration
 Status = Literal["pending", "indexing", "ready", "failed"]
 T = TypeVar("T")
 _BATCH = 500  # ids in one statement
@@ -87,6 +87,18 @@ class Embedding(Base):
     segment_id: Mapped[str] = mapped_column(sa.ForeignKey("segments.id", ondelete="CASCADE"), primary_key=True)
     revision: Mapped[str] = mapped_column(primary_key=True, index=True)
     vector: Mapped[bytes]
+
+
+class Line(Base):
+    """Words that an expert read or heard in a segment, from `start` to `end`; `number` counts a segment's lines."""
+
+    __tablename__ = "lines"
+    segment_id: Mapped[str] = mapped_column(sa.ForeignKey("segments.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    expert: Mapped[str]
+    start: Mapped[float]
+    end: Mapped[float]
+    text: Mapped[str]
 
 
 class Unsynced(Base):
@@ -194,9 +206,15 @@ class Database:
             return thumbnails
 
     def finish(
-        self, video: str, facts: Mapping[str, Any], segments: Sequence[Segment], revision: str, vectors: Floats
+        self,
+        video: str,
+        facts: Mapping[str, Any],
+        segments: Sequence[Segment],
+        revision: str,
+        vectors: Floats,
+        lines: Iterable[Line] = (),
     ) -> list[str]:
-        """Record a video's segments and their vectors (N, dim), all or nothing.
+        """Record a video's segments, their vectors (N, dim) and the words in them, all or nothing.
 
         `facts` are columns of `videos`. Returns the thumbnails of segments that it had before and has no longer.
         """
@@ -208,6 +226,9 @@ class Database:
                 session.flush()  # the embedding's foreign key has no relationship that would order the two
                 session.merge(Embedding(segment_id=segment.id, revision=revision, vector=blob))
                 session.merge(Unsynced(segment_id=segment.id, revision=revision))
+            for ids in _batches(segment.id for segment in segments):
+                session.execute(sa.delete(Line).where(Line.segment_id.in_(ids)))
+            session.add_all(lines)
             values = {"status": "ready", "error": None, "revision": revision, **facts}
             session.execute(sa.update(Video).where(Video.id == video).values(values))
             return thumbnails
@@ -228,6 +249,17 @@ class Database:
             for ids in _batches(segments):
                 for segment, name in session.execute(sa.select(Segment, path).where(Segment.id.in_(ids))):
                     found[segment.id] = Place(segment, Path(name))
+        return found
+
+    def lines(self, segments: Iterable[str]) -> dict[str, list[Line]]:
+        """Return the lines of segments by their ids, in order; segments without words are left out."""
+        found: dict[str, list[Line]] = {}
+        with self._read() as session:
+            for ids in _batches(segments):
+                for line in session.scalars(
+                    sa.select(Line).where(Line.segment_id.in_(ids)).order_by(Line.segment_id, Line.number)
+                ):
+                    found.setdefault(line.segment_id, []).append(line)
         return found
 
     def vector_ids(self, revision: str) -> set[str]:

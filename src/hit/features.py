@@ -2,7 +2,9 @@
 
     features/appearance-1a2b3c4d/expert.json              name, dim and identity of the expert
     features/appearance-1a2b3c4d/<hash>.safetensors       values (n, dim) and times (n, 2) float32 of some clips, rows
-                                                          (clips,) int64; the header holds the ids of the clips
+                                                          (clips,) int64; where rows stand for words, texts (bytes,)
+                                                          uint8, JSON: a list of strings a clip or null; the header
+                                                          holds the ids of the clips
     features/failed.jsonl                                 clips that could not be read, with the reason
 
 Another identity is another folder, so that features of two revisions never mix.
@@ -68,6 +70,11 @@ class Folder:
             "times": times.astype(np.float32, copy=False),
             "rows": np.array(rows, np.int64),
         }
+        texts = [None if (features := clips[clip]) is None else features.texts for clip in ids]
+        if any(text is not None for text in texts):
+            # As it stands, so that any string comes back, even a lone surrogate from a broken file.
+            content = json.dumps(texts, ensure_ascii=False).encode(errors="surrogatepass")
+            tensors["texts"] = np.frombuffer(content, np.uint8)
         header = json.dumps(ids)
         name = hashlib.sha256(header.encode()).hexdigest()[:20]
         try:
@@ -136,13 +143,15 @@ class Folder:
             with safe_open(shard, "numpy") as file:
                 ids, rows = json.loads(file.metadata()["ids"]), file.get_tensor("rows")
                 values, times = file.get_tensor("values"), file.get_tensor("times")
+                texts = json.loads(file.get_tensor("texts").tobytes()) if "texts" in file.keys() else [None] * len(ids)  # noqa: SIM118
             ends = np.maximum(rows, 0).cumsum()
             if len(ends) and ends[-1] != len(values):
                 raise ValueError("its parts do not fit each other")
-            for clip, count, end in zip(ids, rows, ends, strict=True):
+            for clip, count, end, text in zip(ids, rows, ends, texts, strict=True):
                 if count >= 0 and clip in wanted:
+                    words = None if text is None else tuple(text)
                     # Copies: a view would keep the whole shard in memory for the sake of one clip.
-                    found[clip] = Features(values[end - count : end].copy(), times[end - count : end].copy())
+                    found[clip] = Features(values[end - count : end].copy(), times[end - count : end].copy(), words)
         except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
             raise _damaged(shard, error) from None
         return found

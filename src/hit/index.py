@@ -17,7 +17,7 @@ import numpy as np
 
 from hit import files
 from hit.analysis import Analyse, Analysis, Job, Piece
-from hit.db import Database, Found, Known, Segment
+from hit.db import Database, Found, Known, Line, Segment
 from hit.errors import UserError
 from hit.types import Encoder, Progress, Silent, Store
 
@@ -167,7 +167,8 @@ class _Work:
             segments = [self.segment(job, piece) for piece in analysis.pieces]
             info = analysis.info
             facts = {name: getattr(info, name) for name in ("duration", "width", "height", "rate", "codec", "has_audio")}
-            self.drop(self.db.finish(job.video, facts, segments, self.encoder.revision, rows))
+            lines = [line for piece in analysis.pieces for line in _lines(piece)]
+            self.drop(self.db.finish(job.video, facts, segments, self.encoder.revision, rows, lines))
             self.added += 1
 
     def segment(self, job: Job, piece: Piece) -> Segment:
@@ -190,6 +191,19 @@ class _Work:
     def drop(self, names: Sequence[str]) -> None:
         for name in names:
             (self.posters / name).unlink(missing_ok=True)
+
+
+def _lines(piece: Piece) -> list[Line]:
+    """Return what experts read or heard in a segment, in the order of time."""
+    found = [
+        (start, end, name, text.encode(errors="replace").decode())  # a plugin may give what no database takes
+        for name, features in piece.features.items()
+        for (start, end), text in zip(features.times.tolist(), features.texts or (), strict=False)
+    ]
+    return [
+        Line(segment_id=piece.clip.id, number=number, expert=name, start=start, end=end, text=text)
+        for number, (start, end, name, text) in enumerate(sorted(found))
+    ]
 
 
 # -- which files there are, and what is new about them

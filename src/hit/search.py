@@ -1,5 +1,6 @@
 """Search: texts, videos and images become one query vector; the store's nearest segments become hits."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,9 +8,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from hit.db import Database, Place
+from hit.db import Database, Line, Place
 from hit.errors import UserError
-from hit.types import Clip, Encoder, Features, Floats, Hit, Store
+from hit.types import Clip, Encoder, Evidence, Features, Floats, Hit, Store
+
+EVIDENCE = 5  # lines shown with a hit
+# Words that a line may share with any query: they prove nothing.
+_COMMON = (
+    "about an and are as at be by for from has he her his in into is it its me my not of on one or our out she so some that "
+    "the their them then there they this to two up was we were what when where which while who with you your"
+)
+COMMON = frozenset(_COMMON.split())
 
 _OVERFETCH = 4
 
@@ -62,7 +71,8 @@ def search(query: Query, *, db: Database, store: Store, encoder: Encoder, revisi
         raise UserError("the library", why, "index it again with `hit index LIBRARY --model MODEL`")
     if not store.count():
         raise UserError("the library", "holds no videos yet", "add some with `hit index LIBRARY PATH`")
-    vector = embed(query, encoder)
+    found = _nearest(embed(query, encoder), query, db, store)
+    lines = db.lines(place.segment.id for place, _ in found) if query.texts else {}
     hits = [
         Hit(
             rank=rank,
@@ -70,10 +80,24 @@ def search(query: Query, *, db: Database, store: Store, encoder: Encoder, revisi
             score=score,
             seek=place.segment.seek,
             thumbnail=posters / place.segment.thumbnail if place.segment.thumbnail else None,
+            evidence=evidence(query.texts, lines.get(place.segment.id, ())),
         )
-        for rank, (place, score) in enumerate(_nearest(vector, query, db, store), 1)
+        for rank, (place, score) in enumerate(found, 1)
     ]
     return Answer(hits, encoder.id, encoder.revision)
+
+
+def evidence(texts: Sequence[str], lines: Sequence[Line]) -> list[Evidence]:
+    """Return the lines that have words in common with the query, those with most first, and of equals the earliest."""
+    wanted = words(" ".join(texts))
+    shared = [(len(wanted & words(line.text)), line) for line in lines]
+    best = sorted((pair for pair in shared if pair[0]), key=lambda pair: (-pair[0], pair[1].number))
+    return [Evidence(line.expert, line.start, line.end, line.text) for _, line in best[:EVIDENCE]]
+
+
+def words(text: str) -> set[str]:
+    """Return the words of a text, upper and lower case alike, without single letters and the commonest ones of English."""
+    return set(re.findall(r"\w{2,}", text.casefold())) - COMMON
 
 
 def embed(query: Query, encoder: Encoder) -> Floats:

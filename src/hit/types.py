@@ -29,17 +29,21 @@ class Features:
     """What one expert saw in one clip: values (n, d) and the stretch of time (n, 2) that each row describes.
 
     An expert that does not apply (sound without an audio track) is an absent key; one that looked and saw nothing has
-    n = 0. Raises ValueError on shapes that do not fit or on values that are not finite.
+    n = 0. `texts` are the n strings that the rows stand for, where an expert reads or hears words: models never see them,
+    people do. Raises ValueError on shapes that do not fit or on values that are not finite.
     """
 
     values: Floats
     times: Floats
+    texts: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.times.shape != (len(self.values), 2):
             raise ValueError(f"features need values (n, d) and times (n, 2), not {self.values.shape} and {self.times.shape}")
         if not (np.isfinite(self.values).all() and np.isfinite(self.times).all()):
             raise ValueError("features hold values that are not finite")
+        if self.texts is not None and len(self.texts) != len(self.values):
+            raise ValueError(f"features need a text a row, not {len(self.texts)} for {len(self.values)} rows")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +162,16 @@ class Store(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """A line that `expert` read or heard in a clip and that has words in common with the query."""
+
+    expert: str
+    start: float
+    end: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """One answer. `score` is raw and never rescaled; `confidence` is a calibrated probability or None."""
 
@@ -167,6 +181,7 @@ class Hit:
     seek: float
     confidence: float | None = None
     thumbnail: Path | None = None
+    evidence: Sequence[Evidence] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -181,6 +196,10 @@ class Hit:
             "score": self.score,
             "confidence": self.confidence,
             "thumbnail_url": self.thumbnail.as_uri() if self.thumbnail else None,
+            "evidence": [
+                {"expert": line.expert, "start": round(line.start, 3), "end": round(line.end, 3), "text": line.text}
+                for line in self.evidence
+            ],
             "metadata": {"path": str(self.clip.path), **self.metadata},
         }
 

@@ -12,7 +12,7 @@ WANT = FrameWant(2.0, 16)
 
 
 class Colour:
-    """Mean red, green and blue in [0, 1], twice a second. It dies, or fails, on files whose names ask for it."""
+    """Mean red, green and blue in [0, 1], twice a second. It dies, fails, or talks on files whose names ask for it."""
 
     def __init__(self, name: str = "colour", diary: str = "") -> None:
         self.name, self.dim, self.identity = name, 3, "colour 1"
@@ -30,4 +30,6 @@ class Colour:
             raise ZeroDivisionError("a puzzle")
         frames = media.frames[WANT]
         values = frames.images.mean(axis=(1, 2), dtype=np.float32) / 255
-        return Features(values, np.stack([frames.times, frames.times + 0.5], axis=1))
+        talks = "talking" in media.clip.path.name
+        texts = tuple(f"The picture at {time:.1f} \ud800" for time in frames.times) if talks else None
+        return Features(values, np.stack([frames.times, frames.times + 0.5], axis=1), texts)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hit.experts import network, pictures
+from hit.experts import network, pictures, pretrained
 from hit.types import Bytes, Features, Floats, FrameWant, Media
 
 # The settings of a preprocessor that decide over pixels.
@@ -37,7 +37,7 @@ class ImageModel:
     ) -> None:
         network.positive(path, rate=rate, batch=batch)
         self.name, self._batch = name, batch
-        folder = network.fetch(path)
+        folder = pretrained.fetch(path)
         self._process, table = _processor(folder)
         self._network = network.Network(path, folder, device, dtype)
         self._want = FrameWant(rate, pictures.side(table))

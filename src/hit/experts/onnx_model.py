@@ -15,6 +15,7 @@ from PIL import Image
 
 from hit.errors import UserError
 from hit.experts import network, pictures, windows
+from hit.experts.pretrained import line
 from hit.types import AudioWant, Features, Floats, FrameWant, Media, Want
 
 NUMBERS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64, "tensor(uint8)": np.uint8}
@@ -222,7 +223,7 @@ def _session(path: str, file: Path, device: str) -> Any:
     try:
         return onnxruntime.InferenceSession(file, options, providers=[(provider, {"device_id": number} if number else {})])
     except Exception as error:  # whatever onnxruntime makes of a stranger's file is that file's failing
-        raise UserError(path, f"cannot be loaded: {network.line(error)}", "see that it is an ONNX model, and whole") from error
+        raise UserError(path, f"cannot be loaded: {line(error)}", "see that it is an ONNX model, and whole") from error
 
 
 def _input(path: str, session: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from hit.errors import UserError
-from hit.experts import network, pictures, windows
+from hit.experts import network, pictures, pretrained, windows
 from hit.types import Bytes, Features, Floats, FrameWant, Media
 
 
@@ -33,7 +33,7 @@ class VideoModel:
     ) -> None:
         network.positive(path, rate=rate, batch=batch, **({"frames": frames} if frames else {}))
         self.name, self._batch = name, batch
-        folder = network.fetch(path)
+        folder = pretrained.fetch(path)
         file, table = pictures.read(folder, "video")
         self._table = _completed(table)
         pictures.check(file, self._table)

@@ -89,7 +89,7 @@ class Source:
     def scan(self) -> float:
         """Return the seconds of video by reading every packet's time stamp; for files whose header does not say."""
         end = 0.0
-        for packet in self._packets([self.video]):
+        for packet in self.packets([self.video]):
             begin = self.time(packet.pts, packet.time_base)
             if begin is not None:
                 end = max(end, begin + (float(packet.duration * packet.time_base) if packet.duration else 1 / self.rate))
@@ -101,7 +101,8 @@ class Source:
         width, height = max(1, round(picture.width * max(aspect, 1))), max(1, round(picture.height / min(aspect, 1)))
         return (height, width) if rotation(picture) % 180 else (width, height)
 
-    def _packets(self, streams: list[Any]) -> Iterator[Any]:
+    def packets(self, streams: list[Any]) -> Iterator[Any]:
+        """Yield the packets of some streams as they come, up to where the container ends or breaks off."""
         try:
             yield from self.container.demux(streams)
         except av.FFmpegError as error:  # a container that breaks off ends there
@@ -114,7 +115,7 @@ class Source:
         after too many damaged packets in a row.
         """
         row = dict.fromkeys((stream.index for stream in streams), 0)
-        for packet in self._ahead(self._packets(streams), wanted):
+        for packet in self._ahead(self.packets(streams), wanted):
             try:
                 frames = packet.decode()
             except av.FFmpegError as error:
