@@ -86,6 +86,16 @@ def test_two_rows_of_the_same_settings_are_one_run(recipe: Path, tmp_path: Path)
     assert hit["R@1"] == batch["R@1"]
 
 
+def test_a_level_that_is_not_trained_has_no_figures_and_one_seed_no_deviation(recipe: Path, tmp_path: Path) -> None:
+    semantic = Row("semantic", "one level", ("loss.feature_weight=0", "model.level_weights=[0,1]"))
+    found = ablate.ablate(recipe, tmp_path, (), [semantic], (0,), 1, Silent())
+    (entry,) = found["rows"]
+    assert entry["feature R@1"] is None
+    assert entry["R@1"]["std"] is None
+    assert entry["R@1"] == entry["semantic R@1"]
+    assert (tmp_path / "table.md").read_text().splitlines()[2].startswith("| semantic | one level | 1 |  | ")
+
+
 def test_another_budget_is_another_result(recipe: Path, tmp_path: Path) -> None:
     ablate.ablate(recipe, tmp_path, (), ROWS[:1], (0,), 1, Silent())
     found = ablate.ablate(recipe, tmp_path, ("train.steps=2",), ROWS[:1], (0,), 1, Silent())

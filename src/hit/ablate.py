@@ -23,6 +23,7 @@ from hit import plots, pool
 from hit.config import RECIPES, Recipe
 from hit.errors import UserError
 from hit.files import write_whole
+from hit.heads import LEVELS
 from hit.train import train
 from hit.types import Progress, Silent
 
@@ -123,7 +124,7 @@ def ablate(
                 shutil.rmtree(job.folder)
             task.advance(1, f"{job}: {'failed' if isinstance(outcome, Exception) else _headline(outcome)}")
     done = _by_identity(out)
-    lines = [{**done[job.identity], "row": job.row.name} for job in jobs if job.identity in done]
+    lines = [{**done[job.identity], "row": job.row.name, "levels": _levels(job.recipe)} for job in jobs if job.identity in done]
     summary = _summarise(lines, rows)
     _write_tables(out, summary, lines)
     if failed:
@@ -189,8 +190,16 @@ def _headline(line: Mapping[str, Any]) -> str:
     return f"R@1 {line['t2v']['fused']['R1']:.1f}"
 
 
+def _levels(recipe: Recipe) -> list[str]:
+    """Return what is trained: a level without weight is not."""
+    return [level for level, weight in zip(LEVELS, recipe.model.level_weights, strict=True) if weight] + ["fused"]
+
+
 def _summarise(lines: Sequence[Mapping[str, Any]], rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """Return for each row that has results the mean and the sample deviation over its seeds of all that COLUMNS shows."""
+    """Return for each row that has results the mean and the sample deviation over its seeds of all that COLUMNS shows.
+
+    None stands for the figures of a level that was not trained, and for the deviation of one seed.
+    """
     summary = []
     for row in rows:
         runs = [line for line in lines if line["row"] == row.name]
@@ -199,8 +208,8 @@ def _summarise(lines: Sequence[Mapping[str, Any]], rows: Iterable[Row]) -> list[
         entry: dict[str, Any] = {"row": row.name, "about": row.about, "seeds": len(runs)}
         for title, way, level, figure in COLUMNS:
             values = [run[way][level][figure] for run in runs]
-            spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-            entry[title] = {"mean": float(np.mean(values)), "std": spread}
+            spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+            entry[title] = {"mean": float(np.mean(values)), "std": spread} if level in runs[0]["levels"] else None
         entry["seconds"] = float(np.mean([run["seconds"] for run in runs]))
         summary.append(entry)
     return summary
@@ -218,11 +227,13 @@ def _write_tables(out: Path, summary: Sequence[Mapping[str, Any]], lines: Sequen
         figures = [f"{line[way][level][figure]:.3f}" for _, way, level, figure in COLUMNS]
         writer.writerow([line["row"], line["seed"], *figures, line["steps"], line["seconds"], line["commit"]])
     write_whole(out / "table.csv", text.getvalue().encode())
-    bars = {entry["row"]: (entry["R@1"]["mean"], entry["R@1"]["std"]) for entry in summary}
+    bars = {entry["row"]: (entry["R@1"]["mean"], entry["R@1"]["std"] or 0.0) for entry in summary}
     if bars:
         write_whole(out / "plot.svg", plots.bars(bars, "Text to video, fused", "R@1, per cent").encode())
 
 
-def cell(value: Mapping[str, float]) -> str:
-    """Write a mean with its deviation, if there was more than one seed."""
-    return f"{value['mean']:.1f} ± {value['std']:.1f}" if value["std"] else f"{value['mean']:.1f}"
+def cell(value: Mapping[str, float | None] | None) -> str:
+    """Write a mean with its deviation, if there was more than one seed; nothing for what was not trained."""
+    if value is None:
+        return ""
+    return f"{value['mean']:.1f}" + ("" if value["std"] is None else f" ± {value['std']:.1f}")

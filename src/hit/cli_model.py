@@ -126,10 +126,10 @@ def _show_training(result: Mapping[str, Any]) -> None:
 
 
 def _show_ablation(result: Mapping[str, Any]) -> None:
-    from hit.ablate import cell
+    from hit.ablate import COLUMNS, cell
     from hit.console import say, table
 
-    titles = [key for key, value in result["rows"][0].items() if isinstance(value, Mapping)]
+    titles = [title for title, *_ in COLUMNS]
     cells = [[e["about"], e["seeds"], *(cell(e[title]) for title in titles)] for e in result["rows"]]
     table("Text to video, and back", ["row", "seeds", *titles], cells)
     say(f"{result['runs']} runs; results.jsonl, table.md, table.csv and plot.svg are in {result['out']}")
