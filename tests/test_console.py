@@ -1,9 +1,10 @@
 """Bars on a terminal, few lines elsewhere; tables that can be read and grepped; nothing of a stranger's steers the terminal."""
 
+import contextlib
 import io
-import os
 import pty
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -52,11 +53,20 @@ def on_terminal(monkeypatch: pytest.MonkeyPatch, show: Callable[[console.Bars], 
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("TERM", "xterm")
     leader, follower = pty.openpty()
-    with open(leader, "rb", buffering=0) as reader, open(follower, "w") as terminal:  # noqa: PTH123  # numbers, not paths
-        show(console.Bars(terminal))
-        terminal.flush()
-        os.set_blocking(reader.fileno(), False)
-        return (reader.read(1 << 20) or b"").decode()
+    with ThreadPoolExecutor() as reader:
+        seen = reader.submit(drained, leader)
+        with open(follower, "w") as terminal:  # noqa: PTH123  # a number, not a path
+            show(console.Bars(terminal))
+        return seen.result().decode()
+
+
+def drained(leader: int) -> bytes:
+    """Return all that comes out of a pseudo terminal until its other end is closed: in pieces, when the kernel pleases."""
+    seen = b""
+    with contextlib.suppress(OSError), open(leader, "rb", buffering=0) as reader:  # Linux ends with an error
+        while piece := reader.read(1 << 16):
+            seen += piece
+    return seen
 
 
 def test_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
