@@ -84,12 +84,13 @@ def captions(facts: Facts, count: int, wording: str) -> tuple[str, ...]:
     The words depend on `wording` alone: two clips that share it are described in the same way, so that the captions of a
     pair differ only in what the clips differ in.
     """
-    found: dict[str, None] = {}
+    found: dict[str, str] = {}  # the same words as a sentence and as none are not distinct
     attempt = 0
     while len(found) < count:
-        found[_caption(facts, f"{wording}/{attempt}")] = None
+        caption = _caption(facts, f"{wording}/{attempt}")
+        found.setdefault(caption.lower().rstrip("."), caption)
         attempt += 1
-    return tuple(found)
+    return tuple(found.values())
 
 
 def _caption(facts: Facts, wording: str) -> str:
