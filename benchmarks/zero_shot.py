@@ -15,14 +15,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModel, AutoTokenizer
 
 from hit import metrics
-from hit.text import locate
+from hit.experts.sentences import Sentences
 from hit.types import Floats
 
 TOP = 10  # classes, as in the paper; not tuned
-CHUNK = 256
 
 
 def main(shared: Path) -> None:
@@ -32,6 +30,7 @@ def main(shared: Path) -> None:
         print(json.dumps({"benchmark": "zero_shot", "skipped": f"{model} is not there"}))
         return
     names = json.loads((model / "config.json").read_text())["id2label"]
+    embed = Sentences("minilm")
     words = embed([names[str(i)] for i in range(1, len(names))])  # without "background"
     weights = load_file(model / "model.safetensors")
     found: dict[str, object] = {}
@@ -63,21 +62,6 @@ def conse(frames: Floats, weight: torch.Tensor, bias: torch.Tensor, words: Float
     top = np.argsort(-chances)[:TOP]
     mean: Floats = (chances[top, None] * words[top]).sum(axis=0)
     return mean / np.linalg.norm(mean)
-
-
-def embed(texts: list[str]) -> Floats:
-    """Return MiniLM's sentence embeddings (N, 384): the mean of its last hidden states, to unit length."""
-    folder = locate("minilm")
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
-    order, rows = np.argsort([len(text) for text in texts]), np.empty((len(texts), 384), np.float32)
-    for start in range(0, len(texts), CHUNK):
-        part = order[start : start + CHUNK]
-        batch = tokenizer([texts[i] for i in part], padding=True, truncation=True, max_length=128, return_tensors="pt")
-        with torch.inference_mode():
-            hidden = model(**batch).last_hidden_state
-        mask = batch["attention_mask"][..., None]
-        rows[part] = torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=1).numpy()
-    return rows
 
 
 if __name__ == "__main__":

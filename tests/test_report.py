@@ -16,7 +16,7 @@ from PIL import Image
 
 import tiny_model
 import toy
-from hit import datasets, experts, report
+from hit import datasets, experts, metrics, report
 from hit.config import Recipe, to_table
 from hit.datasets import Dataset
 from hit.encoder import read_card
@@ -141,7 +141,7 @@ def found(tmp_path_factory: pytest.TempPathFactory, encoder: Known) -> report.Fi
 @pytest.fixture(scope="module")
 def history(found: report.Findings) -> list[dict[str, Any]]:
     terms = {"feature/v2t": 1.0, "feature/t2v": 2.0, "semantic/v2t": 3.0, "semantic/t2v": 4.0}
-    scores = {way: found.scores[way] for way in report.WAYS}
+    scores = {way: found.scores[way] for way in metrics.WAYS}
     return [{"step": step, "loss": 10.0, **scores, **({"terms": terms} if step > 10 else {})} for step in (10, 20)]
 
 
@@ -191,7 +191,7 @@ def test_scores_and_curves_are_those_of_metrics(encoder: Known, found: report.Fi
     split, _ = data(tmp_path)
     scores = measure(encoder, split).scores()
     assert dict(found.scores) == scores
-    for way in report.WAYS:
+    for way in metrics.WAYS:
         for level, curve in found.curves[way].items():
             assert [curve[k - 1] for k in (1, 5, 10, 50)] == [scores[way][level][f"R{k}"] for k in (1, 5, 10, 50)]
 
@@ -201,7 +201,7 @@ def test_the_table_says_what_metrics_say(text: str, found: report.Findings) -> N
     names = list(next(iter(found.scores["t2v"].values())))
     assert names == ["R1", "R5", "R10", "R50", "geometric_mean", "MdR", "MnR"]
     assert rows[0] == ["level", "R@1", "R@5", "R@10", "R@50", "GM", "MdR", "MnR"]
-    expected = [[level, *(f"{v:.1f}" for v in s.values())] for way in report.WAYS for level, s in found.scores[way].items()]
+    expected = [[level, *(f"{v:.1f}" for v in s.values())] for way in metrics.WAYS for level, s in found.scores[way].items()]
     assert rows[1:] == expected
     assert len(expected) == 6
 

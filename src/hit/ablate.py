@@ -124,7 +124,7 @@ def ablate(
                 shutil.rmtree(job.folder)
             task.advance(1, f"{job}: {'failed' if isinstance(outcome, Exception) else _headline(outcome)}")
     done = _by_identity(out)
-    lines = [{**done[job.identity], "row": job.row.name, "levels": _levels(job.recipe)} for job in jobs if job.identity in done]
+    lines = [{**done[job.identity], "row": job.row.name, "levels": levels(job.recipe)} for job in jobs if job.identity in done]
     summary = _summarise(lines, rows)
     _write_tables(out, summary, lines)
     if failed:
@@ -190,9 +190,14 @@ def _headline(line: Mapping[str, Any]) -> str:
     return f"R@1 {line['t2v']['fused']['R1']:.1f}"
 
 
-def _levels(recipe: Recipe) -> list[str]:
-    """Return what is trained: a level without weight is not."""
+def levels(recipe: Recipe) -> list[str]:
+    """Return what is trained and so has figures, fused last: a level without weight is not."""
     return [level for level, weight in zip(LEVELS, recipe.model.level_weights, strict=True) if weight] + ["fused"]
+
+
+def over_seeds(values: Sequence[float]) -> dict[str, float | None]:
+    """Return the mean and the sample deviation, which one value has not."""
+    return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else None}
 
 
 def _summarise(lines: Sequence[Mapping[str, Any]], rows: Iterable[Row]) -> list[dict[str, Any]]:
@@ -208,8 +213,7 @@ def _summarise(lines: Sequence[Mapping[str, Any]], rows: Iterable[Row]) -> list[
         entry: dict[str, Any] = {"row": row.name, "about": row.about, "seeds": len(runs)}
         for title, way, level, figure in COLUMNS:
             values = [run[way][level][figure] for run in runs]
-            spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
-            entry[title] = {"mean": float(np.mean(values)), "std": spread} if level in runs[0]["levels"] else None
+            entry[title] = over_seeds(values) if level in runs[0]["levels"] else None
         entry["seconds"] = float(np.mean([run["seconds"] for run in runs]))
         summary.append(entry)
     return summary

@@ -18,7 +18,6 @@ Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe, for example train.steps=100.")
 ]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, as `hit train` leaves it.")]
-WAYS = {"t2v": "text to video", "v2t": "video to text"}
 
 
 @modelling.command()
@@ -137,6 +136,7 @@ def _show_ablation(result: Mapping[str, Any]) -> None:
 
 def _show_scores(result: Mapping[str, Any]) -> None:
     from hit.console import say
+    from hit.metrics import WAYS
 
     score_table(result, "Retrieval")
     for way, figures in result.get("intervals", {}).items():
@@ -147,6 +147,7 @@ def _show_scores(result: Mapping[str, Any]) -> None:
 
 def _show_reproduction(result: Mapping[str, Any]) -> None:
     from hit.console import say, table
+    from hit.metrics import WAYS
     from hit.reproduce import FIGURES, table_lines, title
 
     for way, words in WAYS.items():
@@ -158,6 +159,7 @@ def _show_reproduction(result: Mapping[str, Any]) -> None:
 
 def _show_comparison(result: Mapping[str, Any]) -> None:
     from hit.console import say, table
+    from hit.metrics import WAYS
 
     columns = ["direction", "level", "figure", "first", "second", "difference", "from", "to", "p"]
     rows = [
@@ -173,6 +175,7 @@ def _show_comparison(result: Mapping[str, Any]) -> None:
 def score_table(result: Mapping[str, Any], title: str) -> None:
     """Print scores by direction and level, and the extra rows if there are any."""
     from hit.console import table
+    from hit.metrics import WAYS
 
     rows = [(way, level, scores) for key, way in WAYS.items() for level, scores in result[key].items()]
     rows += [(WAYS[key], name, scores) for name, ways in result.get("post", {}).items() for key, scores in ways.items()]

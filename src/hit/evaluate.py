@@ -1,5 +1,6 @@
 """`hit evaluate`: a model's retrieval scores on a split of a data set, both directions, each level and fused."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from hit.analysis import load_experts
 from hit.datasets import Dataset
 from hit.encoder import HiTEncoder, load_encoder, read_card
 from hit.measure import Measured, measure, write_queries
-from hit.types import Progress
+from hit.types import Expert, Progress
 
 PROTOCOL = "every caption ranks all clips; a clip's rank among captions is its best caption's; ties by expectation"
 BANK = 10_000  # training captions in the query bank, if there are so many, and the clips of these
@@ -31,7 +32,8 @@ def evaluate(
     """
     card, encoder = read_card(model), load_encoder(model, "auto")
     data = datasets.read(dataset)
-    clips = splits.load(data, split, load_experts(encoder.experts, encoder.identities))
+    experts = load_experts(encoder.experts, encoder.identities)
+    clips = splits.load(data, split, experts)
     with progress.task("Evaluating", len(clips.ids)) as task:
         measured = measure(encoder, clips)
         if page:
@@ -43,7 +45,7 @@ def evaluate(
     return {
         **measured.scores(),
         "intervals": ways,
-        **({"post": measured.rescored(bank(encoder, data, card["recipe"]["data"]["train_split"]))} if post else {}),
+        **({"post": measured.rescored(bank(encoder, data, card["recipe"]["data"]["train_split"], experts))} if post else {}),
         "protocol": PROTOCOL,
         "split": split,
         **({"report": str(page)} if page else {}),
@@ -54,6 +56,6 @@ def evaluate(
     }
 
 
-def bank(encoder: HiTEncoder, data: Dataset, split: str) -> Measured:
+def bank(encoder: HiTEncoder, data: Dataset, split: str, experts: Mapping[str, Expert]) -> Measured:
     """Embed about BANK training captions and their clips: the queries of query-bank normalisation."""
-    return measure(encoder, splits.load(data, split, load_experts(encoder.experts, encoder.identities), BANK))
+    return measure(encoder, splits.load(data, split, experts, BANK))

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hit.metrics import RECALLS, Ints, Values, expected_rank, found
+from hit.metrics import RECALLS, Ints, Values, blocks, expected_rank, found
 
 DRAWS, FLIPS = 1000, 10_000
 LEVEL = 95.0  # per cent
@@ -44,8 +44,8 @@ def paired(one: Pair, other: Pair, group: Ints, flips: int = FLIPS, seed: int = 
     counts, total = np.bincount(place, minlength=videos), sums.sum(axis=0)
     drawn = np.concatenate([weights @ sums / (weights @ counts)[:, None] for weights in _weights(videos, DRAWS, seed)])
     rng, chance = np.random.default_rng(seed), np.zeros(len(first))
-    for size in _sizes(flips, videos):
-        signs = rng.integers(0, 2, (size, videos), np.int8) * np.float64(2) - 1
+    for part in blocks(flips, videos, most=HELD):
+        signs = rng.integers(0, 2, (part.stop - part.start, videos), np.int8) * np.float64(2) - 1
         chance += (np.abs(signs @ sums) >= np.abs(total) - 1e-9).sum(axis=0)  # of float sums
     result: dict[str, Mapping[str, float]] = {}
     for i, name in enumerate(first):
@@ -64,13 +64,8 @@ def paired(one: Pair, other: Pair, group: Ints, flips: int = FLIPS, seed: int = 
 def _weights(videos: int, draws: int, seed: int) -> Iterator[Ints]:
     """Yield how often each video is drawn (draws, G), some draws at a time."""
     rng, chances = np.random.default_rng(seed), np.full(videos, 1 / videos)
-    for size in _sizes(draws, videos):
-        yield rng.multinomial(videos, chances, size)
-
-
-def _sizes(count: int, width: int) -> list[int]:
-    step = max(1, HELD // width)
-    return [min(step, count - start) for start in range(0, count, step)]
+    for part in blocks(draws, videos, most=HELD):
+        yield rng.multinomial(videos, chances, part.stop - part.start)
 
 
 def _ends(values: Values) -> list[float]:
@@ -95,11 +90,10 @@ def _draw(pair: Pair, place: NDArray[np.intp], weights: Ints) -> dict[str, Value
 def _medians(ranks: Values, place: NDArray[np.intp], weights: Ints) -> Values:
     """Return the median rank (draws,), each query counted as often as its video was drawn."""
     order = np.argsort(ranks, kind="stable")
-    ordered, result, start = ranks[order], np.empty(len(weights)), 0
-    for size in _sizes(len(weights), len(ranks)):
-        upto = weights[start : start + size, place[order]].cumsum(axis=1)
+    ordered, result = ranks[order], np.empty(len(weights))
+    for part in blocks(len(weights), len(ranks), most=HELD):
+        upto = weights[part, place[order]].cumsum(axis=1)
         total = upto[:, -1:]
         middle = [(upto < rank).sum(axis=1) for rank in ((total + 1) // 2, total // 2 + 1)]  # the two in the middle, or one twice
-        result[start : start + size] = (ordered[middle[0]] + ordered[middle[1]]) / 2
-        start += size
+        result[part] = (ordered[middle[0]] + ordered[middle[1]]) / 2
     return result

@@ -12,11 +12,9 @@ import numpy as np
 from hit import hubness, metrics
 from hit.errors import UserError
 from hit.files import save
-from hit.metrics import Ints, Ranks, Rescore
+from hit.metrics import WAYS, Ints, Ranks, Rescore
 from hit.splits import Split
 from hit.types import Encoder, Floats
-
-WAYS = ("t2v", "v2t")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +27,11 @@ class Measured:
     owner: Ints
     text: Floats  # (T, dim)
     clip: Floats  # (V, dim)
+
+    @cached_property
+    def scale(self) -> Floats:
+        """Return what puts the levels' weights onto a query (dim,)."""
+        return metrics.weighting(self.encoder.parts, self.encoder.weights, self.encoder.dim)
 
     @cached_property
     def ranks(self) -> Ranks:
@@ -49,8 +52,7 @@ class Measured:
         The levels' weights are scaled to a sum of one first, so that the temperature is one of cosines.
         """
         result: dict[str, dict[str, dict[str, float]]] = {"dual softmax": {}, "query bank": {}}
-        scale = metrics.weighting(self.encoder.parts, self.encoder.weights, self.encoder.dim)
-        scale = scale / np.float32(sum(self.encoder.weights.values()))
+        scale = self.scale / np.float32(sum(self.encoder.weights.values()))
         for way, queries, items, others in (
             ("t2v", self.text * scale, self.clip, bank.text * scale),
             ("v2t", self.clip * scale, self.text, bank.clip * scale),
@@ -66,8 +68,7 @@ class Measured:
 
     def queries(self) -> Iterator[dict[str, Any]]:
         """Yield each query of both directions: what it is, its own clip, its rank and ties by level, and the first answer."""
-        scale = metrics.weighting(self.encoder.parts, self.encoder.weights, self.encoder.dim)
-        firsts = {"t2v": _first(self.text * scale, self.clip), "v2t": _first(self.clip * scale, self.text)}
+        firsts = {"t2v": _first(self.text * self.scale, self.clip), "v2t": _first(self.clip * self.scale, self.text)}
         for way in WAYS:
             ranks = {level: metrics.expected_rank(*pair) for level, pair in self.ranks[way].items()}
             for i, own in enumerate(self.groups(way).tolist()):

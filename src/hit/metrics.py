@@ -12,6 +12,7 @@ Ints = NDArray[np.int64]
 Values = NDArray[np.float64]
 Rescore = Callable[[Floats], Values]  # some queries' scores of all items (q, N) to those that they are ranked by
 Ranks = dict[str, dict[str, tuple[Ints, Ints]]]  # "t2v" | "v2t" -> part | "fused" -> (above, tied), as `ranks` returns them
+WAYS = {"t2v": "text to video", "v2t": "video to text"}
 RECALLS = (1, 5, 10, 50)
 SCORES = 2**24  # how many are held at once: 64 MB
 
@@ -48,10 +49,10 @@ def ranks(
     return above, tied
 
 
-def blocks(queries: int, items: int, chunk: int = 0) -> list[slice]:
-    """Divide queries so that `chunk` of them, or as many as make SCORES scores of all items, are looked at at once."""
-    chunk = chunk or max(1, SCORES // items)
-    return [slice(start, start + chunk) for start in range(0, queries, chunk)]
+def blocks(queries: int, items: int, chunk: int = 0, most: int = 0) -> list[slice]:
+    """Divide queries into parts of `chunk`, or of as many as make `most` (0: SCORES) scores of all items."""
+    chunk = chunk or max(1, (most or SCORES) // items)
+    return [slice(start, min(start + chunk, queries)) for start in range(0, queries, chunk)]
 
 
 def expected_rank(above: Ints, tied: Ints) -> Values:

@@ -17,10 +17,10 @@ from hit.datasets import Dataset
 from hit.errors import UserError
 from hit.files import save
 from hit.measure import Measured
+from hit.metrics import WAYS
 from hit.segments import poster
 from hit.types import Clip, FrameWant
 
-WAYS = {"t2v": "text to video", "v2t": "video to text"}
 MISSES = 12
 KS = range(1, 51)
 K_TICKS = (1, 2, 5, 10, 20, 50)
@@ -66,8 +66,7 @@ def collect(measured: Measured, dataset: Dataset, split: str) -> Findings:
     encoder, texts, owner, text, clip = (measured.encoder, measured.texts, measured.owner, measured.text, measured.clip)
     ranks = metrics.expected_rank(*measured.ranks["t2v"]["fused"])
     rows = worst(ranks)
-    scale = metrics.weighting(encoder.parts, encoder.weights, encoder.dim)
-    scores = (text[rows] * scale) @ clip.T
+    scores = (text[rows] * measured.scale) @ clip.T
     scores[np.arange(len(rows)), owner[rows]] = -np.inf
     picture = cache(lambda i: _picture(dataset.clips[measured.ids[i]]))
 
@@ -75,7 +74,7 @@ def collect(measured: Measured, dataset: Dataset, split: str) -> Findings:
         captions = (texts[i] for i in np.flatnonzero(owner == other).tolist())
         own = next((words for words in captions if words != texts[row]), texts[row])
         cosines = {name: float(text[row, part] @ clip[other, part]) for name, part in encoder.parts.items()}
-        fused = float((text[row] * scale) @ clip[other])
+        fused = float((text[row] * measured.scale) @ clip[other])
         return Shown(measured.ids[other], own, {**cosines, "fused": fused}, picture(other))
 
     misses = [

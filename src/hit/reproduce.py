@@ -14,7 +14,7 @@ import tomli_w
 
 from hit import config as configs
 from hit import datasets, intervals, provenance, report, splits
-from hit.ablate import Row, shipped_rows, variant
+from hit.ablate import Row, cell, levels, over_seeds, shipped_rows, variant
 from hit.analysis import load_experts
 from hit.config import RECIPES, Recipe
 from hit.datasets import Dataset
@@ -25,7 +25,8 @@ from hit.files import save
 from hit.importers.folders import Folders
 from hit.importers.mmt import Cut, import_mmt
 from hit.importers.release import Terms
-from hit.measure import WAYS, Measured, measure, write_queries
+from hit.measure import Measured, measure, write_queries
+from hit.metrics import WAYS
 from hit.train import train
 from hit.types import Progress
 
@@ -111,7 +112,7 @@ def reproduce(order: Order, progress: Progress) -> dict[str, Any]:
         curves=_curves(runs),
         config=tomli_w.dumps(configs.to_table(recipe)),
         figures=FIGURES,
-        ways=report.WAYS,
+        ways=WAYS,
     )
     return result
 
@@ -166,17 +167,17 @@ def _dataset(order: Order, recipe: Recipe, progress: Progress) -> Path:
 
 def _measure(folder: Path, card: Mapping[str, Any], data: Dataset, recipe: Recipe) -> Outcome:
     encoder = load_encoder(folder, "auto")
-    measured = measure(encoder, splits.load(data, recipe.data.test_split, load_experts(encoder.experts, encoder.identities)))
+    experts = load_experts(encoder.experts, encoder.identities)
+    measured = measure(encoder, splits.load(data, recipe.data.test_split, experts))
     write_queries(folder / "queries.jsonl", measured)
-    return Outcome(card, measured, measured.rescored(bank(encoder, data, recipe.data.train_split)))
+    return Outcome(card, measured, measured.rescored(bank(encoder, data, recipe.data.train_split, experts)))
 
 
 def _result(order: Order, recipe: Recipe, folder: Path, runs: Sequence[Outcome]) -> dict[str, Any]:
     """Return what is written to results.json; scores are {way: {level: {figure: {mean, std, low, high}}}}."""
     first = runs[0].measured
     scores = [run.measured.scores() for run in runs]
-    levels = [level for level, weight in first.encoder.weights.items() if weight]  # others were not trained
-    ways = {way: {level: _over([one[way][level] for one in scores]) for level in (*levels, "fused")} for way in WAYS}
+    ways = {way: {level: _over([one[way][level] for one in scores]) for level in levels(recipe)} for way in WAYS}
     for way, own in ways.items():
         for level, figures in own.items():
             ends = intervals.intervals([run.measured.ranks[way][level] for run in runs], first.groups(way))
@@ -210,21 +211,15 @@ def _partial(folder: Path) -> bool:
 
 
 def _over(scores: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
-    """Return the mean and the sample deviation over the seeds of each figure; one seed has no deviation."""
-    values = {name: [one[name] for one in scores] for name in scores[0]}
-    return {
-        name: {"mean": float(np.mean(own)), "std": float(np.std(own, ddof=1)) if len(own) > 1 else None}
-        for name, own in values.items()
-    }
+    return {name: over_seeds([one[name] for one in scores]) for name in scores[0]}
 
 
 def _cells(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, Cell]:
     cells = dict.fromkeys(FIGURES, Cell(""))
     for name in (key for key in FIGURES if key in figures):
         value = figures[name]
-        text = f"{value['mean']:.1f}" + (f" ± {value['std']:.1f}" if value["std"] is not None else "")
         shown = name in BRACKETED and "low" in value
-        cells[name] = Cell(text, f"[{value['low']:.1f}, {value['high']:.1f}]" if shown else "")
+        cells[name] = Cell(cell(value), f"[{value['low']:.1f}, {value['high']:.1f}]" if shown else "")
     return cells
 
 
@@ -233,7 +228,7 @@ def _markdown(result: Mapping[str, Any], lines: Mapping[str, Sequence[Line]]) ->
     for way, own in lines.items():
         table = [["method", *FIGURES, "source"], ["---"] * (2 + len(FIGURES))]
         table += [[line.name, *(" ".join(cell).strip() for cell in line.cells.values()), line.source] for line in own]
-        text += f"\n{report.WAYS[way].capitalize()}\n\n" + "".join(f"| {' | '.join(cells)} |\n" for cells in table)
+        text += f"\n{WAYS[way].capitalize()}\n\n" + "".join(f"| {' | '.join(cells)} |\n" for cells in table)
     return text
 
 

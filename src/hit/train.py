@@ -31,7 +31,7 @@ from hit.config import DataConfig, Recipe, TrainConfig
 from hit.encoder import ExpertRecord, FolderConfig, HiTEncoder, read_card, save
 from hit.errors import EndedError, UserError
 from hit.files import write_whole
-from hit.measure import measure
+from hit.measure import Measured, measure
 from hit.model import HiT, text_shape
 from hit.momentum import MomentumContrast
 from hit.splits import Split
@@ -84,7 +84,7 @@ def _train(recipe: Recipe, out: Path, device: torch.device, progress: Progress, 
         return read_card(out)
     text_folder = locate(recipe.model.text.source)
     run = _prepare(recipe, config, text_folder, (learn, held_out), device, out / "run", progress)
-    history = _loop(run, progress)
+    history, seen = _loop(run, progress)
     model = run.setup.contrast.query
     card = {
         "name": recipe.name,
@@ -111,7 +111,8 @@ def _train(recipe: Recipe, out: Path, device: torch.device, progress: Progress, 
         save(out, model, config, text_folder, card)
         if page:
             name = "clips held out of training"
-            found = report.collect(measure(run.encoder, held_out), dataset, name) if held_out.ids else None
+            seen = seen or (measure(run.encoder, held_out) if held_out.ids else None)
+            found = report.collect(seen, dataset, name) if seen else None
             report.write(out / "report.html", read_card(out), found)
     dist.barrier()
     return read_card(out)
@@ -182,9 +183,13 @@ def _prepare(
     return Run(setup, held_out, HiTEncoder(model, tokenizer, config, "training"), folder)
 
 
-def _loop(run: Run, progress: Progress) -> list[dict[str, Any]]:
-    """Train to the last step; return what was seen on the held-out clips. Raises EndedError after a SIGTERM."""
+def _loop(run: Run, progress: Progress) -> tuple[list[dict[str, Any]], Measured | None]:
+    """Train to the last step; return the scores on the held-out clips, and the last measurement if one was made here.
+
+    Raises EndedError after a SIGTERM.
+    """
     setup, settings, first = run.setup, run.setup.settings, dist.first()
+    seen: Measured | None = None
     checkpoints, step, history = run.folder / "checkpoints", 0, []
     if (found := checkpoint.restore(checkpoints, setup.contrast, setup.optimizer)) is not None:
         step, history = found[0], found[1]["history"]
@@ -214,7 +219,8 @@ def _loop(run: Run, progress: Progress) -> list[dict[str, Any]]:
             task.advance(1, f"loss {outcome.loss:.2f}")
             board.step(setup, step, outcome, time.monotonic() - began)
             if first and run.held_out.ids and (last or step % settings.validate_every == 0):
-                scores = measure(run.encoder, run.held_out).scores()
+                seen = measure(run.encoder, run.held_out)
+                scores = seen.scores()
                 ways = {way: scores[way] for way in ("t2v", "v2t")}
                 history.append({"step": step, "loss": outcome.loss, "terms": outcome.terms, **ways})
                 board.validation(setup, step, outcome, ways)
@@ -224,7 +230,7 @@ def _loop(run: Run, progress: Progress) -> list[dict[str, Any]]:
                 keep()
             if ended and not last:
                 raise EndedError(f"step {step}", "ended by a SIGTERM, with a checkpoint", "the same command goes on from here")
-    return history
+    return history, seen
 
 
 def schedule(step: int, settings: TrainConfig) -> float:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from hit.experts import pixels
+from hit.experts.windows import spans
 from hit.types import Features, FrameWant, Media
 
 GRID = 4
@@ -28,4 +29,4 @@ class Appearance:
             for image in frames.images
         ]
         values = np.sqrt(np.array(rows, np.float32).reshape(-1, self.dim))
-        return Features(values, np.stack([frames.times, frames.times + np.float32(1 / self._want.rate)], axis=1))
+        return Features(values, spans(frames, self._want.rate))

@@ -53,8 +53,7 @@ class AudioModel:
         if not len(audio.samples):
             return None
         samples, times = windows.over(audio, self._size)
-        batches = [self._embed(samples[at : at + self._batch]) for at in range(0, len(samples), self._batch)]
-        return Features(np.concatenate(batches), times)
+        return Features(windows.in_batches(self._embed, samples, self._batch, self.dim), times)
 
     def _embed(self, samples: Floats) -> Floats:
         """Return a row for each window (n, samples)."""

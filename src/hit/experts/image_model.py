@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hit.experts import network, pictures, pretrained
+from hit.experts import network, pictures, pretrained, windows
 from hit.types import Bytes, Features, Floats, FrameWant, Media
 
 # The settings of a preprocessor that decide over pixels.
@@ -49,9 +49,8 @@ class ImageModel:
     def extract(self, media: Media) -> Features:
         """Return (n, dim), a row a frame."""
         frames = media.frames[self._want]
-        batches = [self._embed(frames.images[at : at + self._batch]) for at in range(0, len(frames.images), self._batch)]
-        values = np.concatenate([np.zeros((0, self.dim), np.float32), *batches])
-        return Features(values, np.stack([frames.times, frames.times + np.float32(1 / self._want.rate)], axis=1))
+        values = windows.in_batches(self._embed, frames.images, self._batch, self.dim)
+        return Features(values, windows.spans(frames, self._want.rate))
 
     def _embed(self, images: Bytes) -> Floats:
         return self._network.embed("image", {"pixel_values": self._process(list(images))})  # (b, 3, height, width)

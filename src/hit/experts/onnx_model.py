@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from PIL import Image
 
 from hit.errors import UserError
 from hit.experts import network, pictures, windows
-from hit.experts.pretrained import line
+from hit.experts.pretrained import fingerprint, line
 from hit.types import AudioWant, Features, Floats, FrameWant, Media, Want
 
 NUMBERS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64, "tensor(uint8)": np.uint8}
@@ -83,7 +82,10 @@ class OnnxModel:
         fix = "see that the options fit the model"
         self.dim = network.width(path, "its input", fix, lambda: self._embed(self._sense.example()))
         about = {"output": self._output, "input": dataclasses.asdict(self._sense.table)}
-        self.identity = f"onnx/1 model={_fingerprint(file)} options={json.dumps(about, sort_keys=True)}"
+        # large models keep their weights beside them, under these names
+        parts = (file, file.with_name(f"{file.name}.data"), file.with_name(f"{file.name}_data"))
+        weights = fingerprint(part for part in parts if part.is_file())
+        self.identity = f"onnx/1 model={weights} options={json.dumps(about, sort_keys=True)}"
 
     def extract(self, media: Media) -> Features | None:
         """Return (n, dim), a row a frame or a window; None for sound without an audio track."""
@@ -91,8 +93,7 @@ class OnnxModel:
         if gathered is None:
             return None
         raw, times = gathered
-        batches = [self._embed(raw[at : at + self._batch]) for at in range(0, len(raw), self._batch)]
-        return Features(np.concatenate([np.zeros((0, self.dim), np.float32), *batches]), times)
+        return Features(windows.in_batches(self._embed, raw, self._batch, self.dim), times)
 
     def _embed(self, raw: Any) -> Floats:
         """Return rows (n, dim) for what was gathered."""
@@ -169,7 +170,7 @@ class _Pictures:
 
     def gather(self, media: Media) -> tuple[Any, Floats] | None:
         frames = media.frames[self.want]
-        return frames.images, np.stack([frames.times, frames.times + np.float32(1 / self.want.rate)], axis=1)
+        return frames.images, windows.spans(frames, self.want.rate)
 
     def prepare(self, images: Any) -> Any:
         pixels = pictures.prepare(self._settings, images)  # (n, 3, height, width)
@@ -267,13 +268,3 @@ def _table(path: str, option: str, kind: Any, given: Mapping[str, Any]) -> Any:
             words = "a list of numbers" if isinstance(example, tuple) else f"of type {type(example).__name__}"
             raise UserError(path, f"option '{option}.{key}' is {value!r}, not {words}")
     return kind(**values)
-
-
-def _fingerprint(file: Path) -> str:
-    """Return the hash of the model and of the weights that large models keep beside it, under their usual names."""
-    digest = hashlib.sha256()
-    for part in (file, file.with_name(f"{file.name}.data"), file.with_name(f"{file.name}_data")):
-        if part.is_file():
-            with part.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()

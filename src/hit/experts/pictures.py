@@ -1,6 +1,5 @@
 """How pictures are brought to the form that a network wants, as its preprocessing table says: PIL and numpy, no torchvision."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from hit.errors import UserError
+from hit.experts.pretrained import read_table
 from hit.types import Bytes, Floats
 
 # Where transformers keeps the table, by what it is for: the file, and the part of it in files that hold several.
@@ -30,12 +30,7 @@ def read(folder: Path, kind: str) -> tuple[Path, dict[str, Any]]:
         path = folder / file
         if not path.is_file():
             continue
-        try:
-            table = json.loads(path.read_text())
-        except (ValueError, OSError, RecursionError) as error:
-            raise UserError(path, f"is not JSON: {error}", "fetch the model again") from None
-        if not isinstance(table, dict):
-            raise UserError(path, "is not a table", "fetch the model again")
+        table = read_table(path)
         if not part:
             return path, table
         if isinstance(table.get(part), dict):

@@ -15,7 +15,8 @@ def fetch(path: str) -> Path:
     """Return the local folder of a model, fetching it from the hub if need be. Raises UserError where it cannot be had."""
     folder = Path(path).expanduser()
     if folder.is_dir():
-        _check(folder / "config.json")
+        if (config := folder / "config.json").exists():  # what is missed first is the preprocessing, which says more
+            read_table(config)
         return folder
     if folder.is_absolute() or path.startswith((".", "~")) or path.count("/") > 1:
         raise UserError(path, "there is no such folder", "give a folder in the form that transformers saves, or a hub id")
@@ -98,13 +99,12 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _check(file: Path) -> None:
-    """Raise UserError for a configuration that is none: of that, transformers complains in many ways."""
+def read_table(file: Path) -> dict[str, Any]:
+    """Return one of a model's JSON files. Raises UserError where it is none: of that, transformers complains in many ways."""
     try:
         table = json.loads(file.read_text())
-    except FileNotFoundError:
-        return  # what is missed first is the preprocessing, which says more
     except (ValueError, OSError, RecursionError) as error:
         raise UserError(file, f"is not JSON: {line(error)}", "fetch the model again") from None
     if not isinstance(table, dict):
         raise UserError(file, "is not a table", "fetch the model again")
+    return table

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from hit.experts import pretrained
+from hit.experts.windows import in_batches
 from hit.text import FILES, Tokenizer, locate
 from hit.types import Features, Floats
 from hit.video.subtitles import Cue
@@ -31,9 +32,7 @@ class Sentences:
 
     def __call__(self, texts: Sequence[str]) -> Floats:
         """Return (n, dim), each row of unit length."""
-        ids = self._tokenizer(texts)
-        rows = [self._embed(ids[at : at + BATCH]) for at in range(0, len(ids), BATCH)]
-        return np.concatenate([np.zeros((0, self.dim), np.float32), *rows])
+        return in_batches(self._embed, self._tokenizer(texts), BATCH, self.dim)
 
     def features(self, cues: Sequence[Cue]) -> Features:
         """Return a row (dim,) a cue, with its times and its words."""

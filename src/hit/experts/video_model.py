@@ -1,6 +1,7 @@
 """Any video model of `transformers` as an expert: a row a window of frames, from a hub id or a local folder."""
 
 import json
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -56,8 +57,7 @@ class VideoModel:
         count = len(frames.images)
         begins = np.array(windows.starts(count, self._frames), np.int64)
         index = np.minimum(begins[:, None] + np.arange(self._frames), count - 1)  # (n, frames)
-        batches = [self._embed(frames.images, index[at : at + self._batch]) for at in range(0, len(index), self._batch)]
-        values = np.concatenate([np.zeros((0, self.dim), np.float32), *batches])
+        values = windows.in_batches(partial(self._embed, frames.images), index, self._batch, self.dim)
         ends = frames.times[index[:, -1]] + np.float32(1 / self._want.rate)
         return Features(values, np.stack([frames.times[begins], ends], axis=1))
 

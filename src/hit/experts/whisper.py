@@ -1,7 +1,5 @@
 """What is said, heard by a Whisper model of `transformers`."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +29,8 @@ class Whisper:
         folder = pretrained.fetch(path)
         if lacking := [name for name in FILES if not (folder / name).is_file()]:
             raise UserError(folder, f"has no {', '.join(lacking)}", NEEDS)
-        _check_kind(folder)
+        if (kind := pretrained.read_table(folder / "config.json").get("model_type")) != "whisper":
+            raise UserError(folder, f"a model of type {kind}", NEEDS)
         self._model: Any = pretrained.load(folder, folder, "WhisperForConditionalGeneration", needs=NEEDS)[0]
         try:
             import torch
@@ -90,12 +89,3 @@ class Whisper:
         if not text.strip() or end <= start:
             return None
         return Cue(audio.start + start, audio.start + end, " ".join(text.split()))
-
-
-def _check_kind(folder: Path) -> None:
-    try:
-        kind = json.loads((folder / "config.json").read_text())["model_type"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(folder / "config.json", f"is damaged: {error!r}", NEEDS) from None
-    if kind != "whisper":
-        raise UserError(folder, f"a model of type {kind}", NEEDS)

@@ -1,8 +1,11 @@
-"""Windows of one length over a clip, for networks that look at a stretch of time at once."""
+"""What networks are shown of a clip: windows of one length, the time of each frame, and how much at once."""
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from hit.types import Audio, Floats
+from hit.types import Audio, Floats, Frames
 
 
 def starts(length: int, size: int) -> list[int]:
@@ -22,3 +25,14 @@ def over(audio: Audio, size: int) -> tuple[Floats, Floats]:
     samples = np.pad(audio.samples, (0, max(0, size - length)))
     times = audio.start + np.stack([begins, np.minimum(begins + size, length)], axis=1) / audio.rate
     return np.lib.stride_tricks.sliding_window_view(samples, size)[begins], times.astype(np.float32)
+
+
+def spans(frames: Frames, rate: float) -> Floats:
+    """Return the stretch of time (n, 2) that each of frames stands for, `rate` of which come a second."""
+    return np.stack([frames.times, frames.times + np.float32(1 / rate)], axis=1)
+
+
+def in_batches(embed: Callable[[Any], Floats], rows: Any, batch: int, dim: int) -> Floats:
+    """Return what `embed` makes of rows, `batch` of them at once: (n, dim), n = 0 too."""
+    found = [embed(rows[at : at + batch]) for at in range(0, len(rows), batch)]
+    return np.concatenate([np.zeros((0, dim), np.float32), *found])
