@@ -6,7 +6,7 @@ from pathlib import Path
 MODULE_LINES = 400
 FUNCTION_LINES = 60
 PARAMETERS = 8
-PACKAGE_LINES = 13_000  # the house was drawn for 9,000; the importers of issue 4 and the experts of issue 5 need the rest
+PACKAGE_LINES = 15_000  # the house was drawn for 9,000; importers (issue 4), experts and ingest (issue 5) need the rest
 
 
 def overruns(package: Path) -> list[str]:
