@@ -178,3 +178,81 @@ def _alive(pid: int) -> bool:
         return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
     except FileNotFoundError:
         return False
+
+
+# -- parts, signs of life, limits
+
+
+def _count(item: int) -> Iterator[int]:
+    yield from range(item)
+    if item == 3:
+        raise UserError("three", "is odd")
+
+
+def test_parts_come_in_order_and_the_end_last() -> None:
+    seen: dict[int, list[object]] = {}
+    for item, part in pool.stream(_count, [0, 2, 3], 2):
+        seen.setdefault(item, []).append(part)
+    assert seen[0] == [None]
+    assert seen[2] == [0, 1, None]
+    assert seen[3][:3] == [0, 1, 2]
+    assert isinstance(seen[3][3], UserError)
+
+
+def _hang(item: str) -> Iterator[str]:
+    until = time.monotonic() + 6
+    while item == "beats" and time.monotonic() < until:
+        pool.beat(item)
+        time.sleep(0.05)
+    yield item
+    if item == "hangs":
+        signal.pause()
+
+
+def test_a_worker_without_a_sign_of_life_is_replaced() -> None:
+    seen: dict[str, list[object]] = {}
+    for item, part in pool.stream(_hang, ["hangs", "beats", "works"], 1, limits=pool.Limits(silence=4)):
+        seen.setdefault(item, []).append(part)
+    assert seen["hangs"][0] == "hangs"
+    error = seen["hangs"][1]
+    assert isinstance(error, UserError)
+    assert "no progress for 4 s" in error.why
+    beats = [part for part in seen["beats"] if isinstance(part, pool.Beat)]
+    assert 2 <= len(beats) <= 7, "one a second"
+    assert {beat.note for beat in beats} == {"beats"}
+    assert seen["beats"][-2:] == ["beats", None]
+    assert seen["works"] == ["works", None]
+
+
+def test_a_slow_reader_is_not_the_workers_silence() -> None:
+    for _, part in pool.stream(_count, [2, 2], 2, limits=pool.Limits(silence=1)):
+        assert not isinstance(part, Exception)
+        time.sleep(1.2)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits what a process may map")
+def test_memory_is_limited_and_the_worker_lives_on() -> None:
+    amounts = [1 << 20, 1 << 30, 2 << 20]
+    found = [part for _, part in pool.stream(_eat_and_tell, amounts, 1, limits=pool.Limits(memory=512 << 20)) if part is not None]
+    assert isinstance(found[1], UserError)
+    assert found[1].why == "needs more than 512.0 MiB of memory"
+    assert (found[0], found[2]) == ((1 << 20, found[0][1]), (2 << 20, found[0][1])), "by the same process"  # type: ignore[index]
+
+
+def _eat_and_tell(amount: int) -> Iterator[tuple[int, int]]:
+    yield len(bytes(amount)), os.getpid()
+
+
+def _talk(size: int) -> Iterator[bytes]:
+    for _ in range(4):
+        yield bytes(size)
+
+
+def test_output_is_limited() -> None:
+    told = pool.stream(_talk, [1 << 10, 1 << 20, 8 << 20], 1, limits=pool.Limits(output=2 << 20))
+    ends = {item: part for item, part in told if not isinstance(part, bytes)}
+    assert ends[1 << 10] is None
+    for size in (1 << 20, 8 << 20):
+        error = ends[size]
+        assert isinstance(error, UserError)
+        assert error.why == "yields more than 2.0 MiB"
