@@ -4,18 +4,19 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hit import datasets, extract, features, pool, video
+from hit import datasets, extract, features, pool, video, watch
 from hit import experts as plugins
 from hit.config import ExpertConfig
 from hit.errors import UserError
-from hit.types import Features, Silent
+from hit.journal import Entry, Journal
+from hit.types import Expert, Features, Silent
 
 EXPERTS = {"appearance": ExpertConfig(), "sound": ExpertConfig()}
 
@@ -55,12 +56,12 @@ class _Watcher(Silent):
 
     @contextmanager
     def task(self, title: str, total: float | None) -> Iterator["_Watcher"]:  # type: ignore[override]
-        self.total = total
+        self.total, self.steps, self.notes = total, 0.0, []  # of the last task
         yield self
 
     def advance(self, steps: float = 1, note: str = "") -> None:
         self.steps += steps
-        self.notes.append(note)
+        self.notes += [note] if steps else []
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,9 @@ def test_a_second_run_does_nothing_and_a_new_expert_only_its_own(
 ) -> None:
     watcher = _Watcher()
     report = extract.extract(data, {"appearance": ExpertConfig()}, tmp_path, workers=1, progress=watcher)
-    assert (watcher.total, watcher.steps, sorted(watcher.notes)) == (7, 7, [f"v{number}.mp4" for number in range(7)])
+    assert (watcher.total, watcher.steps) == (7, 7)
+    assert sorted(note.rpartition("  ")[2] for note in watcher.notes) == [f"v{number}.mp4" for number in range(7)]
+    assert all("h of video" in note and "x real time" in note for note in watcher.notes)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
     report = extract.extract(data, {"appearance": ExpertConfig()}, tmp_path, workers=1)
     assert (report.done, report.skipped) == (0, 7)
@@ -109,9 +112,12 @@ from hit.config import ExpertConfig
 from hit.types import Silent
 
 class Killer(Silent):
+    def task(self, title, total):
+        return self if title.startswith("Extracting") else Silent()
+
     def advance(self, steps=1, note=""):
-        Killer.left -= 1
-        if Killer.left == 0:
+        Killer.left -= steps
+        if steps and Killer.left == 0:
             os.kill(os.getpid(), 9)
 
 if __name__ == "__main__":
@@ -145,7 +151,7 @@ def test_what_fails_is_listed_and_tried_again(tmp_path: Path) -> None:
     data.clips["v1"].path.write_bytes(b"")
     data.clips["v2"].path.write_bytes(b"no video")
     root = tmp_path / "features"
-    features.remember(root, {"of another data set": "is empty"})
+    Journal(root / features.JOURNAL).write(Entry("x", "failed", clips={"of another data set": "is empty"}))
     report = extract.extract(data, EXPERTS, root, workers=1)
     assert (report.done, report.skipped) == (2, 0)
     assert [clip for clip, _ in report.failed] == ["v1", "v2"]
@@ -160,20 +166,38 @@ def test_what_fails_is_listed_and_tried_again(tmp_path: Path) -> None:
     assert set(found(root, data)) == {"v0", "v1", "v3"}
 
 
-def _kill_on_v1(job: extract.Job) -> extract.Outcome:
+def _kill_on_v1(job: extract.Job, experts: Mapping[str, Expert], beat: Callable[[float], None]) -> watch.Plan:
     if job.path.stem == "v1":
         os.kill(os.getpid(), signal.SIGKILL)
-    return extract._work(job)
+    return _PLAN(job, experts, beat)
 
 
-def test_a_file_that_kills_its_worker_is_listed(data: datasets.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = pool.run
-    monkeypatch.setattr(pool, "run", lambda function, *rest: run(_kill_on_v1, *rest))
-    report = extract.extract(data, EXPERTS, tmp_path, workers=2)
+def _hang_on_v1(job: extract.Job, experts: Mapping[str, Expert], beat: Callable[[float], None]) -> watch.Plan:
+    if job.path.stem == "v1":
+        signal.pause()
+    return _PLAN(job, experts, beat)
+
+
+_PLAN = extract._plan
+
+
+@pytest.mark.parametrize(("plan", "why"), [(_kill_on_v1, "died (SIGKILL)"), (_hang_on_v1, "no progress for 5 s")])
+def test_a_file_that_kills_or_hangs_its_worker_is_listed(
+    data: datasets.Dataset, truth: dict[str, dict[str, Features]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plan: object, why: str
+) -> None:
+    monkeypatch.setattr(extract, "_plan", plan)
+    monkeypatch.setattr(watch, "_batches", lambda jobs, workers: [watch._Batch(tuple(jobs))])  # all in one worker's hands
+    report = extract.extract(data, EXPERTS, tmp_path, workers=1, limits=pool.Limits(silence=5))
     assert report.done == 6
-    assert [clip for clip, _ in report.failed] == ["v1"]
-    assert "SIGKILL" in report.failed[0][1]
-    assert str(data.clips["v1"].path) in report.failed[0][1]
+    [(clip, reason)] = report.failed
+    assert (clip, why in reason) == ("v1", True), reason
+    rest = datasets.Dataset(data.root, {name: clip for name, clip in data.clips.items() if name != "v1"}, {}, {})
+    assert equal(found(tmp_path, rest), {name: by_name for name, by_name in truth.items() if name != "v1"})
+    entries = {Path(name).stem: entry for name, entry in Journal(report.journal).read().items()}
+    assert {name for name, entry in entries.items() if entry.status == "failed"} == {"v1"}
+    assert entries["v1"].clips == {"v1": reason}
+    assert entries["v2"].duration == pytest.approx(1.0)
+    assert entries["v2"].seconds > 0
 
 
 def test_a_clip_for_which_nothing_decodes_is_listed(data: datasets.Dataset, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from safetensors import safe_open
 
 from hit import features
 from hit.errors import UserError
+from hit.journal import Entry, Journal
 from hit.types import Features
 
 
@@ -151,6 +152,7 @@ import numpy as np
 from pathlib import Path
 from hit import features
 from hit.errors import UserError
+from hit.journal import Entry, Journal
 from hit.types import Features
 class Expert: name, dim, identity = "toy", 3, "toy 1"
 folder = features.Folder(Path(sys.argv[1]), Expert())
@@ -186,9 +188,21 @@ def test_clips_known_as_failed_are_left_out(tmp_path: Path) -> None:
     features.Folder(tmp_path, _Expert()).write({"a": _some(2)})
     with pytest.raises(UserError, match="such as 'bad'"):
         features.load(tmp_path, {"toy": _Expert()}, ["a", "bad"])
-    features.remember(tmp_path, {"bad": "is empty", "ünïcode": "näh"})
+    journal = Journal(tmp_path / features.JOURNAL)
+    journal.write(Entry("bad.mp4", "failed", clips={"bad": "is empty"}), Entry("ü", "failed", clips={"ünïcode": "näh"}))
     assert features.failures(tmp_path) == {"bad": "is empty", "ünïcode": "näh"}
     assert set(features.load(tmp_path, {"toy": _Expert()}, ["a", "bad"])) == {"a"}
-    (tmp_path / "failed.jsonl").write_text("{oops")
-    with pytest.raises(UserError, match="damaged"):
-        features.failures(tmp_path)
+    journal.write(Entry("bad.mp4", "done"))
+    assert features.failures(tmp_path) == {"ünïcode": "näh"}
+
+
+def test_of_a_clip_that_was_replaced_the_later_features_hold(tmp_path: Path) -> None:
+    folder, one, two, three = features.Folder(tmp_path, _Expert()), _some(2), _some(3), _some(4)
+    folder.write({"a": one, "b": one}, {"a": "first", "b": "first"})
+    folder.write({"a": two, "c": two}, {"a": "second"})
+    assert folder.counts() == {"a": 3, "b": 2, "c": 3}
+    folder.write({"a": three}, {"a": "first"})
+    for reader in (folder, features.Folder(tmp_path, _Expert())):
+        assert reader.contents() == {"a": "first", "b": "first", "c": ""}
+        assert reader.counts() == {"a": 4, "b": 2, "c": 3}
+        assert {clip: len(found.values) for clip, found in reader.read(["a", "b", "c"]).items()} == {"a": 4, "b": 2, "c": 3}

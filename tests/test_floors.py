@@ -11,9 +11,11 @@ import pytest
 FLOORS = [
     ("ground", "types errors"),
     ("ground", "config files"),
-    ("tools", "dist provenance tokens metrics text console pool video features segments plots"),
+    ("tools", "dist provenance tokens metrics text console pool video journal plots"),
+    ("tools", "content features segments"),
     ("tools", "datasets experts db stores"),
-    ("tools", "hubness intervals migrations analysis splits overview"),
+    ("tools", "hubness intervals migrations watch splits overview"),
+    ("tools", "analysis"),
     ("tools", "measure"),
     ("tools", "report"),
     ("model", "layout heads"),

@@ -328,12 +328,15 @@ def mine(owner, name):
         return result
     setattr(owner, name, wrapped)
 
-def one_process(function, items, workers, initializer, args):  # quicker to start
+def one_process(function, items, workers, initializer, args, limits):  # quicker to start
     initializer(*args)
-    return ((item, function(item)) for item in items)
+    for item in items:
+        for part in function(item):
+            yield item, part
+        yield item, None
 
 if fatal:
-    hit.pool.run = one_process
+    hit.pool.stream = one_process
 for name in ("record_files", "begin", "finish", "synced"):
     mine(hit.db.Database, name)
 for name in ("_append", "_publish"):

@@ -210,7 +210,7 @@ def test_several_queries_are_averaged(library: Library, folder: Path) -> None:
     encoder = ToyEncoder()
     both = embed(Query(texts=["red", "blue"]), encoder)
     assert both == pytest.approx(encoder.embed_texts(["red", "blue"]).mean(axis=0))
-    features = [piece.features for piece in analyse("q", folder / "videos" / "red.mp4", library.experts, SegmentConfig()).pieces]
+    features = [piece.features for piece in analyse("q", folder / "videos" / "red.mp4", library.experts, SegmentConfig())]
     mixed = embed(Query(texts=["blue"], examples=[features]), encoder)
     parts = [encoder.embed_texts(["blue"])[0], encoder.embed_clips(features)[0]]
     assert mixed == pytest.approx(np.mean(parts, axis=0), abs=1e-6)

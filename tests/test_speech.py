@@ -191,6 +191,6 @@ def test_words_survive_indexing(tmp_path: Path, reader: Speech) -> None:
     from hit.segments import SegmentConfig
 
     path = subtitled.write(tmp_path / "a.mkv", [("subrip", LINES)])
-    result = analysis.analyse("a", path, {"speech": reader}, SegmentConfig())
-    result = pickle.loads(pickle.dumps(result))  # as it comes from a worker process
-    assert [piece.features["speech"].texts for piece in result.pieces] == [("Hello", "How are you?", "Good bye")]
+    pieces = analysis.analyse("a", path, {"speech": reader}, SegmentConfig())
+    pieces = pickle.loads(pickle.dumps(pieces))  # as they come from a worker process
+    assert [piece.features["speech"].texts for piece in pieces] == [("Hello", "How are you?", "Good bye")]

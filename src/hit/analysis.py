@@ -1,14 +1,15 @@
 """Looking at files with a model's experts: videos, segment by segment and in worker processes, and images."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from hit import experts as registry
-from hit import pool, video
+from hit import video, watch
 from hit.config import ExpertConfig
 from hit.errors import UserError
 from hit.segments import CUT_WANT, POSTER_WANT, SegmentConfig, divide, find_cuts, poster
@@ -41,40 +42,9 @@ class Piece:
     poster: bytes
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Analysis:
-    """An analysed video."""
-
-    info: video.VideoInfo
-    pieces: Sequence[Piece]
-
-
-Analyse = Callable[[Sequence[Job]], Iterator[tuple[Job, Analysis | Exception]]]
-
-
-class Analyst:
-    """Cuts videos into segments and has the experts look at them, in `workers` processes (0: as pool.run decides)."""
-
-    def __init__(
-        self, experts: Mapping[str, ExpertConfig], identities: Mapping[str, str], segments: SegmentConfig, workers: int = 0
-    ) -> None:
-        self._args, self._workers = (dict(experts), dict(identities), segments), workers
-
-    def __call__(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Analysis | Exception]]:
-        """Yield each job with its analysis or with what went wrong, as they are completed."""
-        return pool.run(_analyse_in_worker, jobs, self._workers, _start_worker, self._args)
-
-
-_worker: tuple[dict[str, Expert], SegmentConfig]
-
-
-def _start_worker(experts: Mapping[str, ExpertConfig], identities: Mapping[str, str], segments: SegmentConfig) -> None:
-    global _worker  # noqa: PLW0603  # a process's own: experts are loaded once in each
-    _worker = load_experts(experts, identities), segments
-
-
-def _analyse_in_worker(job: Job) -> Analysis:
-    return analyse(job.video, job.path, *_worker)
+def crew(experts: Mapping[str, ExpertConfig], identities: Mapping[str, str], segments: SegmentConfig) -> watch.Crew[Job]:
+    """Return who cuts videos into segments and looks at them: for each segment a Piece is told."""
+    return watch.Crew(partial(load_experts, dict(experts), dict(identities)), partial(_plan, segments), _piece)
 
 
 def load_experts(experts: Mapping[str, ExpertConfig], identities: Mapping[str, str]) -> dict[str, Expert]:
@@ -87,19 +57,26 @@ def load_experts(experts: Mapping[str, ExpertConfig], identities: Mapping[str, s
     return loaded
 
 
-def analyse(key: str, path: Path, experts: Mapping[str, Expert], config: SegmentConfig) -> Analysis:
+def analyse(key: str, path: Path, experts: Mapping[str, Expert], config: SegmentConfig) -> list[Piece]:
     """Cut the video at `path` into segments and look at each. Raises UserError where it cannot be read."""
-    info = video.probe(path)
+    plan = _plan(config, Job(key, path, 0, 0), experts, lambda _: None)
+    seen = (watch.Seen(media, registry.run(experts, media)) for media in video.read(path, plan.clips, plan.wants))
+    return sorted(map(_piece, seen), key=lambda piece: piece.clip.start)
+
+
+def _plan(config: SegmentConfig, job: Job, experts: Mapping[str, Expert], beat: Callable[[float], None]) -> watch.Plan:
+    info = video.probe(job.path)
     if not info.has_video:
-        raise UserError(path, "has no pictures, only sound" if info.has_audio else "has no pictures")
-    cuts = find_cuts(_stretches(path, info.duration)) if config.needs_cuts(info.duration) else []
-    clips = [_segment(key, path, *span) for span in divide(info.duration, cuts, config)]
-    wants = (*registry.wants(experts), POSTER_WANT)
-    pieces = [
-        Piece(_as_seen(media), registry.run(experts, media), poster(media.frames[POSTER_WANT].images))
-        for media in video.read(path, clips, wants)
-    ]
-    return Analysis(info, sorted(pieces, key=lambda piece: piece.clip.start))
+        raise UserError(job.path, "has no pictures, only sound" if info.has_audio else "has no pictures")
+    cuts = find_cuts(_stretches(job.path, info.duration, beat)) if config.needs_cuts(info.duration) else []
+    clips = [_segment(job.video, job.path, *span) for span in divide(info.duration, cuts, config)]
+    return watch.Plan(info, clips, (*registry.wants(experts), POSTER_WANT), lambda _: experts)
+
+
+def _piece(seen: watch.Seen) -> Piece:
+    if isinstance(seen.features, Exception):
+        raise seen.features
+    return Piece(_as_seen(seen.media), seen.features, poster(seen.media.frames[POSTER_WANT].images))
 
 
 def _segment(key: str, path: Path, start: float, end: float) -> Clip:
@@ -113,10 +90,10 @@ def _as_seen(media: Media) -> Clip:
     return clip if end > clip.end - _TICK else _segment(clip.video, clip.path, clip.start, end)
 
 
-def _stretches(path: Path, duration: float) -> Iterator[Frames]:
+def _stretches(path: Path, duration: float, beat: Callable[[float], None]) -> Iterator[Frames]:
     starts = np.arange(0, duration, _STRETCH).tolist()
     clips = [Clip("", "", path, start, min(start + _STRETCH, duration)) for start in starts]
-    return (media.frames[CUT_WANT] for media in video.read(path, clips, [CUT_WANT]))
+    return (media.frames[CUT_WANT] for media in video.read(path, clips, [CUT_WANT], beat))
 
 
 def look_at_image(path: Path, experts: Mapping[str, Expert]) -> dict[str, Features]:

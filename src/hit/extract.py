@@ -1,23 +1,33 @@
-"""From videos to features on disk: each file is decoded once for all experts, in worker processes, resumable."""
+"""From videos to features on disk: each file is decoded once for all experts, in worker processes, resumable.
 
+What is done is known by content: a video that is renamed, or lies there twice, is not looked at again; one that is replaced is.
+"""
+
+import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+
+from hit import content, features, pool, video, watch
 from hit import experts as plugins
-from hit import features, pool, video
 from hit.config import ExpertConfig
 from hit.datasets import Dataset
 from hit.errors import UserError
-from hit.types import Clip, Expert, Features, Media, Progress, Silent
+from hit.journal import Entry, Journal, Status
+from hit.types import Clip, Expert, Features, Progress, Silent
 
-SHARD = 64  # clips; a crash loses at most so many
+SHARD = 64  # clips written at once; a crash loses at most so many
+STRETCH = 120.0  # seconds of a long clip that the experts see at once: a whole number of any expert's windows
+REST = 30.0  # seconds: a shorter rest of a clip is seen with the stretch before it
 
-Outcome = dict[str, dict[str, Features | None] | str]  # {clip id: {expert: features} or why there are none}
-
-_experts: dict[str, Expert] = {}  # of this worker process
+FLUSH = 30.0  # seconds; a crash loses at most what was done in so many
 
 
 @dataclass(frozen=True)
@@ -25,9 +35,10 @@ class Report:
     """What became of a data set's clips."""
 
     done: int  # extracted now
-    skipped: int  # were there already
+    skipped: int  # were there already, maybe under another name
     failed: list[tuple[str, str]]  # (clip id, reason)
     seconds: float
+    journal: Path
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,13 @@ class Job:
 
     path: Path
     clips: tuple[tuple[Clip, tuple[str, ...]], ...]
+    look: content.Look
+    digest: str
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+        return self.look.size
 
     def __str__(self) -> str:
         return str(self.path)
@@ -47,6 +65,7 @@ def extract(
     root: Path | None = None,
     *,
     workers: int = 0,
+    limits: pool.Limits | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Compute what is lacking of the features of a data set's clips into `root` (its own `features` folder).
@@ -55,79 +74,200 @@ def extract(
     May be killed at any moment; the next run goes on. Raises UserError for experts that do not load, a full disk and a
     data set without any video.
     """
-    begun = time.monotonic()
+    begun, progress = time.monotonic(), progress or Silent()
     root = dataset.root / "features" if root is None else root
     folders = {name: features.Folder(root, expert) for name, expert in plugins.load_all(experts).items()}
-    jobs = _jobs(dataset, {name: folder.done() for name, folder in folders.items()})
-    total = sum(len(job.clips) for job in jobs)
-    if jobs and not any(clip.path.is_file() for clip in dataset.clips.values()):
-        why = f"none of its clips has a video file, and {total} lack features, such as '{jobs[0].clips[0][0].id}'"
-        raise UserError(dataset.root, why, f"put the videos into {dataset.root / 'videos'} and name them in clips.csv")
-    # Clips of other data sets that share the folder keep their entries.
-    failed = {clip: why for clip, why in features.failures(root).items() if clip not in dataset.clips}
-    mine: dict[str, str] = {}
-    buffer: Outcome = {}
-    with (progress or Silent()).task("Extracting features", total) as task:
-        for job, result in pool.run(_work, jobs, workers, _prepare, (dict(experts),)):
-            outcome = {clip.id: _reason(result) for clip, _ in job.clips} if isinstance(result, Exception) else result
-            mine.update({clip: why for clip, why in outcome.items() if isinstance(why, str)})
-            buffer.update(outcome)
-            task.advance(len(job.clips), job.path.name)
-            if len(buffer) >= SHARD:
-                _flush(folders, buffer, root, failed | mine)
-    _flush(folders, buffer, root, failed | mine)
-    return Report(total - len(mine), len(dataset.clips) - total, sorted(mine.items()), time.monotonic() - begun)
-
-
-def _jobs(dataset: Dataset, done: Mapping[str, set[str]]) -> list[Job]:
-    """Return the work that is left, file by file."""
-    files: defaultdict[Path, list[tuple[Clip, tuple[str, ...]]]] = defaultdict(list)
-    for clip in dataset.clips.values():
-        if lacking := tuple(name for name, ids in done.items() if clip.id not in ids):
-            files[clip.path].append((clip, lacking))
-    return [Job(path, tuple(clips)) for path, clips in files.items()]
-
-
-def _flush(folders: Mapping[str, features.Folder], buffer: Outcome, root: Path, failed: Mapping[str, str]) -> None:
-    """Write what has been gathered, a shard an expert, then forget it."""
-    for name, folder in folders.items():
-        found = {clip: by_name for clip, by_name in buffer.items() if not isinstance(by_name, str)}
-        folder.write({clip: by_name[name] for clip, by_name in found.items() if name in by_name})
-    features.remember(root, failed)
-    buffer.clear()
-
-
-def _prepare(configs: Mapping[str, ExpertConfig]) -> None:
-    _experts.update(plugins.load_all(configs))
-
-
-def _work(job: Job) -> Outcome:
-    """Decode one file for all that lacks of its clips."""
-    lacking = {clip.id: names for clip, names in job.clips}
-    outcome: Outcome = {}
-    why = "nothing of it could be decoded"
+    journal = Journal(root / features.JOURNAL)
+    todo = _todo(dataset, folders, journal, progress)
+    work = _Work(folders, journal, todo.keys)
+    crew: watch.Crew[Job] = watch.Crew(partial(plugins.load_all, dict(experts)), _plan, _tell)
     try:
-        for media in _media(job):
-            chosen = {name: _experts[name] for name in lacking[media.clip.id]}
-            outcome[media.clip.id] = _look(chosen, media)
-    except UserError as error:
-        why = _reason(error)
-    return {clip: outcome.get(clip, why) for clip in lacking}
+        with progress.task("Extracting features", len(todo.jobs)) as task:
+            pace = watch.Pace(task)
+            for job, part in crew(todo.jobs, workers, limits):
+                if isinstance(part, pool.Beat):
+                    pace.beat(job, part.note)
+                elif isinstance(part, watch.End):
+                    work.end(job, part)
+                    pace.end(job, part)
+                else:
+                    work.add(*part)
+    finally:  # after Ctrl-C too
+        work.flush()
+    for folder in folders.values():
+        _share(folder, {twin: todo.keys[twin] for twin in todo.twins})
+    failed = work.failed | {twin: work.failed[other] for twin, other in todo.twins.items() if other in work.failed}
+    done, skipped = todo.lacking - len(failed), len(dataset.clips) - todo.lacking
+    return Report(done, skipped, sorted(failed.items()), time.monotonic() - begun, journal.path)
 
 
-def _media(job: Job) -> Iterator[Media]:
+# -- what is lacking
+
+
+@dataclass(frozen=True)
+class _Todo:
+    jobs: list[Job]
+    lacking: int  # clips, the twins too
+    keys: Mapping[str, str]  # what each clip's features are made from, "" where it is not known
+    twins: Mapping[str, str]  # {clip: the one of the same content that is looked at in its stead}
+
+
+def _todo(dataset: Dataset, folders: Mapping[str, features.Folder], journal: Journal, progress: Progress) -> _Todo:
+    """Return the work that is left, once what is known of the same content under another name has been copied."""
+    files = _contents(dataset, folders, journal, progress)
+    keys = {
+        clip.id: f"{files[clip.path][1]} {clip.start} {clip.end}" if clip.path in files else "" for clip in dataset.clips.values()
+    }
+    for folder in folders.values():
+        _share(folder, keys)
+    have = {name: folder.contents() for name, folder in folders.items()}
+    lacking = {
+        clip: names for clip in dataset.clips if (names := tuple(name for name in have if _lacks(have[name], clip, keys[clip])))
+    }
+    if lacking and not any(dataset.clips[clip].path.is_file() for clip in lacking):
+        why = f"none of the {len(lacking)} clips that lack features has a video file, such as '{next(iter(lacking))}'"
+        raise UserError(dataset.root, why, f"put the videos into {dataset.root / 'videos'} and name them in clips.csv")
+    first: dict[str, str] = {}
+    by_file: defaultdict[Path, list[tuple[Clip, tuple[str, ...]]]] = defaultdict(list)
+    for clip, names in lacking.items():
+        if not keys[clip] or first.setdefault(keys[clip], clip) == clip:
+            by_file[dataset.clips[clip].path].append((dataset.clips[clip], names))
+    jobs = [Job(path, tuple(clips), *files.get(path, (content.Look(0, 0), ""))) for path, clips in by_file.items()]
+    twins = {clip: first[keys[clip]] for clip in lacking if keys[clip] and first[keys[clip]] != clip}
+    return _Todo(jobs, len(lacking), keys, twins)
+
+
+def _lacks(have: Mapping[str, str], clip: str, key: str) -> bool:
+    """Say whether a clip's features are not there or, as far as one knows, made from something else."""
+    return clip not in have or bool(key and have[clip] and have[clip] != key)
+
+
+def _contents(
+    dataset: Dataset, folders: Mapping[str, features.Folder], journal: Journal, progress: Progress
+) -> dict[Path, tuple[content.Look, str]]:
+    """Return how each file looks and its digest, read anew only where it has changed; without files that cannot be read.
+
+    Features that were imported were made from who knows what: their files are left alone.
+    """
+    have = [folder.contents() for folder in folders.values()]
+    clips = [clip for clip in dataset.clips.values() if clip.video and any(one.get(clip.id) != "" for one in have)]
+    looks: dict[Path, content.Look] = {}
+    for path in dict.fromkeys(clip.path for clip in clips):
+        with suppress(OSError):  # who opens it will say why
+            looks[path] = content.look(path)
+    noted = journal.read()
+    digests = {
+        path: entry.content
+        for path, look in looks.items()
+        if (entry := noted.get(str(path.absolute()))) and entry.content and content.Look(entry.size, entry.mtime_ns) == look
+    }
+    fresh = [path for path in looks if path not in digests]
+    digests |= {path: digest for path, digest in content.digests(fresh, progress) if isinstance(digest, str)}
+    # So that they need not be read again where nothing else is to be done.
+    journal.write(*(_entry(path, looks[path], digests[path], noted) for path in fresh if path in digests))
+    return {path: (looks[path], digest) for path, digest in digests.items()}
+
+
+def _entry(path: Path, look: content.Look, digest: str, noted: Mapping[str, Entry]) -> Entry:
+    before = noted.get(name := str(path.absolute()), Entry(name, "pending"))
+    if before.content != digest:
+        before = Entry(name, "pending")
+    return replace(before, content=digest, size=look.size, mtime_ns=look.mtime_ns)
+
+
+def _share(folder: features.Folder, keys: Mapping[str, str]) -> None:
+    """Give clips the features that are there of the same content under another name."""
+    have = folder.contents()
+    by_key = {made_from: clip for clip, made_from in have.items() if made_from}
+    source = {clip: by_key[key] for clip, key in keys.items() if key in by_key and _lacks(have, clip, key)}
+    found = folder.read(source.values())
+    folder.write({clip: found.get(other) for clip, other in source.items()}, keys)
+
+
+# -- in the worker processes
+
+
+def stretches(clip: Clip, duration: float) -> list[Clip]:
+    """Cut a clip of a video of so many seconds into stretches of STRETCH; only the last may be longer, by less than REST."""
+    end = min(clip.end, duration)
+    inner = [clip.start + STRETCH * step for step in range(1, max(1, math.ceil((end - clip.start) / STRETCH)))]
+    if inner and end - inner[-1] < REST:
+        inner.pop()
+    return [replace(clip, start=start, end=end) for start, end in pairwise([clip.start, *inner, clip.end])]
+
+
+def _plan(job: Job, experts: Mapping[str, Expert], beat: Callable[[float], None]) -> watch.Plan:
     if not job.clips[0][0].video:
         raise UserError(job.path, "clips.csv names no video for it")
-    needed = {name: _experts[name] for _, names in job.clips for name in names}
-    return video.read(job.path, [clip for clip, _ in job.clips], plugins.wants(needed))
+    info = video.probe(job.path)
+    lacking = {clip.id: names for clip, names in job.clips}
+    needed = {name: experts[name] for names in lacking.values() for name in names}
+    clips = [stretch for clip, _ in job.clips for stretch in stretches(clip, info.duration)]
+    return watch.Plan(info, clips, plugins.wants(needed), lambda clip: {name: experts[name] for name in lacking[clip.id]})
 
 
-def _look(chosen: Mapping[str, Expert], media: Media) -> dict[str, Features | None] | str:
-    try:
-        found = plugins.run(chosen, media)
-    except Exception as error:  # plugins are other people's code: what they raise is this clip's failure, and is listed
-        return _reason(error)
-    return {name: found.get(name) for name in chosen}
+def _tell(seen: watch.Seen) -> tuple[str, float, Mapping[str, Features] | str]:
+    clip, found = seen.media.clip, seen.features
+    return clip.id, clip.start, _reason(found) if isinstance(found, Exception) else found
+
+
+# -- what comes of it
+
+
+class _Work:
+    """Gathers what was seen in clips, and writes it: whole clips, and of each file what became of it."""
+
+    def __init__(self, folders: Mapping[str, features.Folder], journal: Journal, keys: Mapping[str, str]) -> None:
+        self._folders, self._journal, self._keys = folders, journal, keys
+        self._parts: defaultdict[str, dict[float, Mapping[str, Features] | str]] = defaultdict(dict)  # by start
+        self._whole: dict[str, dict[str, Features | None]] = {}  # clips to be written
+        self._entries: list[Entry] = []
+        self._flushed = time.monotonic()
+        self.failed: dict[str, str] = {}
+
+    def add(self, clip: str, start: float, found: Mapping[str, Features] | str) -> None:
+        """Take what was seen in a stretch."""
+        self._parts[clip][start] = found
+
+    def end(self, job: Job, end: watch.End) -> None:
+        """Take note that a file is done: all of its clips, or those that were complete before it broke."""
+        failed = {}
+        why = _reason(end.error) if end.error else "nothing of it could be decoded"
+        for clip, names in job.clips:
+            parts = [found for _, found in sorted(self._parts.pop(clip.id, {}).items())]
+            seen = [found for found in parts if not isinstance(found, str)]
+            whole = end.info is not None and len(parts) >= (1 if end.error is None else len(stretches(clip, end.info.duration)))
+            if whole and len(seen) == len(parts):
+                self._whole[clip.id] = {name: _join([found[name] for found in seen if name in found]) for name in names}
+            else:
+                failed[clip.id] = next((found for found in parts if isinstance(found, str)), why)
+        self.failed |= failed
+        reason = _reason(end.error) if end.error else next(iter(failed.values()), "")
+        status: Status = "failed" if reason else "done"
+        duration = end.info.duration if end.info else 0.0
+        about = (job.digest, job.look.size, job.look.mtime_ns)
+        self._entries.append(Entry(str(job.path.absolute()), status, reason, round(end.seconds, 3), duration, *about, failed))
+        if len(self._whole) >= SHARD or time.monotonic() >= self._flushed + FLUSH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is whole, a shard an expert, then what became of the files."""
+        for name, folder in self._folders.items():
+            folder.write({clip: found[name] for clip, found in self._whole.items() if name in found}, self._keys)
+        self._whole.clear()
+        self._journal.write(*self._entries)
+        self._entries.clear()
+        self._flushed = time.monotonic()
+
+
+def _join(found: Sequence[Features]) -> Features | None:
+    """Return the features of consecutive stretches as those of one clip."""
+    if len(found) < 2:
+        return found[0] if found else None
+    texts = None
+    if any(one.texts is not None for one in found):
+        texts = tuple(text for one in found for text in one.texts or ("",) * len(one.values))
+    return Features(np.concatenate([one.values for one in found]), np.concatenate([one.times for one in found]), texts)
 
 
 def _reason(error: Exception) -> str:

@@ -4,15 +4,18 @@
     features/appearance-1a2b3c4d/<hash>.safetensors       values (n, dim) and times (n, 2) float32 of some clips, rows
                                                           (clips,) int64; where rows stand for words, texts (bytes,)
                                                           uint8, JSON: a list of strings a clip or null; the header
-                                                          holds the ids of the clips
-    features/failed.jsonl                                 clips that could not be read, with the reason
+                                                          holds the clips' ids, what they were made from, and a
+                                                          generation
+    features/journal.jsonl                                what became of each file, see `hit.journal`
 
-Another identity is another folder, so that features of two revisions never mix.
+Another identity is another folder, so that features of two revisions never mix. Of a clip that was written twice, because its
+video was replaced, those of the later generation hold.
 """
 
 import hashlib
 import json
 import time
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,8 +27,10 @@ from safetensors.numpy import save
 
 from hit.errors import UserError
 from hit.files import write_whole
+from hit.journal import Journal
 from hit.types import Features
 
+JOURNAL = "journal.jsonl"
 STALE = 3600.0  # seconds after which a temporary file is taken for the remains of a writer that was killed
 
 
@@ -44,6 +49,8 @@ class Folder:
         self.name, self.dim, self.identity = expert.name, expert.dim, expert.identity
         self.path = root / f"{expert.name}-{hashlib.sha256(expert.identity.encode()).hexdigest()[:8]}"
         self._where: dict[str, Path] = {}  # shard of each clip
+        self._contents: dict[str, str] = {}  # what each clip's features were made from
+        self._generation: dict[str, int] = {}  # how often they were replaced
         self._read: set[Path] = set()
 
     def done(self) -> set[str]:
@@ -51,10 +58,16 @@ class Folder:
         self._look()
         return set(self._where)
 
-    def write(self, clips: Mapping[str, Features | None]) -> None:
+    def contents(self) -> dict[str, str]:
+        """Return {clip id: what its features were made from}, "" where that is not known; see `write`."""
+        self._look()
+        return dict(self._contents)
+
+    def write(self, clips: Mapping[str, Features | None], contents: Mapping[str, str] | None = None) -> None:
         """Add one shard with these clips; None stands for a clip to which the expert does not apply.
 
-        Durable on return; a crash or a full disk leaves nothing of it. Raises UserError where it cannot be written.
+        `contents` names what they were made from: the digest of a file and a stretch of time, say. Durable on return; a crash
+        or a full disk leaves nothing of it. Raises UserError where it cannot be written.
         """
         if not clips:
             return
@@ -75,11 +88,14 @@ class Folder:
             # As it stands, so that any string comes back, even a lone surrogate from a broken file.
             content = json.dumps(texts, ensure_ascii=False).encode(errors="surrogatepass")
             tensors["texts"] = np.frombuffer(content, np.uint8)
-        header = json.dumps(ids)
-        name = hashlib.sha256(header.encode()).hexdigest()[:20]
+        made_from = [(contents or {}).get(clip, "") for clip in ids]
+        self._look()
+        generation = max(self._generation.get(clip, -1) for clip in ids) + 1
+        header = {"ids": json.dumps(ids), "contents": json.dumps(made_from), "generation": str(generation)}
+        name = hashlib.sha256(json.dumps(header).encode()).hexdigest()[:20]
         try:
             self._prepare()
-            write_whole(self.path / f"{name}.safetensors", save(tensors, {"ids": header}))
+            write_whole(self.path / f"{name}.safetensors", save(tensors, header))
         except OSError as error:
             fix = "free some space or name another folder, then run it again: it goes on where it stopped"
             raise UserError(self.path, f"cannot be written: {error.strerror}", fix) from None
@@ -87,10 +103,12 @@ class Folder:
     def read(self, ids: Iterable[str]) -> dict[str, Features]:
         """Return the features of those of the clips that have any. Raises UserError for a damaged shard."""
         self._look()
-        wanted = set(ids)
-        shards = {self._where[clip] for clip in wanted if clip in self._where}
+        by_shard: defaultdict[Path, set[str]] = defaultdict(set)
+        for clip in ids:
+            if clip in self._where:
+                by_shard[self._where[clip]].add(clip)
         found: dict[str, Features] = {}
-        for shard in sorted(shards):
+        for shard, wanted in sorted(by_shard.items()):
             found.update(self._load(shard, wanted))
         return found
 
@@ -104,7 +122,8 @@ class Folder:
                     ids, rows = json.loads(file.metadata()["ids"]), file.get_tensor("rows").tolist()
             except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
                 raise _damaged(shard, error) from None
-            found |= {clip: count if count >= 0 else None for clip, count in zip(ids, rows, strict=True)}
+            here = {clip: count if count >= 0 else None for clip, count in zip(ids, rows, strict=True)}
+            found |= {clip: count for clip, count in here.items() if self._where[clip] == shard}
         return found
 
     def _prepare(self) -> None:
@@ -124,18 +143,24 @@ class Folder:
     def _look(self) -> None:
         """Take note of the shards that have come since the last look."""
         for shard in sorted(set(self.path.glob("*.safetensors")) - self._read):
-            self._where.update(dict.fromkeys(self._ids(shard), shard))
+            generation, contents = self._header(shard)
+            for clip, made_from in contents.items():
+                if generation >= self._generation.get(clip, 0):
+                    self._where[clip], self._contents[clip], self._generation[clip] = shard, made_from, generation
             self._read.add(shard)
 
-    def _ids(self, shard: Path) -> list[str]:
+    def _header(self, shard: Path) -> tuple[int, dict[str, str]]:
         try:
             with safe_open(shard, "numpy") as file:
-                ids: list[str] = json.loads(file.metadata()["ids"])
+                header = file.metadata()
+                ids: list[str] = json.loads(header["ids"])
+                contents: list[str] = json.loads(header["contents"]) if "contents" in header else [""] * len(ids)
+                generation = int(header.get("generation", 0))
                 if len(ids) != file.get_slice("rows").get_shape()[0] or file.get_slice("values").get_shape()[1] != self.dim:
                     raise ValueError("its parts do not fit each other")
         except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
             raise _damaged(shard, error) from None
-        return ids
+        return generation, dict(zip(ids, contents, strict=True))
 
     def _load(self, shard: Path, wanted: Collection[str]) -> dict[str, Features]:
         found = {}
@@ -187,24 +212,9 @@ def _others(root: Path, folder: Folder) -> str:
 
 
 def failures(root: Path) -> dict[str, str]:
-    """Return {clip id: reason} of the clips that could not be extracted. Raises UserError for a damaged journal."""
-    path = root / "failed.jsonl"
-    if not path.exists():
-        return {}
-    try:
-        entries = [json.loads(line) for line in path.read_text().splitlines()]
-        return {entry["clip"]: entry["reason"] for entry in entries}
-    except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, error) from None
-
-
-def remember(root: Path, failed: Mapping[str, str]) -> None:
-    """Replace the journal of the clips that could not be extracted."""
-    path = root / "failed.jsonl"
-    if failed or path.exists():
-        root.mkdir(parents=True, exist_ok=True)
-        lines = (json.dumps({"clip": clip, "reason": reason}) + "\n" for clip, reason in sorted(failed.items()))
-        write_whole(path, "".join(lines).encode())
+    """Return {clip id: reason} of the clips that could not be extracted."""
+    entries = Journal(root / JOURNAL).read().values()
+    return {clip: reason for entry in entries for clip, reason in entry.clips.items()}
 
 
 def _damaged(path: Path, error: Exception) -> UserError:

@@ -4,29 +4,32 @@ Each content is decoded and embedded once, whatever its files are called. A run 
 what is written for a video is written in one transaction, and what its vector store lacks is made good by `sync`.
 """
 
-import hashlib
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from hit import files
-from hit.analysis import Analyse, Analysis, Job, Piece
+from hit import content, files
+from hit.analysis import Job, Piece
 from hit.db import Database, Found, Known, Line, Segment
 from hit.errors import UserError
-from hit.types import Encoder, Progress, Silent, Store
+from hit.journal import Entry, Journal
+from hit.pool import Beat
+from hit.types import Encoder, Floats, Progress, Silent, Store
+from hit.watch import End, Pace
 
 log = logging.getLogger(__name__)
 
-# What is taken from folders; a file that is named is tried whatever its suffix.
+POSTERS, JOURNAL = "thumbnails", "journal.jsonl"
 _BATCH = 64  # segments embedded at once, and so about as many as a kill can cost
+_FLUSH = 30.0  # seconds; a kill costs at most what was done in so many
 _SYNC = 4096  # vectors given to the store at once
-_HASHERS = 4  # threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,25 +70,32 @@ def index(
     db: Database,
     store: Store,
     encoder: Encoder,
-    analyse: Analyse,
-    posters: Path,
+    look: Callable[[list[Job]], Iterator[tuple[Job, Any]]],
+    folder: Path,
     retry: bool = False,
     progress: Progress | None = None,
 ) -> Report:
     """Bring the videos at `paths` (files, and folders with all that is in them) into the library.
 
     A file that fails is reported with its reason and stops nothing; it is tried again when it has changed, or with `retry`.
-    The caller keeps other writers out. Raises UserError for a path that does not exist.
+    `look` has the files looked at, as an `analysis.crew` does; posters and the journal go to `folder`. The caller keeps other
+    writers out. Raises UserError for a path that does not exist.
     """
     begun, progress = time.monotonic(), progress or Silent()
     scan = _scan(paths, db, encoder.revision, retry, progress)
-    work = _Work(db, store, encoder, posters)
+    work = _Work(db, store, encoder, folder)
     work.drop(scan.dropped)
     db.begin(scan.jobs)
     with progress.task("Indexing", len(scan.jobs)) as task:
-        for job, result in analyse(list(scan.jobs.values())) if scan.jobs else ():
-            work.add(job, result)
-            task.advance(note=job.path.name)
+        pace = Pace(task)
+        for job, part in look(list(scan.jobs.values())) if scan.jobs else ():
+            if isinstance(part, Beat):
+                pace.beat(job, part.note)
+            elif isinstance(part, End):
+                work.end(job, part)
+                pace.end(job, part)
+            else:
+                work.add(job, part)
         work.flush()
     sync(db, store, encoder.revision)
     known = db.files()
@@ -127,59 +137,92 @@ def repair(db: Database, store: Store, revision: str) -> None:
         store.put(list(vectors), np.stack(list(vectors.values())))
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    segment: Segment
+    vector: Floats
+    lines: Sequence[Line]
+
+
 class _Work:
-    """Takes analysed videos, embeds them in batches and records them."""
+    """Takes segments as they come, embeds them in batches, and records each video once it is whole."""
 
-    def __init__(self, db: Database, store: Store, encoder: Encoder, posters: Path) -> None:
-        self.db, self.store, self.encoder, self.posters = db, store, encoder, posters
+    def __init__(self, db: Database, store: Store, encoder: Encoder, folder: Path) -> None:
+        self.db, self.store, self.encoder = db, store, encoder
+        self.posters, self.journal = folder / POSTERS, Journal(folder / JOURNAL)
         self.added = 0
-        self.waiting: list[tuple[Job, Analysis]] = []
+        self.waiting: dict[str, tuple[Job, Piece]] = {}  # segments to be embedded
+        self.rows: defaultdict[str, dict[str, _Row]] = defaultdict(dict)  # by video and segment
+        self.refused: dict[str, UserError] = {}  # by video: why the encoder embeds one of its segments not
+        self.ended: list[tuple[Job, End]] = []
+        self.flushed = time.monotonic()
 
-    def add(self, job: Job, result: Analysis | Exception) -> None:
-        if isinstance(result, Exception):
-            self.fail(job, result)
-        elif _changed(job):
-            self.fail(job, UserError(job.path, "changed while it was read", "index it again"))
-        else:
-            self.waiting.append((job, result))
-            if sum(len(analysis.pieces) for _, analysis in self.waiting) >= _BATCH:
-                self.flush()
+    def add(self, job: Job, piece: Piece) -> None:
+        self.waiting[piece.clip.id] = job, piece  # told twice, it is one
+        if len(self.waiting) >= _BATCH:
+            self.flush()
+
+    def end(self, job: Job, end: End) -> None:
+        if end.error is None and _changed(job):
+            end = End(end.info, end.seconds, UserError(job.path, "changed while it was read", "index it again"))
+        self.ended.append((job, end))
+        if time.monotonic() >= self.flushed + _FLUSH:
+            self.flush()
 
     def flush(self) -> None:
-        if self.waiting:
-            self.record(self.waiting)
-            sync(self.db, self.store, self.encoder.revision)
-            self.waiting = []
+        """Embed what waits, and record the videos that are whole."""
+        batch = list(self.waiting.values())
+        self.waiting.clear()
+        for (job, piece), vector in zip(batch, self.vectors(batch), strict=True):
+            self.rows[job.video][piece.clip.id] = self.row(job, piece, vector)
+        for job, end in self.ended:
+            self.record(job, end)
+        self.ended.clear()
+        sync(self.db, self.store, self.encoder.revision)
+        self.flushed = time.monotonic()
 
-    def record(self, batch: Sequence[tuple[Job, Analysis]]) -> None:
+    def vectors(self, batch: Sequence[tuple[Job, Piece]]) -> Sequence[Floats]:
+        if not batch:
+            return ()
         try:
-            vectors = self.encoder.embed_clips([piece.features for _, analysis in batch for piece in analysis.pieces])
+            vectors = self.encoder.embed_clips([piece.features for _, piece in batch])
         except UserError as error:
-            if len(batch) == 1:
-                self.fail(batch[0][0], error)
-            else:  # one of them cannot be embedded: the others can
-                for item in batch:
-                    self.record([item])
-            return
+            if len(batch) > 1:  # one of them cannot be embedded: the others can
+                return [row for item in batch for row in self.vectors([item])]
+            self.refused[batch[0][0].video] = error
+            return [np.zeros(self.encoder.dim, np.float32)]
         assert np.isfinite(vectors).all(), f"{self.encoder.id} gave embeddings that are not finite"
-        for job, analysis in batch:
-            rows, vectors = vectors[: len(analysis.pieces)], vectors[len(analysis.pieces) :]
-            segments = [self.segment(job, piece) for piece in analysis.pieces]
-            info = analysis.info
-            facts = {name: getattr(info, name) for name in ("duration", "width", "height", "rate", "codec", "has_audio")}
-            lines = [line for piece in analysis.pieces for line in _lines(piece)]
-            self.drop(self.db.finish(job.video, facts, segments, self.encoder.revision, rows, lines))
-            self.added += 1
+        return list(vectors)
 
-    def segment(self, job: Job, piece: Piece) -> Segment:
+    def row(self, job: Job, piece: Piece, vector: Floats) -> _Row:
         name = f"{piece.clip.id[:2]}/{piece.clip.id}.jpg"
         path = self.posters / name
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_whole(path, piece.poster)
         start, end = piece.clip.start, piece.clip.end
-        return Segment(id=piece.clip.id, video_id=job.video, start=start, end=end, seek=start, thumbnail=name)
+        segment = Segment(id=piece.clip.id, video_id=job.video, start=start, end=end, seek=start, thumbnail=name)
+        return _Row(segment, vector, _lines(piece))
 
-    def fail(self, job: Job, error: Exception) -> None:
+    def record(self, job: Job, end: End) -> None:
+        rows = sorted(self.rows.pop(job.video, {}).values(), key=lambda row: row.segment.start)
+        error = end.error or self.refused.pop(job.video, None)
+        if error is None and not rows:
+            error = UserError(job.path, "nothing of it could be decoded", "the file is damaged or incomplete")
+        info, reason = end.info, ""
+        if error or not info:
+            assert error, "a file without information ends in an error"
+            self.drop([str(row.segment.thumbnail) for row in rows])
+            reason = self.fail(job, error)
+        else:
+            facts = {name: getattr(info, name) for name in ("duration", "width", "height", "rate", "codec", "has_audio")}
+            vectors, lines = np.stack([row.vector for row in rows]), [line for row in rows for line in row.lines]
+            segments = [row.segment for row in rows]
+            self.drop(self.db.finish(job.video, facts, segments, self.encoder.revision, vectors, lines))
+            self.added += 1
+        seconds, duration = round(end.seconds, 3), info.duration if info else 0.0
+        self.journal.write(Entry(str(job.path), "failed" if reason else "done", reason, seconds, duration))
+
+    def fail(self, job: Job, error: Exception) -> str:
         if isinstance(error, UserError):
             reason = f"{error.why} ({error.fix})" if error.fix else error.why
             log.warning("%s: %s", job.path, reason)
@@ -187,6 +230,7 @@ class _Work:
             reason = f"{type(error).__name__}: {error}"
             log.error("%s", job.path, exc_info=error)
         self.drop(self.db.fail(job.video, reason))
+        return reason
 
     def drop(self, names: Sequence[str]) -> None:
         for name in names:
@@ -212,11 +256,11 @@ def _lines(piece: Piece) -> list[Line]:
 def _scan(paths: Sequence[Path], db: Database, revision: str, retry: bool, progress: Progress) -> _Scan:
     failed: list[Failure] = []
     known = db.files()
-    looks: dict[str, os.stat_result] = {}
+    looks: dict[str, content.Look] = {}
     for file in _walk(paths, failed):
         try:
             str(file).encode()
-            looks[str(file)] = file.stat()
+            looks[str(file)] = content.look(file)
         except (OSError, UnicodeEncodeError) as error:
             failed.append(Failure(_printable(file), _why(error)))
     fresh = [path for path, look in looks.items() if path not in known or _differs(known[path], look)]
@@ -273,36 +317,27 @@ def _is_video(name: str) -> bool:
     return not name.startswith(".") and Path(name).suffix.lower() in files.VIDEO_SUFFIXES
 
 
-def _hash(paths: Sequence[str], looks: Mapping[str, os.stat_result], failed: list[Failure], progress: Progress) -> list[Found]:
+def _hash(paths: Sequence[str], looks: Mapping[str, content.Look], failed: list[Failure], progress: Progress) -> list[Found]:
     found = []
-    with progress.task("Reading files", len(paths)) as task, ThreadPoolExecutor(_HASHERS) as threads:
-        for path, result in zip(paths, threads.map(_digest, paths), strict=True):
-            task.advance(note=Path(path).name)
-            if isinstance(result, OSError):
-                failed.append(Failure(path, _why(result)))
-            else:
-                found.append(Found(path, looks[path].st_size, looks[path].st_mtime_ns, result))
+    for path, result in content.digests([Path(path) for path in paths], progress):
+        if isinstance(result, OSError):
+            failed.append(Failure(str(path), _why(result)))
+        else:
+            look = looks[str(path)]
+            found.append(Found(str(path), look.size, look.mtime_ns, result))
     return found
 
 
-def _digest(path: str) -> str | OSError:
-    try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        return error
-
-
-def _differs(known: Known, look: os.stat_result) -> bool:
-    return (known.size, known.mtime_ns) != (look.st_size, look.st_mtime_ns)
+def _differs(known: Known, look: content.Look) -> bool:
+    return (known.size, known.mtime_ns) != (look.size, look.mtime_ns)
 
 
 def _changed(job: Job) -> bool:
     try:
-        look = job.path.stat()
+        look = content.look(job.path)
     except OSError:
         return True
-    return (job.size, job.mtime_ns) != (look.st_size, look.st_mtime_ns)
+    return (job.size, job.mtime_ns) != (look.size, look.mtime_ns)
 
 
 def _why(error: Exception) -> str:

@@ -5,6 +5,7 @@ library.db      SQLite: the truth
 vectors/        a store for each model revision: derived from the database
 thumbnails/     a JPEG for each segment
 library.log     what went wrong, file by file
+journal.jsonl   what became of each file that was looked at, see `hit.journal`
 """
 
 import contextlib
@@ -26,6 +27,7 @@ from hit import search as searching
 from hit.config import ExpertConfig
 from hit.db import Database
 from hit.errors import UserError
+from hit.pool import Limits
 from hit.segments import SegmentConfig
 from hit.types import Encoder, Expert, Progress, Store
 
@@ -72,7 +74,7 @@ class Library:
 
     def __init__(self, path: Path, config: LibraryConfig, encoder: ServingEncoder | None) -> None:
         self.path, self.config = path, config
-        self.posters = path / "thumbnails"
+        self.posters = path / indexing.POSTERS
         self._given = encoder  # whoever opens a library with an encoder means to index with that one
         self._loaded = encoder
         self._model: Path | None = None  # its folder, if it has one
@@ -158,6 +160,7 @@ class Library:
         paths: Sequence[Path],
         *,
         workers: int = 0,
+        limits: Limits | None = None,
         retry: bool = False,
         progress: Progress | None = None,
     ) -> indexing.Report:
@@ -174,13 +177,14 @@ class Library:
                     raise UserError(self.path, why, "to embed everything anew, name the model with --model")
                 store = self._store(_reference(self.path, self._model, encoder))
                 paths += [path for path in map(Path, self.db.files()) if path.exists()]
+            crew = analysis.crew(encoder.experts, encoder.identities, self.config.segments)
             report = indexing.index(
                 paths,
                 db=self.db,
                 store=store,
                 encoder=encoder,
-                analyse=analysis.Analyst(encoder.experts, encoder.identities, self.config.segments, workers),
-                posters=self.posters,
+                look=lambda jobs: crew(jobs, workers, limits),
+                folder=self.path,
                 retry=retry,
                 progress=progress,
             )
@@ -221,8 +225,7 @@ class Library:
         )
 
     def _look_at_video(self, path: Path) -> list[searching.Looked]:
-        looked = analysis.analyse("query", path, self.experts, self.config.segments)
-        return [piece.features for piece in looked.pieces]
+        return [piece.features for piece in analysis.analyse("query", path, self.experts, self.config.segments)]
 
     def _store(self, reference: ModelReference) -> Store:
         return stores.open(self.path / "vectors" / quote(reference.revision, safe=""), reference.dim)

@@ -168,7 +168,7 @@ class _Worker:
         try:
             message = pickle.dumps((True, item))
         except Exception as error:  # what pickling raises is the item's choice
-            message = pickle.dumps((False, _portable(error)))
+            message = pickle.dumps((False, portable(error)))
         self.room = self.limits.output
         self.deadline = time.monotonic() + self.limits.silence if self.ready else math.inf
         with suppress(*_GONE):  # it died between two items: `take` finds out
@@ -255,7 +255,7 @@ def _answer(pipe: Connection, function: Callable[[Any], Any], item: Any, memory:
         short = UserError(str(item), f"needs more than {_size(memory)} of memory", "cut it into shorter videos, or allow more")
         _say(pipe, _ERROR, short)
     except Exception as error:  # whatever it is, it is this item's outcome
-        _say(pipe, _ERROR, _portable(error))
+        _say(pipe, _ERROR, portable(error))
 
 
 def _say(pipe: Connection, kind: bytes, content: Any) -> None:
@@ -296,11 +296,11 @@ def _prepare(pipe: Connection) -> tuple[Exception | None, Callable[[Any], Any], 
     except _GONE:
         raise
     except Exception as error:
-        return _portable(error), str, math.inf
+        return portable(error), str, math.inf
     return None, function, memory
 
 
-def _portable(error: Exception) -> Exception:
+def portable(error: Exception) -> Exception:
     """Return the error with its traceback as a note, or, where it would not survive pickling, one that says the same."""
     trace = "".join(traceback.format_exception(error))
     try:

@@ -1,6 +1,7 @@
 """How a video is cut into segments, and which picture stands for one."""
 
 import io
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -21,17 +22,22 @@ class SegmentConfig:
 
     auto: a video up to `longest` is one segment; a longer one is cut at its shots, and shots that are too long into equal
     windows of about `window` seconds. shots: short videos are cut at their shots too. windows: shots are not looked for.
+    Windows that follow each other have `overlap` seconds in common, so that what happens where one ends is whole in the next.
     """
 
     mode: Literal["auto", "shots", "windows"] = "auto"
     window: float = 8.0
     shortest: float = 2.0
     longest: float = 12.0
+    overlap: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < 2 * self.shortest <= self.window <= self.longest:
             fix = "twice the shortest <= window <= longest"
             raise UserError("segments", f"{self.shortest}, {self.window} and {self.longest} seconds do not go together", fix)
+        if not 0 <= self.overlap <= self.window / 2:
+            why = f"an overlap of {self.overlap} s does not go with windows of {self.window} s"
+            raise UserError("segments", why, "from 0 to half a window")
 
     def needs_cuts(self, duration: float) -> bool:
         """Say whether a video of this many seconds is looked through for cuts."""
@@ -55,7 +61,7 @@ def find_cuts(stretches: Iterable[Frames]) -> list[float]:
 
 
 def divide(duration: float, cuts: Sequence[float], config: SegmentConfig) -> list[tuple[float, float]]:
-    """Return the segments (start, end) of a video: they follow each other without gaps and cover it."""
+    """Return the segments (start, end) of a video: they cover it, and what they have in common is the overlap of windows."""
     bounds = [0.0]
     for cut in sorted(cuts):
         if cut - bounds[-1] >= config.shortest and duration - cut >= config.shortest:
@@ -63,9 +69,14 @@ def divide(duration: float, cuts: Sequence[float], config: SegmentConfig) -> lis
     segments = []
     for start, end in zip(bounds, [*bounds[1:], duration], strict=True):
         limit = config.window if config.mode == "windows" and end - start > config.longest else config.longest
-        pieces = 1 if end - start <= limit else int(np.ceil((end - start) / config.window))
-        inner = [round(start + (end - start) * i / pieces, 3) for i in range(1, pieces)]
-        segments += list(zip([start, *inner], [*inner, end], strict=True))
+        if end - start <= limit:
+            segments.append((start, end))
+            continue
+        both = config.overlap
+        pieces = math.ceil((end - start - both) / (config.window - both))
+        step = (end - start - both) / pieces
+        begins = [round(start + step * i, 3) for i in range(pieces)]
+        segments += list(zip(begins, [*(round(begin + both, 3) for begin in begins[1:]), end], strict=True))
     return segments
 
 

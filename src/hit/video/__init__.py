@@ -4,7 +4,7 @@ Time zero is the first picture of the video stream, whatever the container's clo
 from its presentation time until the next one's; what is sampled at a time is what is on screen then.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,13 +56,16 @@ def probe(path: Path) -> VideoInfo:
     return VideoInfo(duration, width, height, source.rate, source.codec, rotation(first), True, audio_rate > 0, audio_rate)
 
 
-def read(path: Path, spans: Sequence[Clip], wants: Iterable[Want]) -> Iterator[Media]:
+def read(
+    path: Path, spans: Sequence[Clip], wants: Iterable[Want], tick: Callable[[float], None] | None = None
+) -> Iterator[Media]:
     """Decode all `wants` of all clips of one file in one sequential pass; yield each clip's media once it is complete.
 
     For a FrameWant the target times are clip.start + k / rate before the clip's (or the video's) end, and each gets the
     last picture presented at or before it (the first picture if there is none). The order is that of completion. A clip
-    that begins after the last picture is not yielded. Damaged packets are skipped and logged. Raises UserError where the
-    file cannot be read, holds no video, or where nothing of it decodes.
+    that begins after the last picture is not yielded. Damaged packets are skipped and logged. `tick` is called with the time
+    of each picture as it goes by. Raises UserError where the file cannot be read, holds no video, or where nothing of it
+    decodes.
     """
     clips, distinct = sorted(spans, key=lambda clip: (clip.start, clip.end)), tuple(dict.fromkeys(wants))
     if not clips:
@@ -70,10 +73,10 @@ def read(path: Path, spans: Sequence[Clip], wants: Iterable[Want]) -> Iterator[M
     seek = clips[0].start > SEEK_FROM
     try:
         with Source(path) as source:
-            yield from Reader(source, clips, distinct, seek).run()
+            yield from Reader(source, clips, distinct, seek, tick).run()
     except OvershotError:
         with Source(path) as source:
-            yield from Reader(source, clips, distinct, False).run()
+            yield from Reader(source, clips, distinct, False, tick).run()
 
 
 def frame(path: Path, time: float, side: int) -> Bytes:

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av
@@ -27,10 +27,17 @@ class OvershotError(Exception):
 class Reader:
     """One pass over one file."""
 
-    def __init__(self, source: Source, clips: list[Clip], wants: tuple[Want, ...], seek: bool):
+    def __init__(
+        self,
+        source: Source,
+        clips: list[Clip],
+        wants: tuple[Want, ...],
+        seek: bool,
+        tick: Callable[[float], None] | None = None,
+    ):
         if source.video is None:
             raise UserError(source.path, "has no video stream", "only its sound could be read")
-        self.source, self.wants, self.seek = source, wants, seek
+        self.source, self.wants, self.seek, self.tick = source, wants, seek, tick
         limit = source.duration() or math.inf  # a time stamp gone astray must not make an endless last frame
         self.waiting = deque(Reel(clip, wants, limit + SLACK) for clip in clips)
         self.open: list[Reel] = []
@@ -93,6 +100,8 @@ class Reader:
         self.sample(time)
         self.hold(picture)
         self.now = time
+        if self.tick:
+            self.tick(time)
 
     def hold(self, picture: av.VideoFrame) -> None:
         """Make this the picture on screen."""

@@ -35,13 +35,15 @@ class Cue:
     text: str
 
 
+def side_file(path: Path) -> Path | None:
+    """Return the .srt or .vtt file that lies beside a video, None where there is none."""
+    return next((file for ending in SIDE if (file := path.with_name(path.stem + ending)).is_file()), None)
+
+
 def beside(path: Path) -> list[Cue] | None:
     """Return the cues of the .srt or .vtt file that lies beside a video, in the order of time; None where there is none."""
-    for ending in SIDE:
-        file = path.with_name(path.stem + ending)
-        if file.is_file():
-            return parse(decode(file.read_bytes()))
-    return None
+    file = side_file(path)
+    return None if file is None else parse(decode(file.read_bytes()))
 
 
 def embedded(path: Path) -> list[Cue] | None:

@@ -1,0 +1,78 @@
+"""What became of each file: one line of JSON a file and attempt, so that a run that is killed has told all that it did."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from hit.errors import UserError
+
+Status = Literal["pending", "done", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An attempt at a file. Of a file with several entries the last one holds."""
+
+    file: str
+    status: Status
+    reason: str = ""
+    seconds: float = 0.0  # that it took
+    duration: float = 0.0  # seconds of video, where it could be told
+    content: str = ""  # its digest, see `hit.content`
+    size: int = 0
+    mtime_ns: int = 0
+    clips: Mapping[str, str] = field(default_factory=dict)  # {clip id: reason} of those that failed
+    at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+class Journal:
+    """A journal on disk. Any number of processes may write to it at once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, *entries: Entry) -> None:
+        """Add entries, durably. Raises UserError where they cannot be written."""
+        if not entries:
+            return
+        lines = "".join(json.dumps(asdict(entry)) + "\n" for entry in entries).encode()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab+") as file:
+                if file.seek(0, os.SEEK_END) and not _ends_a_line(file):  # a writer was killed in the middle of one
+                    lines = b"\n" + lines
+                file.write(lines)  # at the end, whoever else writes
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            fix = "free some space or name another folder, then run it again: it goes on where it stopped"
+            raise UserError(self.path, f"cannot be written: {error.strerror}", fix) from None
+
+    def read(self) -> dict[str, Entry]:
+        """Return the last entry of each file. Lines that are not whole are passed over, as their work is not done.
+
+        Raises UserError where the journal cannot be read.
+        """
+        return {entry.file: entry for entry in self._entries()}
+
+    def _entries(self) -> Iterator[Entry]:
+        try:
+            lines = self.path.read_bytes().splitlines()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise UserError(self.path, f"cannot be read: {error.strerror}", "delete it, it will be written anew") from None
+        for line in lines:
+            try:
+                yield Entry(**json.loads(line))
+            except (ValueError, TypeError):
+                continue
+
+
+def _ends_a_line(file: Any) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return bool(file.read(1) == b"\n")

@@ -1,0 +1,303 @@
+"""Experts look at videos in worker processes: each file is decoded ahead in a thread while the experts work on batches of clips.
+
+No file can take a run down: one that breaks, hangs, eats memory or kills its worker ends in an error of its own.
+"""
+
+import os
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from hit import experts as registry
+from hit import pool, video
+from hit.errors import UserError
+from hit.types import Clip, Expert, Features, Media, Task, Want
+
+GROUP, GROUP_BYTES = 8, 1 << 26  # clips, and bytes of their pictures and sound, that wait for the experts at most
+BATCH, BATCH_BYTES = 8, 1 << 25  # files, and bytes of them, that a worker is given at once
+LIMITS = pool.Limits(silence=600.0, memory=4 << 30, output=1 << 30)
+
+T = TypeVar("T")
+
+
+class Job(Protocol):
+    """A file to look at; its string is what errors call it."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+        ...
+
+
+JobT = TypeVar("JobT", bound=Job)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to look at in one file: stretches of it, each with the experts who look at it."""
+
+    info: video.VideoInfo
+    clips: Sequence[Clip]
+    wants: Sequence[Want]
+    experts: Callable[[Clip], Mapping[str, Expert]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """A stretch that was looked at: what the experts saw, or what went wrong."""
+
+    media: Media
+    features: Mapping[str, Features] | Exception
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The last of a file."""
+
+    info: video.VideoInfo | None
+    seconds: float = 0.0  # that it took
+    error: Exception | None = None
+
+
+@dataclass(frozen=True)
+class Crew(Generic[JobT]):
+    """How a verb has files looked at. All of it pickles, and lives in each worker.
+
+    `load` gives the experts. `plan` says what to look at in a file, given them and a function to be called, as often as it
+    likes, with how many seconds of the video it has been through. `tell` makes of what was seen in a stretch what is to be kept
+    of it, or raises what the whole file ends in.
+    """
+
+    load: Callable[[], Mapping[str, Expert]]
+    plan: Callable[[JobT, Mapping[str, Expert], Callable[[float], None]], Plan]
+    tell: Callable[[Seen], Any]
+
+    def __call__(self, jobs: Sequence[JobT], workers: int, limits: pool.Limits | None = None) -> Iterator[tuple[JobT, Any]]:
+        """Yield (job, part) as they come: what was told of its stretches, in their order, and last an End.
+
+        Between them come pool.Beat with the seconds of video that have gone by. Files are given to workers several at once
+        where they are small and many. Where that costs a worker, the files that it had not finished are looked at once more,
+        each alone, and what had been told of them is told again.
+        """
+        todo = _batches(jobs, workers or os.cpu_count() or 1)
+        while todo:
+            again: list[_Batch] = []
+            for batch, part in pool.stream(_work, todo, workers, _start, (self,), limits or LIMITS):
+                if isinstance(part, Exception):
+                    left = [job for number, job in enumerate(batch.jobs) if number not in batch.ended]
+                    if len(batch.jobs) == 1:
+                        yield left[0], End(None, 0.0, part)
+                    else:
+                        again += [_Batch((job,)) for job in left]
+                elif isinstance(part, pool.Beat):
+                    if part.note is not None:
+                        number, passed = part.note
+                        yield batch.jobs[number], pool.Beat(passed)
+                elif part is not None:
+                    number, told = part
+                    if isinstance(told, End):
+                        batch.ended.add(number)
+                    yield batch.jobs[number], told
+            todo = again
+
+
+class Pace:
+    """Progress by videos: tells the hours of video that are done, how many times faster than real time, and the failures."""
+
+    def __init__(self, task: Task) -> None:
+        self._task, self._begun = task, time.monotonic()
+        self._passed: dict[Path, float] = {}  # seconds of files that are under way
+        self._done = 0.0  # seconds
+        self._failed = 0
+
+    def beat(self, job: Job, passed: float) -> None:
+        """Note how many seconds of a file have gone by."""
+        self._passed[job.path] = passed
+        self._task.advance(0, self._note(job))
+
+    def end(self, job: Job, end: End) -> None:
+        """Note that a file is done."""
+        self._passed.pop(job.path, None)
+        self._done += end.info.duration if end.info else 0.0
+        self._failed += end.error is not None
+        self._task.advance(1, self._note(job))
+
+    def _note(self, job: Job) -> str:
+        seconds = self._done + sum(self._passed.values())
+        speed = seconds / max(time.monotonic() - self._begun, 1e-3)
+        failed = f", {self._failed} failed" if self._failed else ""
+        return f"{seconds / 3600:.2f} h of video, {speed:.1f} x real time{failed}  {job.path.name}"
+
+
+# -- in the worker process
+
+
+@dataclass
+class _Batch:
+    jobs: Sequence[Any]
+    ended: set[int] = field(default_factory=set)  # in the parent
+
+    def __str__(self) -> str:
+        return ", ".join(str(job) for job in self.jobs)
+
+
+_Drawn = tuple[int, Plan | None, Media | End]  # number of the job, its plan, a stretch of it or its end
+
+_crew: Crew[Any]
+_experts: Mapping[str, Expert]
+
+
+def _start(crew: Crew[Any]) -> None:
+    global _crew, _experts  # a process's own: experts are loaded once in each
+    _crew, _experts = crew, crew.load()
+
+
+def _work(batch: _Batch) -> Iterator[tuple[int, Any]]:
+    """Yield (number of the job, what was told of a stretch or the End)."""
+    failed: dict[int, Exception] = {}
+    begun = time.monotonic()
+    with closing(_Ahead(_decoded(batch.jobs, failed))) as groups:
+        for group in groups:
+            for (number, _, thing), features in zip(group, _look(group), strict=True):
+                if isinstance(thing, Media) and number not in failed:
+                    try:
+                        yield number, _crew.tell(Seen(thing, features))
+                    except Exception as problem:  # the verb's word: the whole file ends in it
+                        failed[number] = problem
+                elif isinstance(thing, End):
+                    error = failed.get(number, thing.error)
+                    now = time.monotonic()
+                    yield number, End(thing.info, now - begun, error and _plain(batch.jobs[number], error))
+                    begun = now
+
+
+def _decoded(jobs: Sequence[Any], failed: Mapping[int, Exception]) -> Generator[_Drawn]:
+    """Yield (number of the job, its plan, a stretch of it), and a last one with its End; those that have failed are cut short."""
+    for number, job in enumerate(jobs):
+        plan = error = None
+
+        def tick(time: float, number: int = number) -> None:
+            pool.beat((number, time))
+
+        try:
+            plan = _crew.plan(job, _experts, tick)
+            for media in video.read(job.path, plan.clips, plan.wants, tick):
+                yield number, plan, media
+                if number in failed:
+                    break
+        except Exception as problem:  # what a file ends in; what is no UserError is logged with its traceback
+            error = problem
+        yield number, plan, End(plan.info if plan else None, 0.0, error)
+
+
+def _look(group: Sequence[_Drawn]) -> list[Any]:
+    """Return what the experts saw in each stretch of a group, or what went wrong; the experts see all stretches at once."""
+    found: list[Any] = [{} for _ in group]
+    takers: defaultdict[str, list[int]] = defaultdict(list)
+    for place, (_, plan, media) in enumerate(group):
+        if plan and isinstance(media, Media):
+            for name in plan.experts(media.clip):
+                takers[name].append(place)
+    for name, places in takers.items():
+        alive = [place for place in places if not isinstance(found[place], Exception)]
+        seen = registry.run_many({name: _experts[name]}, [group[place][2] for place in alive])  # type: ignore[misc]
+        for place, features in zip(alive, seen, strict=True):
+            found[place] = features if isinstance(features, Exception) else found[place] | features
+        pool.beat()
+    return found
+
+
+def _plain(job: Any, error: Exception) -> Exception:
+    """Return an error as the parent may have it."""
+    if isinstance(error, MemoryError):
+        return UserError(str(job), "needs more memory than a worker may use", "cut it into shorter videos, or allow more")
+    return pool.portable(error)
+
+
+class _Ahead:
+    """A thread that draws from `items` while others work: iterate over what it has drawn meanwhile, as lists.
+
+    It waits where GROUP clips, or GROUP_BYTES of them, are there. Closing ends it.
+    """
+
+    def __init__(self, items: Generator[_Drawn]) -> None:
+        self._items = items
+        self._ready: list[_Drawn] = []
+        self._held = 0
+        self._closed = False
+        self._problem: BaseException | None = None
+        self._change = threading.Condition()
+        self._thread = threading.Thread(target=self._draw, daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[list[_Drawn]]:
+        while True:
+            with self._change:
+                self._change.wait_for(lambda: self._closed or self._ready)
+                group, self._ready, self._held = self._ready, [], 0
+                self._change.notify_all()
+            if not group:
+                break
+            yield group
+        if self._problem:
+            raise self._problem
+
+    def close(self) -> None:
+        with self._change:
+            self._closed = True
+            self._change.notify_all()
+        self._thread.join()
+
+    def _draw(self) -> None:
+        try:
+            with closing(self._items):
+                for item in self._items:
+                    if not self._put(item, _bytes(item[2])):
+                        break
+        except BaseException as error:  # raised where the items are taken
+            self._problem = error
+        with self._change:
+            self._closed = True
+            self._change.notify_all()
+
+    def _put(self, item: _Drawn, size: int) -> bool:
+        with self._change:
+            self._change.wait_for(lambda: self._closed or self._has_room(size))
+            if not self._closed:
+                self._ready.append(item)
+                self._held += size
+                self._change.notify_all()
+            return not self._closed
+
+    def _has_room(self, size: int) -> bool:
+        return not self._ready or (len(self._ready) < GROUP and self._held + size <= GROUP_BYTES)
+
+
+def _bytes(thing: Media | End) -> int:
+    if isinstance(thing, End):
+        return 0
+    return sum(f.images.nbytes for f in thing.frames.values()) + sum(a.samples.nbytes for a in thing.audio.values())
+
+
+def _batches(jobs: Sequence[JobT], workers: int) -> list[_Batch]:
+    """Part jobs into batches: small ones together, as long as each worker gets several."""
+    most = max(1, min(BATCH, len(jobs) // (4 * workers)))
+    found: list[list[JobT]] = []
+    room = 0
+    for job in jobs:
+        room -= job.size
+        if not found or len(found[-1]) >= most or room < 0:
+            found.append([])
+            room = BATCH_BYTES - job.size
+        found[-1].append(job)
+    return [_Batch(tuple(batch)) for batch in found]
