@@ -18,9 +18,10 @@ import model_folders
 from hit import experts, video
 from hit.config import ExpertConfig
 from hit.errors import UserError
-from hit.types import Clip, Expert, Features, Frames, FrameWant, Media, Want
+from hit.types import Audio, Batched, Clip, Expert, Features, Frames, FrameWant, Media, Want
 
 MOBILENET = Path(__file__).parents[2] / "shared" / "models" / "mobilenet_v2"
+BATCHED = ["image-model", "video-model", "audio-model", "onnx"]
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,7 @@ def test_contract(kind: str, options: dict[str, dict[str, Any]], films: dict[str
     assert whole.values.any()
 
 
-@pytest.mark.parametrize("kind", ["image-model", "video-model", "audio-model", "onnx"])
+@pytest.mark.parametrize("kind", BATCHED)
 def test_a_batch_is_no_more_than_its_rows(kind: str, options: dict[str, dict[str, Any]], films: dict[str, Path]) -> None:
     found = []
     for batch in (1, 2, 64):
@@ -112,6 +113,67 @@ def test_a_batch_is_no_more_than_its_rows(kind: str, options: dict[str, dict[str
     for other in found[1:]:
         assert other.values == pytest.approx(found[0].values, abs=1e-5)
         assert np.array_equal(other.times, found[0].times)
+
+
+def _shown(expert: Expert, number: int, seconds: float = 3.0) -> Media:
+    """Return a clip of noise for an expert; every third is wider, and every fifth has no sound."""
+    noise, [want] = np.random.default_rng(number), expert.wants
+    clip = Clip(str(number), "noise", Path("noise"))
+    if isinstance(want, FrameWant):
+        times = np.arange(round(seconds * want.rate), dtype=np.float32) / np.float32(want.rate)
+        shape = len(times), want.side, want.side * (2 if number % 3 == 2 else 1), 3
+        return Media(clip, {want: Frames(noise.integers(0, 255, shape, dtype=np.uint8), times)}, {})
+    length = 0 if number % 5 == 4 else round(seconds * want.rate)
+    return Media(clip, {}, {want: Audio(noise.normal(0, 0.1, length).astype(np.float32), want.rate, 0.0)})
+
+
+@pytest.mark.parametrize("kind", BATCHED)
+def test_clips_together_are_what_each_is_alone(
+    kind: str, options: dict[str, dict[str, Any]], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expert = experts.load(kind, ExpertConfig(kind, options[kind] | {"batch": 5}))
+    assert isinstance(expert, Batched)
+    medias = [_shown(expert, number, 1.0 + number % 4) for number in range(9)]
+    alone = [experts.run({kind: expert}, media) for media in medias]
+    calls = []
+    monkeypatch.setattr(expert, "_embed", lambda rows, embed=expert._embed: calls.append(len(rows)) or embed(rows))  # type: ignore[attr-defined]
+    together = experts.run_many({kind: expert}, medias)
+    total = sum(len(found[kind].values) for found in alone if found)
+    assert calls == [5] * (total // 5) + [total % 5] * (total % 5 > 0), "batches are full, but for the last"
+    for one, other in zip(alone, together, strict=True):
+        assert isinstance(other, dict)
+        assert set(other) == set(one), "without a track it does not apply here either"
+        if one:
+            assert other[kind].values == pytest.approx(one[kind].values, abs=1e-5)
+            assert np.array_equal(other[kind].times, one[kind].times)
+    assert sum(map(bool, together)) == (8 if kind == "audio-model" else 9)
+    assert expert.extract_many([]) == []
+    assert not caplog.records
+
+
+def test_eight_clips_of_three_frames_are_two_calls(vit: Path) -> None:
+    expert = experts.load("net", ExpertConfig("image-model", {"path": str(vit), "batch": 16}))
+    passes = []
+    expert._network._model.register_forward_hook(lambda _, given, __: passes.append(1))  # type: ignore[attr-defined]
+    experts.run_many({"net": expert}, [_shown(expert, number) for number in range(8)])
+    assert len(passes) == 2
+
+
+def test_one_clips_failure_is_its_own(vit: Path, caplog: pytest.LogCaptureFixture) -> None:
+    net = experts.load("net", ExpertConfig("image-model", {"path": str(vit)}))
+    medias = [_shown(net, number) for number in range(4)]
+    medias[1] = Media(medias[1].clip, {}, {})
+    want = net.wants[0]
+    assert isinstance(want, FrameWant)
+    first, second, *others = experts.run_many({"net": net, "toy": _Toy("toy", want), "shy": _Toy("shy", want, shy=True)}, medias)
+    assert isinstance(second, KeyError)
+    for found in (first, *others):
+        assert isinstance(found, dict)
+        assert set(found) == {"net", "toy"}
+    assert "expert 'net' looks at 4 clips one by one: KeyError" in caplog.text
+    for found in experts.run_many({"toy": _Toy("toy", want, "wide"), "net": net}, medias[2:]):
+        assert isinstance(found, ValueError)
+        assert "promised 1" in str(found)
 
 
 def test_experts_of_sound_do_not_apply_without_a_track(films: dict[str, Path]) -> None:

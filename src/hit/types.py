@@ -105,6 +105,15 @@ class Expert(Protocol):
 
 
 @runtime_checkable
+class Batched(Expert, Protocol):
+    """An expert that is better shown several clips at once, as a network is that takes rows by the batch."""
+
+    def extract_many(self, medias: Sequence[Media]) -> list[Features | None]:
+        """Return, clip by clip, what `extract` would, but for rounding."""
+        ...
+
+
+@runtime_checkable
 class Encoder(Protocol):
     """All that search, tags, review and the API know of a model.
 

@@ -9,7 +9,8 @@ A class may say of itself, for those who only look at the list, `dim` (where no 
 
 import difflib
 import inspect
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
@@ -17,7 +18,9 @@ from typing import Any
 
 from hit.config import ExpertConfig
 from hit.errors import UserError
-from hit.types import Expert, Features, Media, Want
+from hit.types import Batched, Expert, Features, Media, Want
+
+log = logging.getLogger(__name__)
 
 DEFAULT: Mapping[str, ExpertConfig] = {
     "appearance": ExpertConfig("appearance"),
@@ -97,17 +100,49 @@ def wants(experts: Mapping[str, Expert]) -> tuple[Want, ...]:
 
 def run(experts: Mapping[str, Expert], media: Media) -> dict[str, Features]:
     """Show a clip to the experts; those to whom it means nothing are left out. Raises ValueError for a faulty expert."""
-    found = {}
+    looked = {name: _checked(expert, expert.extract(media)) for name, expert in experts.items()}
+    return {name: features for name, features in looked.items() if features is not None}
+
+
+def run_many(experts: Mapping[str, Expert], medias: Sequence[Media]) -> list[dict[str, Features] | Exception]:
+    """Return for each clip what `run` would, or the exception that it would raise; batched experts see all clips at once."""
+    outcomes: list[dict[str, Features] | Exception] = [{} for _ in medias]
     for name, expert in experts.items():
-        features = expert.extract(media)
-        if features is None:
-            continue
-        if features.values.shape[1] != expert.dim:
-            raise ValueError(f"expert '{name}' yields {features.values.shape[1]} numbers a row and promised {expert.dim}")
-        if (features.times[1:, 0] < features.times[:-1, 0]).any():
-            raise ValueError(f"expert '{name}' yields rows that are not in the order of time")
-        found[name] = features
-    return found
+        whole = [(at, found) for at, found in enumerate(outcomes) if isinstance(found, dict)]
+        for (at, found), features in zip(whole, _look(expert, [medias[at] for at, _ in whole]), strict=True):
+            if isinstance(features, Exception):
+                outcomes[at] = features
+            elif features is not None:
+                found[name] = features
+    return outcomes
+
+
+def _look(expert: Expert, medias: Sequence[Media]) -> list[Features | Exception | None]:
+    """Show clips to an expert, together if it can; where that fails each alone, so that one clip's failure is its own."""
+    if isinstance(expert, Batched) and len(medias) > 1:
+        try:
+            return [_checked(expert, features) for _, features in zip(medias, expert.extract_many(medias), strict=True)]
+        except Exception as error:  # whosever clip it is: looking at each alone tells
+            log.warning("expert '%s' looks at %d clips one by one: %s: %s", expert.name, len(medias), type(error).__name__, error)
+    return [_look_alone(expert, media) for media in medias]
+
+
+def _look_alone(expert: Expert, media: Media) -> Features | Exception | None:
+    try:
+        return _checked(expert, expert.extract(media))
+    except Exception as error:  # plugins are other people's code: what they raise is this clip's outcome
+        return error
+
+
+def _checked(expert: Expert, features: Features | None) -> Features | None:
+    """Return what an expert saw. Raises ValueError where it breaks its promises."""
+    if features is None:
+        return None
+    if features.values.shape[1] != expert.dim:
+        raise ValueError(f"expert '{expert.name}' yields {features.values.shape[1]} numbers a row and promised {expert.dim}")
+    if (features.times[1:, 0] < features.times[:-1, 0]).any():
+        raise ValueError(f"expert '{expert.name}' yields rows that are not in the order of time")
+    return features
 
 
 def _plugin(what: str, entry: EntryPoint) -> Any:

@@ -1,6 +1,7 @@
 """Any audio model of `transformers` as an expert: a row a window of sound, from a hub id or a local folder."""
 
 import json
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -49,14 +50,16 @@ class AudioModel:
 
     def extract(self, media: Media) -> Features | None:
         """Return (n, dim), a row a window, or None without an audio track."""
-        audio = media.audio[self._want]
-        if not len(audio.samples):
-            return None
-        samples, times = windows.over(audio, self._size)
-        return Features(windows.in_batches(self._embed, samples, self._batch, self.dim), times)
+        return self.extract_many([media])[0]
 
-    def _embed(self, samples: Floats) -> Floats:
-        """Return a row for each window (n, samples)."""
+    def extract_many(self, medias: Sequence[Media]) -> list[Features | None]:
+        """Return what `extract` does for each clip, from batches of windows of all of them."""
+        tracks = [media.audio[self._want] for media in medias]
+        clips = [windows.over(track, self._size) if len(track.samples) else None for track in tracks]
+        return windows.features(self._embed, clips, self._batch, self.dim)
+
+    def _embed(self, samples: Any) -> Floats:
+        """Return a row for each window of samples."""
         heard = self._extractor(list(samples), sampling_rate=self._want.rate, return_tensors="np")
         inputs = {name: _narrow(np.asarray(values)) for name, values in heard.items()}
         if "is_longer" in inputs:

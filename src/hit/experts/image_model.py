@@ -46,13 +46,17 @@ class ImageModel:
         self.dim = network.width(path, "images", "name a vision model", lambda: self._embed(example))
         self.identity = f"image-model/1 {self._network.identity} preprocessing={json.dumps(table, sort_keys=True)} rate={rate}"
 
-    def extract(self, media: Media) -> Features:
+    def extract(self, media: Media) -> Features | None:
         """Return (n, dim), a row a frame."""
-        frames = media.frames[self._want]
-        values = windows.in_batches(self._embed, frames.images, self._batch, self.dim)
-        return Features(values, windows.spans(frames, self._want.rate))
+        return self.extract_many([media])[0]
 
-    def _embed(self, images: Bytes) -> Floats:
+    def extract_many(self, medias: Sequence[Media]) -> list[Features | None]:
+        """Return what `extract` does for each clip, from batches of frames of all of them."""
+        frames = [media.frames[self._want] for media in medias]
+        clips = [(one.images, windows.spans(one, self._want.rate)) for one in frames]
+        return windows.features(self._embed, clips, self._batch, self.dim)
+
+    def _embed(self, images: Any) -> Floats:
         return self._network.embed("image", {"pixel_values": self._process(list(images))})  # (b, 3, height, width)
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -89,11 +89,12 @@ class OnnxModel:
 
     def extract(self, media: Media) -> Features | None:
         """Return (n, dim), a row a frame or a window; None for sound without an audio track."""
-        gathered = self._sense.gather(media)
-        if gathered is None:
-            return None
-        raw, times = gathered
-        return Features(windows.in_batches(self._embed, raw, self._batch, self.dim), times)
+        return self.extract_many([media])[0]
+
+    def extract_many(self, medias: Sequence[Media]) -> list[Features | None]:
+        """Return what `extract` does for each clip, from batches of rows of all of them."""
+        clips = [self._sense.gather(media) for media in medias]
+        return windows.features(self._embed, clips, self._batch, self.dim)
 
     def _embed(self, raw: Any) -> Floats:
         """Return rows (n, dim) for what was gathered."""
@@ -204,7 +205,8 @@ class _Sounds:
         return windows.over(audio, self.size) if len(audio.samples) else None
 
     def prepare(self, samples: Any) -> Any:
-        return np.ascontiguousarray(samples[:, None] if self._nested else samples)
+        rows = np.stack(samples)
+        return rows[:, None] if self._nested else rows
 
 
 def _session(path: str, file: Path, device: str) -> Any:

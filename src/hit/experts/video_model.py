@@ -1,14 +1,16 @@
 """Any video model of `transformers` as an expert: a row a window of frames, from a hub id or a local folder."""
 
 import json
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from hit.errors import UserError
 from hit.experts import network, pictures, pretrained, windows
-from hit.types import Bytes, Features, Floats, FrameWant, Media
+from hit.types import Bytes, Features, Floats, Frames, FrameWant, Media
+
+Window = tuple[Bytes, Any]  # a clip's images (n, height, width, 3) and the places (frames,) of those that make the window
 
 
 class VideoModel:
@@ -43,29 +45,39 @@ class VideoModel:
         self._want = FrameWant(rate, pictures.side(self._table))
         self.wants = (self._want,)
         still = np.zeros((1, self._want.side, self._want.side, 3), np.uint8)
-        index = np.zeros((1, self._frames), np.int64)
+        window = still, np.zeros(self._frames, np.int64)
         fix = "name a video model, and a number of frames that it takes"
-        self.dim = network.width(path, "frames", fix, lambda: self._embed(still, index))
+        self.dim = network.width(path, "frames", fix, lambda: self._embed([window]))
         self.identity = (
             f"video-model/1 {self._network.identity} preprocessing={json.dumps(self._table, sort_keys=True)} "
             f"frames={self._frames} rate={rate}"
         )
 
-    def extract(self, media: Media) -> Features:
+    def extract(self, media: Media) -> Features | None:
         """Return (n, dim), a row a window; a clip shorter than a window is filled with its last frame."""
-        frames = media.frames[self._want]
+        return self.extract_many([media])[0]
+
+    def extract_many(self, medias: Sequence[Media]) -> list[Features | None]:
+        """Return what `extract` does for each clip, from batches of windows of all of them."""
+        clips = [self._windows(media.frames[self._want]) for media in medias]
+        return windows.features(self._embed, clips, self._batch, self.dim)
+
+    def _windows(self, frames: Frames) -> tuple[list[Window], Floats]:
+        """Return the windows of a clip and their times (n, 2)."""
         count = len(frames.images)
         begins = np.array(windows.starts(count, self._frames), np.int64)
         index = np.minimum(begins[:, None] + np.arange(self._frames), count - 1)  # (n, frames)
-        values = windows.in_batches(partial(self._embed, frames.images), index, self._batch, self.dim)
         ends = frames.times[index[:, -1]] + np.float32(1 / self._want.rate)
-        return Features(values, np.stack([frames.times[begins], ends], axis=1))
+        return [(frames.images, places) for places in index], np.stack([frames.times[begins], ends], axis=1)
 
-    def _embed(self, images: Bytes, index: Any) -> Floats:
-        """Return a row for each window, given as (n, frames) places in `images`."""
-        used, places = np.unique(index, return_inverse=True)  # a frame that stands for the rest is prepared once
-        pixels = pictures.prepare(self._table, [images[i] for i in used])[places.reshape(index.shape)]
-        return self._network.embed("video", {self._network.input("video"): pixels})  # (n, frames, 3, height, width)
+    def _embed(self, shown: Sequence[Window]) -> Floats:
+        """Return a row for each window."""
+        pixels = np.stack([self._pixels(*window) for window in shown])  # (n, frames, 3, height, width)
+        return self._network.embed("video", {self._network.input("video"): pixels})
+
+    def _pixels(self, images: Bytes, places: Any) -> Floats:
+        used, again = np.unique(places, return_inverse=True)  # a frame that stands for the rest is prepared once
+        return pictures.prepare(self._table, [images[place] for place in used])[again]
 
 
 def _completed(table: dict[str, Any]) -> dict[str, Any]:

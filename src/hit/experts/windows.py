@@ -1,11 +1,11 @@
 """What networks are shown of a clip: windows of one length, the time of each frame, and how much at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from hit.types import Audio, Floats, Frames
+from hit.types import Audio, Features, Floats, Frames
 
 
 def starts(length: int, size: int) -> list[int]:
@@ -36,3 +36,18 @@ def in_batches(embed: Callable[[Any], Floats], rows: Any, batch: int, dim: int) 
     """Return what `embed` makes of rows, `batch` of them at once: (n, dim), n = 0 too."""
     found = [embed(rows[at : at + batch]) for at in range(0, len(rows), batch)]
     return np.concatenate([np.zeros((0, dim), np.float32), *found])
+
+
+def features(
+    embed: Callable[[Any], Floats], clips: Sequence[tuple[Any, Floats] | None], batch: int, dim: int
+) -> list[Features | None]:
+    """Return the features of clips given as (rows, times (n, 2)), or as None where an expert does not apply.
+
+    `embed` is shown `batch` rows at once, whichever clips they are of.
+    """
+    values = in_batches(embed, [row for clip in clips if clip is not None for row in clip[0]], batch, dim)
+    ends = np.cumsum([0 if clip is None else len(clip[0]) for clip in clips])
+    return [
+        None if clip is None else Features(values[end - len(clip[0]) : end], clip[1])
+        for clip, end in zip(clips, ends, strict=True)
+    ]
