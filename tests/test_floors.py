@@ -11,7 +11,7 @@ import pytest
 FLOORS = [
     ("ground", "types errors"),
     ("ground", "config files"),
-    ("tools", "dist provenance tokens metrics text console pool video features segments plots"),
+    ("tools", "dist provenance tokens metrics text console pool video features segments plots sources"),
     ("tools", "datasets experts db stores"),
     ("tools", "hubness intervals migrations analysis splits overview"),
     ("tools", "measure"),

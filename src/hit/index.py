@@ -8,7 +8,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,22 +19,14 @@ from hit import files
 from hit.analysis import Analyse, Analysis, Job, Piece
 from hit.db import Database, Found, Known, Line, Segment
 from hit.errors import UserError
+from hit.sources import Failure, Videos, printable
 from hit.types import Encoder, Progress, Silent, Store
 
 log = logging.getLogger(__name__)
 
-# What is taken from folders; a file that is named is tried whatever its suffix.
 _BATCH = 64  # segments embedded at once, and so about as many as a kill can cost
 _SYNC = 4096  # vectors given to the store at once
 _HASHERS = 4  # threads
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A file that could not be indexed."""
-
-    path: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +54,7 @@ class _Scan:
 
 
 def index(
-    paths: Sequence[Path],
+    videos: Videos,
     *,
     db: Database,
     store: Store,
@@ -72,13 +64,13 @@ def index(
     retry: bool = False,
     progress: Progress | None = None,
 ) -> Report:
-    """Bring the videos at `paths` (files, and folders with all that is in them) into the library.
+    """Bring the videos that were found into the library.
 
     A file that fails is reported with its reason and stops nothing; it is tried again when it has changed, or with `retry`.
-    The caller keeps other writers out. Raises UserError for a path that does not exist.
+    The caller keeps other writers out.
     """
     begun, progress = time.monotonic(), progress or Silent()
-    scan = _scan(paths, db, encoder.revision, retry, progress)
+    scan = _scan(videos, db, encoder.revision, retry, progress)
     work = _Work(db, store, encoder, posters)
     work.drop(scan.dropped)
     db.begin(scan.jobs)
@@ -209,16 +201,16 @@ def _lines(piece: Piece) -> list[Line]:
 # -- which files there are, and what is new about them
 
 
-def _scan(paths: Sequence[Path], db: Database, revision: str, retry: bool, progress: Progress) -> _Scan:
-    failed: list[Failure] = []
+def _scan(videos: Videos, db: Database, revision: str, retry: bool, progress: Progress) -> _Scan:
+    failed = list(videos.failed)
     known = db.files()
     looks: dict[str, os.stat_result] = {}
-    for file in _walk(paths, failed):
+    for file in videos.paths:
         try:
             str(file).encode()
             looks[str(file)] = file.stat()
         except (OSError, UnicodeEncodeError) as error:
-            failed.append(Failure(_printable(file), _why(error)))
+            failed.append(Failure(printable(file), _why(error)))
     fresh = [path for path, look in looks.items() if path not in known or _differs(known[path], look)]
     found = _hash(fresh, looks, failed, progress)
     contents = {file.content_hash for file in found} | {known[path].content_hash for path in set(looks).difference(fresh)}
@@ -238,39 +230,6 @@ def _scan(paths: Sequence[Path], db: Database, revision: str, retry: bool, progr
             unchanged += path in known and known[path].content_hash == entry.content_hash
             moved += path not in known and entry.content_hash in homeless
     return _Scan(jobs, readable, unchanged, moved, failed, dropped)
-
-
-def _walk(paths: Sequence[Path], failed: list[Failure]) -> Iterator[Path]:
-    """Yield each file once: those named, and in folders the videos, without hidden ones and round no circle of links."""
-    missing = next((path for path in paths if not path.exists()), None)
-    if missing is not None:
-        raise UserError(missing, "there is no such file or folder")
-    seen: set[Path] = set()
-    entered: set[tuple[int, int]] = set()
-
-    def unreadable(error: OSError) -> None:
-        failed.append(Failure(_printable(Path(error.filename)), _why(error)))
-
-    for given in paths:
-        top = Path(os.path.abspath(given))  # noqa: PTH100  # resolve() would follow links: names stay as they were given
-        if not top.is_dir():
-            found = [top]
-        else:
-            found = []
-            for folder, folders, names in os.walk(top, followlinks=True, onerror=unreadable):
-                look = Path(folder).stat()
-                if (look.st_dev, look.st_ino) in entered:
-                    folders.clear()
-                    continue
-                entered.add((look.st_dev, look.st_ino))
-                folders[:] = sorted(name for name in folders if not name.startswith("."))
-                found += [Path(folder, name) for name in sorted(names) if _is_video(name)]
-        yield from (path for path in found if path not in seen)
-        seen.update(found)
-
-
-def _is_video(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in files.VIDEO_SUFFIXES
 
 
 def _hash(paths: Sequence[str], looks: Mapping[str, os.stat_result], failed: list[Failure], progress: Progress) -> list[Found]:
@@ -307,7 +266,3 @@ def _changed(job: Job) -> bool:
 
 def _why(error: Exception) -> str:
     return str(error.strerror) if isinstance(error, OSError) else "its name is not valid UTF-8"
-
-
-def _printable(path: Path) -> str:
-    return os.fsencode(path).decode(errors="backslashreplace")

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import tomli_w
 
-from hit import analysis, files, stores
+from hit import analysis, files, sources, stores
 from hit import config as configs
 from hit import index as indexing
 from hit import search as searching
@@ -155,17 +155,19 @@ class Library:
 
     def index(
         self,
-        paths: Sequence[Path],
+        names: Sequence[str | Path],
         *,
+        lists: Sequence[str] = (),
         workers: int = 0,
         retry: bool = False,
         progress: Progress | None = None,
     ) -> indexing.Report:
-        """Bring files and folders into the library; see `hit.index`. With a new model, everything known is embedded anew.
+        """Bring files, folders and what patterns and lists name into the library; see `hit.sources` and `hit.index`.
 
-        Raises UserError where another process indexes into this library.
+        With a new model, everything known is embedded anew. Raises UserError for a name that fits nothing, and where another
+        process indexes into this library.
         """
-        encoder, paths = self.encoder, list(paths)
+        encoder, names = self.encoder, list(map(str, names))
         store, revision = self.store, self.config.model.revision
         with self._writing(_WAIT), self._logging():
             if changed := encoder.revision != revision:
@@ -173,9 +175,9 @@ class Library:
                     why = f"its model has changed from revision {revision} to {encoder.revision}"
                     raise UserError(self.path, why, "to embed everything anew, name the model with --model")
                 store = self._store(_reference(self.path, self._model, encoder))
-                paths += [path for path in map(Path, self.db.files()) if path.exists()]
+                names += [path for path in self.db.files() if Path(path).exists()]
             report = indexing.index(
-                paths,
+                sources.find(names, lists),
                 db=self.db,
                 store=store,
                 encoder=encoder,
