@@ -183,7 +183,12 @@ _PLAN = extract._plan
 
 @pytest.mark.parametrize(("plan", "why"), [(_kill_on_v1, "died (SIGKILL)"), (_hang_on_v1, "no progress for 5 s")])
 def test_a_file_that_kills_or_hangs_its_worker_is_listed(
-    data: datasets.Dataset, truth: dict[str, dict[str, Features]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plan: object, why: str
+    data: datasets.Dataset,
+    truth: dict[str, dict[str, Features]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    plan: object,
+    why: str,
 ) -> None:
     monkeypatch.setattr(extract, "_plan", plan)
     monkeypatch.setattr(watch, "_batches", lambda jobs, workers: [watch._Batch(tuple(jobs))])  # all in one worker's hands

@@ -11,9 +11,9 @@ import pytest
 FLOORS = [
     ("ground", "types errors"),
     ("ground", "config files"),
-    ("tools", "dist provenance tokens metrics text console pool video journal plots"),
+    ("tools", "dist provenance tokens metrics text console pool video journal plots remote"),
     ("tools", "content features segments"),
-    ("tools", "datasets experts db stores"),
+    ("tools", "datasets experts db stores sources"),
     ("tools", "hubness intervals migrations watch splits overview"),
     ("tools", "analysis"),
     ("tools", "measure"),
@@ -47,6 +47,8 @@ ROOMS = {
     "typer": "cli cli_data cli_model door",
     "matplotlib": "plots",
     "jinja2": "report",
+    "fsspec": "remote",
+    "httpx2": "remote",
     "h5py": "importers.mmt",
     "onnxruntime": "experts.onnx_model",
 }

@@ -310,9 +310,10 @@ import os, signal, sys, time
 from pathlib import Path
 sys.path[:0] = [{tests!r}, {plugin!r}]
 from toy import ToyEncoder
-import hit.db, hit.files, hit.index, hit.pool, hit.stores.local
+import hit.db, hit.files, hit.index, hit.library, hit.pool, hit.stores.local
 
 hit.index._BATCH = 2
+hit.library._WAIT = 100.0  # for tests on a machine at work
 fatal, calls = int(sys.argv[3]), 0
 
 def mine(owner, name):

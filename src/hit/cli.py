@@ -3,16 +3,20 @@
 import dataclasses
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 import hit
 from hit import cli_data, cli_model
-from hit.door import DatasetFolder, Json, emit
+from hit.door import Http, Json, Memory, Patience, Workers, emit
 from hit.errors import UserError
+
+if TYPE_CHECKING:
+    from hit.datasets import Dataset
+    from hit.pool import Limits
 
 app = typer.Typer(
     name="hit",
@@ -74,24 +78,36 @@ def demo(
 
 @app.command()
 def extract(
-    dataset: DatasetFolder,
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="DATASET|SOURCE", help="A data set folder; or videos, folders and patterns, with --out."),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where features go; a data set's own go into its folder `features`.")
+    ] = None,
     recipe: Annotated[str | None, typer.Option(help="Take the experts from this recipe instead of the default ones.")] = None,
-    workers: Annotated[int, typer.Option(min=0, help="How many processes; 0: one per core.")] = 0,
+    http: Http = False,
+    workers: Workers = 0,
+    patience: Patience = 600.0,
+    memory: Memory = 4.0,
     as_json: Json = False,
 ) -> None:
-    """Run the experts over a data set's clips, once; a second run does only what is missing."""
-    from hit import config, datasets, experts
+    """Run the experts over a data set's clips, or over any videos, once; a second run does only what is missing."""
+    from hit import config, experts
     from hit import extract as verb
     from hit.console import Bars
 
-    data, chosen = datasets.read(dataset), config.load(recipe).experts if recipe else {}
-    report = verb.extract(data, chosen or data.experts or experts.DEFAULT, workers=workers, progress=Bars())
+    data, chosen = _data(names, out, http), config.load(recipe).experts if recipe else {}
+    chosen = chosen or data.experts or experts.DEFAULT
+    report = verb.extract(data, chosen, out, workers=workers, limits=_limits(patience, memory), progress=Bars())
     emit(
         {
             "done": report.done,
             "skipped": report.skipped,
             "failed": [{"clip": clip, "reason": reason} for clip, reason in report.failed],
             "seconds": round(report.seconds, 3),
+            "features": str(report.journal.parent),
+            "journal": str(report.journal),
         },
         as_json,
         _show_extract,
@@ -101,8 +117,9 @@ def extract(
 @app.command()
 def index(
     folder: LibraryFolder,
-    paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="PATH", help="Videos, and folders that are searched for videos.")
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SOURCE", help="Videos, folders that are searched for videos, patterns ('a/**/*.mp4'), URLs."),
     ] = None,
     model: Annotated[
         Path | None, typer.Option(help="The model to begin a library with, or to embed all of it anew with.")
@@ -111,8 +128,17 @@ def index(
         Segments, typer.Option(help="How a new library cuts long videos: at their shots where they have any, or into windows.")
     ] = "auto",
     window: Annotated[float, typer.Option(help="Length of windows in seconds, in a new library.")] = 8.0,
-    workers: Annotated[int, typer.Option(min=0, help="How many processes; 0: one per core.")] = 0,
+    overlap: Annotated[float, typer.Option(help="How many seconds two windows have in common, in a new library.")] = 0.0,
+    workers: Workers = 0,
+    patience: Patience = 600.0,
+    memory: Memory = 4.0,
     retry: Annotated[bool, typer.Option("--retry", help="Try files again that failed before.")] = False,
+    lists: Annotated[
+        list[str] | None,
+        typer.Option("--list", metavar="FILE", help="A .csv, .jsonl or .txt that names videos; -: lines of standard input."),
+    ] = None,
+    http: Http = False,
+    max_download: Annotated[float, typer.Option(metavar="GIB", min=0, help="Fetch no file that is larger.")] = 20.0,
     as_json: Json = False,
 ) -> None:
     """Make videos searchable. A second run does only what is new; files that fail are listed and stop nothing."""
@@ -120,10 +146,19 @@ def index(
     from hit.library import Library
     from hit.segments import SegmentConfig
 
-    if not paths and not model:
+    if not names and not lists and not model:
         raise UserError("hit index", "no videos are given", "name files or folders")
-    with Library.prepare(folder, model, SegmentConfig(segments, window)) as library:
-        report = library.index(paths or [], workers=workers, retry=retry, progress=Bars())
+    with Library.prepare(folder, model, SegmentConfig(segments, window, overlap=overlap)) as library:
+        report = library.index(
+            names or [],
+            lists=lists or [],
+            http=http,
+            max_download=max_download,
+            workers=workers,
+            limits=_limits(patience, memory),
+            retry=retry,
+            progress=Bars(),
+        )
     emit({**dataclasses.asdict(report), "seconds": round(report.seconds, 3), "library": str(folder)}, as_json, _show_index)
 
 
@@ -164,6 +199,30 @@ def experts(as_json: Json = False) -> None:
     emit({"experts": [dataclasses.asdict(one) for one in registry.describe()]}, as_json, _show_experts)
 
 
+def _data(names: Sequence[str], out: Path | None, http: bool) -> "Dataset":
+    """Return the data set that is named, or one of videos without captions."""
+    from hit import datasets, sources
+    from hit.console import Bars
+    from hit.remote import Remote
+
+    if len(names) == 1 and (Path(names[0]) / "captions.csv").exists():
+        return datasets.read(Path(names[0]))
+    if out is None:
+        if len(names) == 1 and Path(names[0]).is_dir():  # meant as a data set: say what it lacks
+            return datasets.read(Path(names[0]))
+        raise UserError("hit extract", "these are videos, and no data set", "say with --out where their features are to go")
+    found = sources.find(names, remote=Remote(out / "remote", http, progress=Bars()))
+    if found.failed:
+        raise UserError(found.failed[0].path, found.failed[0].reason)
+    return datasets.loose(out, found.paths)
+
+
+def _limits(patience: float, memory: float) -> "Limits":
+    from hit.watch import LIMITS
+
+    return dataclasses.replace(LIMITS, silence=patience, memory=memory * 2**30)
+
+
 def _complain(error: UserError | typer.TyperException) -> int:
     from hit.console import printable
 
@@ -195,6 +254,7 @@ def _show_extract(result: Mapping[str, Any]) -> None:
     from hit.console import say, table
 
     say(f"{result['done']} clips done, {result['skipped']} were there, {len(result['failed'])} failed, {result['seconds']:.1f} s")
+    say(f"features: {result['features']}; what became of each file: {result['journal']}")
     if result["failed"]:
         table("Failed", ["clip", "reason"], [[row["clip"], row["reason"]] for row in result["failed"]])
 

@@ -5,7 +5,6 @@ what is written for a video is written in one transaction, and what its vector s
 """
 
 import logging
-import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from hit.db import Database, Found, Known, Line, Segment
 from hit.errors import UserError
 from hit.journal import Entry, Journal
 from hit.pool import Beat
+from hit.sources import Failure, Videos, printable
 from hit.types import Encoder, Floats, Progress, Silent, Store
 from hit.watch import End, Pace
 
@@ -30,14 +30,6 @@ POSTERS, JOURNAL = "thumbnails", "journal.jsonl"
 _BATCH = 64  # segments embedded at once, and so about as many as a kill can cost
 _FLUSH = 30.0  # seconds; a kill costs at most what was done in so many
 _SYNC = 4096  # vectors given to the store at once
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A file that could not be indexed."""
-
-    path: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +57,7 @@ class _Scan:
 
 
 def index(
-    paths: Sequence[Path],
+    videos: Videos,
     *,
     db: Database,
     store: Store,
@@ -75,14 +67,14 @@ def index(
     retry: bool = False,
     progress: Progress | None = None,
 ) -> Report:
-    """Bring the videos at `paths` (files, and folders with all that is in them) into the library.
+    """Bring the videos that were found into the library.
 
     A file that fails is reported with its reason and stops nothing; it is tried again when it has changed, or with `retry`.
     `look` has the files looked at, as an `analysis.crew` does; posters and the journal go to `folder`. The caller keeps other
-    writers out. Raises UserError for a path that does not exist.
+    writers out.
     """
     begun, progress = time.monotonic(), progress or Silent()
-    scan = _scan(paths, db, encoder.revision, retry, progress)
+    scan = _scan(videos, db, encoder.revision, retry, progress)
     work = _Work(db, store, encoder, folder)
     work.drop(scan.dropped)
     db.begin(scan.jobs)
@@ -253,16 +245,16 @@ def _lines(piece: Piece) -> list[Line]:
 # -- which files there are, and what is new about them
 
 
-def _scan(paths: Sequence[Path], db: Database, revision: str, retry: bool, progress: Progress) -> _Scan:
-    failed: list[Failure] = []
+def _scan(videos: Videos, db: Database, revision: str, retry: bool, progress: Progress) -> _Scan:
+    failed = list(videos.failed)
     known = db.files()
     looks: dict[str, content.Look] = {}
-    for file in _walk(paths, failed):
+    for file in videos.paths:
         try:
             str(file).encode()
             looks[str(file)] = content.look(file)
         except (OSError, UnicodeEncodeError) as error:
-            failed.append(Failure(_printable(file), _why(error)))
+            failed.append(Failure(printable(file), _why(error)))
     fresh = [path for path, look in looks.items() if path not in known or _differs(known[path], look)]
     found = _hash(fresh, looks, failed, progress)
     contents = {file.content_hash for file in found} | {known[path].content_hash for path in set(looks).difference(fresh)}
@@ -282,39 +274,6 @@ def _scan(paths: Sequence[Path], db: Database, revision: str, retry: bool, progr
             unchanged += path in known and known[path].content_hash == entry.content_hash
             moved += path not in known and entry.content_hash in homeless
     return _Scan(jobs, readable, unchanged, moved, failed, dropped)
-
-
-def _walk(paths: Sequence[Path], failed: list[Failure]) -> Iterator[Path]:
-    """Yield each file once: those named, and in folders the videos, without hidden ones and round no circle of links."""
-    missing = next((path for path in paths if not path.exists()), None)
-    if missing is not None:
-        raise UserError(missing, "there is no such file or folder")
-    seen: set[Path] = set()
-    entered: set[tuple[int, int]] = set()
-
-    def unreadable(error: OSError) -> None:
-        failed.append(Failure(_printable(Path(error.filename)), _why(error)))
-
-    for given in paths:
-        top = Path(os.path.abspath(given))  # noqa: PTH100  # resolve() would follow links: names stay as they were given
-        if not top.is_dir():
-            found = [top]
-        else:
-            found = []
-            for folder, folders, names in os.walk(top, followlinks=True, onerror=unreadable):
-                look = Path(folder).stat()
-                if (look.st_dev, look.st_ino) in entered:
-                    folders.clear()
-                    continue
-                entered.add((look.st_dev, look.st_ino))
-                folders[:] = sorted(name for name in folders if not name.startswith("."))
-                found += [Path(folder, name) for name in sorted(names) if _is_video(name)]
-        yield from (path for path in found if path not in seen)
-        seen.update(found)
-
-
-def _is_video(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in files.VIDEO_SUFFIXES
 
 
 def _hash(paths: Sequence[str], looks: Mapping[str, content.Look], failed: list[Failure], progress: Progress) -> list[Found]:
@@ -342,7 +301,3 @@ def _changed(job: Job) -> bool:
 
 def _why(error: Exception) -> str:
     return str(error.strerror) if isinstance(error, OSError) else "its name is not valid UTF-8"
-
-
-def _printable(path: Path) -> str:
-    return os.fsencode(path).decode(errors="backslashreplace")

@@ -13,8 +13,10 @@ decides: 10 % val, 10 % test, the rest train, so that a clip stays where it is w
 
 import hashlib
 import math
+import os
 import tomllib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -81,6 +83,21 @@ def read(root: Path) -> Dataset:
         splits.setdefault(clip, "train" if told else _split(clip))
     clips = {clip.id: clip for clip in names.values()}
     return Dataset(root, clips, {clip: tuple(texts) for clip, texts in captions.items()}, splits, _experts(root))
+
+
+def loose(root: Path, paths: Sequence[Path]) -> Dataset:
+    """Return videos as a data set without captions: each is a clip, whose id is its path below their common folder.
+
+    The suffix is left out where no two would then be called the same. Raises UserError where there are none.
+    """
+    if not paths:
+        raise UserError(root, "no videos are given for it", "name files, or folders that hold some")
+    home = Path(os.path.commonpath([path.parent for path in paths]))
+    names = {path: path.relative_to(home) for path in paths}
+    count = Counter(name.with_suffix("") for name in names.values())
+    ids = {path: str(name if count[name.with_suffix("")] > 1 else name.with_suffix("")) for path, name in names.items()}
+    clips = {ids[path]: Clip(ids[path], str(name), path) for path, name in names.items()}
+    return Dataset(root, clips, {}, {})
 
 
 def _first(row: Mapping[str, str], columns: tuple[str, ...]) -> str:
