@@ -1,22 +1,28 @@
 """Extraction: one pass a file, resumable at any moment, and what fails is listed and tried again."""
 
+import dataclasses
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hit import datasets, extract, features, pool, video, watch
 from hit import experts as plugins
 from hit.config import ExpertConfig
 from hit.errors import UserError
 from hit.journal import Entry, Journal
-from hit.types import Expert, Features, Silent
+from hit.types import Clip, Expert, Features, Silent
 
 EXPERTS = {"appearance": ExpertConfig(), "sound": ExpertConfig()}
 
@@ -217,3 +223,113 @@ def test_an_expert_that_does_not_load_stops_at_once(data: datasets.Dataset, tmp_
     with pytest.raises(UserError, match="there is no kind 'smell'"):
         extract.extract(data, {"smell": ExpertConfig()}, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+# -- known by content
+
+
+def _seen(root: Path, data: datasets.Dataset) -> tuple[int, int, int]:
+    report = extract.extract(data, {"appearance": ExpertConfig()}, root, workers=1)
+    return report.done, report.skipped, len(report.failed)
+
+
+def _looked_at(root: Path) -> int:
+    """Return how often files have been looked at."""
+    lines = (root / features.JOURNAL).read_text().splitlines()
+    return sum(json.loads(line)["status"] != "pending" for line in lines)
+
+
+def test_a_video_that_is_renamed_or_lies_there_twice_is_looked_at_once(tmp_path: Path) -> None:
+    data, root = dataset(tmp_path / "films", 3), tmp_path / "features"
+    twin = data.root / "videos" / "twin.mp4"
+    shutil.copyfile(data.clips["v1"].path, twin)
+    (data.root / "captions.csv").write_text("video,caption\n" + "".join(f"{name},x\n" for name in ("v0", "v1", "v2", "twin")))
+    data = datasets.read(data.root)
+    assert _seen(root, data) == (4, 0, 0)
+    assert _looked_at(root) == 3
+    read = features.load(root, plugins.load_all({"appearance": ExpertConfig()}), data.clips)
+    assert equal({"x": read["twin"]}, {"x": read["v1"]})
+
+    data.clips["v2"].path.rename(data.root / "videos" / "new name.mp4")
+    (data.root / "captions.csv").write_text("video,caption\nnew name,x\nv0,y\n")
+    moved = datasets.read(data.root)
+    assert _seen(root, moved) == (0, 2, 0)
+    assert _looked_at(root) == 3
+    again = features.load(root, plugins.load_all({"appearance": ExpertConfig()}), moved.clips)
+    assert equal({"x": again["new name"]}, {"x": read["v2"]})
+
+
+def test_a_video_that_is_replaced_is_looked_at_again_and_one_that_is_touched_is_not(tmp_path: Path) -> None:
+    data, root = dataset(tmp_path / "films", 2), tmp_path / "features"
+    expert = plugins.load_all({"appearance": ExpertConfig()})
+    assert _seen(root, data) == (2, 0, 0)
+    before = features.load(root, expert, data.clips)
+    os.utime(data.clips["v0"].path)
+    assert _seen(root, data) == (0, 2, 0)
+    data.clips["v1"].path.write_bytes(data.clips["v0"].path.read_bytes())
+    assert _seen(root, data) == (0, 2, 0), "this content is known"
+    after = features.load(root, expert, data.clips)
+    assert equal(after, {"v0": before["v0"], "v1": before["v0"]})
+    video.write(data.clips["v1"].path, np.full((5, 32, 48, 3), 99, np.uint8), 5)
+    assert _seen(root, data) == (1, 1, 0)
+    data.clips["v1"].path.with_suffix(".srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nHello\n")
+    assert _seen(root, data) == (1, 1, 0), "its subtitles are part of it"
+
+
+def test_a_clip_whose_times_are_changed_is_looked_at_again(tmp_path: Path) -> None:
+    data, root = dataset(tmp_path / "films", 1), tmp_path / "features"
+    clip = data.clips["v0"]
+    for span, expected in (((0.0, 0.5), (1, 0, 0)), ((0.0, 0.5), (0, 1, 0)), ((0.5, 1.0), (1, 0, 0))):
+        part = dataclasses.replace(clip, start=span[0], end=span[1])
+        assert _seen(root, datasets.Dataset(data.root, {"v0": part}, {}, {})) == expected
+    read = features.load(root, plugins.load_all({"appearance": ExpertConfig()}), ["v0"])
+    assert read["v0"]["appearance"].times[0, 0] == 0.5
+
+
+def test_features_of_unknown_origin_stay(tmp_path: Path) -> None:
+    data, root = dataset(tmp_path / "films", 1), tmp_path / "features"
+    expert = plugins.load("appearance", ExpertConfig())
+    mine = Features(np.ones((1, expert.dim), np.float32), np.array([[0, 1]], np.float32))
+    features.Folder(root, expert).write({"v0": mine})
+    assert _seen(root, data) == (0, 1, 0)
+    assert equal(features.load(root, {"appearance": expert}, ["v0"]), {"v0": {"appearance": mine}})
+
+
+# -- long clips
+
+
+@given(st.floats(0, 50), st.floats(0.1, 2000), st.floats(-5, 5))
+def test_stretches_cover_a_clip_and_none_is_a_scrap(start: float, length: float, beyond: float) -> None:
+    clip = Clip("a", "a", Path("a"), start, start + length if beyond >= 0 else float("inf"))
+    found = extract.stretches(clip, start + length + beyond * (beyond >= 0))
+    assert (found[0].start, found[-1].end) == (clip.start, clip.end)
+    assert all(one.end == two.start for one, two in pairwise(found))
+    assert all(one.end - one.start == pytest.approx(extract.STRETCH) for one in found[:-1])
+    last = start + length - found[-1].start
+    assert len(found) == 1 or last + 1e-6 >= extract.REST
+    assert last <= extract.STRETCH + extract.REST + 1e-6
+
+
+def test_a_clip_seen_in_stretches_has_the_rows_of_one_seen_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    path = tmp_path / "long.mp4"
+    images = rng.integers(0, 255, (45, 32, 48, 3), dtype=np.uint8)
+    video.write(path, images, 5, rng.normal(0, 0.1, 9 * 16000).astype(np.float32), 16000)
+    data = datasets.loose(tmp_path, [path])
+    whole = extract.extract(data, EXPERTS, tmp_path / "whole", workers=1)
+    assert whole.failed == []
+    monkeypatch.setattr(extract, "_plan", _short)
+    assert extract.extract(data, EXPERTS, tmp_path / "parts", workers=1).failed == []
+    one, two = found(tmp_path / "whole", data)["long"], found(tmp_path / "parts", data)["long"]
+    assert {name: features.times.tolist() for name, features in one.items()} == {
+        name: features.times.tolist() for name, features in two.items()
+    }
+    assert np.array_equal(one["appearance"].values, two["appearance"].values)
+    assert len(two["sound"].values) == 18
+
+
+def _short(job: extract.Job, experts: Mapping[str, Expert], beat: Callable[[float], None]) -> watch.Plan:
+    extract.STRETCH, extract.REST = 4.0, 0.5  # in the worker process
+    planned = _PLAN(job, experts, beat)
+    assert [(clip.start, clip.end) for clip in planned.clips] == [(0, 4), (4, 8), (8, float("inf"))]
+    return planned

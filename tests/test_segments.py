@@ -90,3 +90,20 @@ def test_the_poster_is_neither_black_nor_white_nor_blurred() -> None:
     assert shown.shape == (240, 320, 3)
     assert [np.abs(shown - image).mean() < 20 for image in images] == [False, False, False, True, False]
     assert poster(images[:1])  # a black video has a poster all the same
+
+
+@given(st.floats(0.1, 500), st.floats(4, 12), st.floats(0, 0.5))
+def test_windows_overlap_by_what_was_asked(duration: float, window: float, share: float) -> None:
+    config = SegmentConfig("windows", window, shortest=2.0, longest=12.0, overlap=round(window * share, 3))
+    found = divide(duration, [], config)
+    assert (found[0][0], found[-1][1]) == (0.0, duration)
+    for (start, end), (following, last) in itertools.pairwise(found):
+        assert start < following < last
+        assert end - following == pytest.approx(config.overlap, abs=0.0011)
+    assert all(end - start <= max(window, 12.0 * (len(found) == 1)) + 0.002 for start, end in found)
+    assert len(found) == 1 or len({round(end - start, 1) for start, end in found[:-1]}) <= 2, "of one length"
+
+
+def test_an_overlap_that_leaves_no_progress_is_refused() -> None:
+    with pytest.raises(UserError, match="overlap"):
+        SegmentConfig(window=8.0, overlap=4.1)
