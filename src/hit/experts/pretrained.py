@@ -2,13 +2,16 @@
 
 import hashlib
 import json
+import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hit.errors import UserError
+
+LARGEST = 2**27  # pixels that a model may take at once: ten times what the largest of today do
 
 
 def fetch(path: str) -> Path:
@@ -50,7 +53,7 @@ def load(path: str | Path, folder: Path, kind: str = "AutoModel", dtype: str = "
         fix = needs or "save it with save_pretrained(..., safe_serialization=True)"
         raise UserError(path, "has no weights in safetensors form", fix)
     try:
-        with quiet():
+        with quiet(), _no_larger(folder):
             model, info = getattr(transformers, kind).from_pretrained(
                 folder,
                 trust_remote_code=False,
@@ -66,6 +69,55 @@ def load(path: str | Path, folder: Path, kind: str = "AutoModel", dtype: str = "
         why = f"lacks {len(lacking)} of the model's weights, such as {lacking[0]}"
         raise UserError(path, why, needs or "the file is of another model")
     return model.eval().requires_grad_(False), not info["missing_keys"]
+
+
+@contextmanager
+def _no_larger(folder: Path) -> Iterator[None]:
+    """Raise ValueError where config.json asks for a far larger model than the safetensors of its folder hold.
+
+    transformers sets no bounds: it would add layer to layer, or give each place of a vast picture its own row, without end.
+    """
+    from safetensors import safe_open
+    from torch.nn.modules.module import register_module_parameter_registration_hook
+
+    tensors = numbers = 0
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "np") as file:
+            shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118 it is no mapping
+        tensors, numbers = tensors + len(shapes), numbers + sum(map(math.prod, shapes))
+    _check_sizes(read_table(folder / "config.json"), tensors)
+    left = [2 * tensors + 1_000, 2 * numbers + 10_000_000]  # room for poolers and other parts that files may lack
+
+    def count(_module: Any, _name: str, parameter: Any) -> None:
+        if parameter is None or not parameter.is_meta:
+            return
+        left[0], left[1] = left[0] - 1, left[1] - parameter.numel()
+        if min(left) < 0:
+            raise ValueError(f"config.json asks for a far larger model than the {numbers} weights that its files hold")
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _check_sizes(config: Mapping[str, Any], tensors: int) -> None:
+    """Raise ValueError for what costs time or memory before the first weight is made: layers, and places in pictures."""
+    sizes = {key: max(_integers(value), default=0) for key, value in config.items()}
+    if layers := [key for key, size in sizes.items() if key.endswith("layers") and size > tensors + 100]:
+        raise ValueError(f"config.json asks for {sizes[layers[0]]} as {layers[0]}, and its files hold {tensors} tensors")
+    side = max(sizes.get(key, 1) for key in ("image_size", "crop_size"))
+    frames = max(sizes.get(key, 1) for key in ("num_frames", "frames_per_clip"))
+    if side**2 * frames > LARGEST:
+        raise ValueError(f"config.json asks for {frames} frames of {side} x {side} pixels at once")
+    for part in config.values():
+        if isinstance(part, dict):
+            _check_sizes(part, tensors)
+
+
+def _integers(value: Any) -> list[int]:
+    return [number for number in (value if isinstance(value, list) else [value]) if isinstance(number, int)]
 
 
 def fingerprint(files: Iterable[Path]) -> str:
