@@ -11,6 +11,7 @@ import pytest
 FLOORS = [
     ("ground", "types errors"),
     ("ground", "config files"),
+    ("tools", "hub"),
     ("tools", "dist provenance tokens metrics text console pool video features segments plots"),
     ("tools", "datasets experts db stores"),
     ("tools", "hubness intervals migrations analysis splits overview"),

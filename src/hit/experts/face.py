@@ -14,7 +14,8 @@ import numpy as np
 
 from hit.errors import UserError
 from hit.experts import network, pixels, windows
-from hit.experts.pretrained import fingerprint, line
+from hit.experts.pretrained import fingerprint
+from hit.hub import line
 from hit.types import Bytes, Features, Floats, FrameWant, Media
 
 GRID = 4
@@ -46,7 +47,7 @@ class Face:
         self.name, self._want = name, FrameWant(rate, side)
         self.wants = (self._want,)
         self._detector = _detector(detector, confidence)
-        self._embedder = _embedder(embedder) if embedder else None
+        self._embedder: Any = _embedder(embedder) if embedder else None
         self.dim = 6 + GRID * GRID
         files = [_file(detector)]
         if embedder:
@@ -77,7 +78,6 @@ class Face:
         return np.asarray(faces[np.argsort(-faces[:, 2] * faces[:, 3], kind="stable")], np.float32)
 
     def _embed(self, picture: Bytes, face: Floats) -> Floats:
-        assert self._embedder is not None, "asked before"
         row: Floats = self._embedder.feature(self._embedder.alignCrop(picture, face)).reshape(-1)
         return row / max(float(np.linalg.norm(row)), 1e-12)
 

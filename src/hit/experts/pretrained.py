@@ -1,43 +1,17 @@
-"""Networks of `transformers` from a hub id or a local folder: found, loaded safely and whole, named by their weights."""
+"""Networks of `transformers` from a local folder: loaded safely and whole, named by their weights."""
 
 import hashlib
-import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hit.errors import UserError
+from hit.hub import line, read_table
 
+DTYPES = ("float32", "bfloat16", "float16")
 LARGEST = 2**27  # pixels that a model may take at once: ten times what the largest of today do
-
-
-def fetch(path: str) -> Path:
-    """Return the local folder of a model, fetching it from the hub if need be. Raises UserError where it cannot be had."""
-    folder = Path(path).expanduser()
-    if folder.is_dir():
-        if (config := folder / "config.json").exists():  # what is missed first is the preprocessing, which says more
-            read_table(config)
-        return folder
-    if folder.is_absolute() or path.startswith((".", "~")) or path.count("/") > 1:
-        raise UserError(path, "there is no such folder", "give a folder in the form that transformers saves, or a hub id")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
-
-    try:
-        return Path(snapshot_download(path, allow_patterns=["*.json", "*.safetensors"]))
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled):
-        offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
-        why = (
-            "is not in the hub's cache here, and HF_HUB_OFFLINE is set"
-            if offline
-            else "is not here and the hub cannot be reached"
-        )
-        raise UserError(path, why, "fetch it where there is a network, then give its folder") from None
-    except (HfHubHTTPError, HFValidationError) as error:
-        raise UserError(path, f"is neither a folder nor a model on the hub: {line(error)}", "check its name") from None
 
 
 def load(path: str | Path, folder: Path, kind: str = "AutoModel", dtype: str = "float32", needs: str = "") -> tuple[Any, bool]:
@@ -49,6 +23,8 @@ def load(path: str | Path, folder: Path, kind: str = "AutoModel", dtype: str = "
     import torch
     import transformers
 
+    if dtype not in DTYPES:
+        raise UserError(path, f"cannot be computed in '{dtype}'", f"dtype is one of {', '.join(DTYPES)}")
     if not any(folder.glob("*.safetensors")):
         fix = needs or "save it with save_pretrained(..., safe_serialization=True)"
         raise UserError(path, "has no weights in safetensors form", fix)
@@ -129,11 +105,6 @@ def fingerprint(files: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def line(error: Exception) -> str:
-    """Return what an exception of another library says, on one line of no great length."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
-
-
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep transformers from writing its reports and progress bars between ours."""
@@ -149,14 +120,3 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
-
-
-def read_table(file: Path) -> dict[str, Any]:
-    """Return one of a model's JSON files. Raises UserError where it is none: of that, transformers complains in many ways."""
-    try:
-        table = json.loads(file.read_text())
-    except (ValueError, OSError, RecursionError) as error:
-        raise UserError(file, f"is not JSON: {line(error)}", "fetch the model again") from None
-    if not isinstance(table, dict):
-        raise UserError(file, "is not a table", "fetch the model again")
-    return table
