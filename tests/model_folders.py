@@ -18,6 +18,7 @@ PICTURES: dict[str, Any] = {
     "image_std": [0.3, 0.25, 0.2],
 }
 FRAMES = 4  # of the video models
+LANDMARKS = [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
 
 
 def write(path: Path, table: Mapping[str, Any]) -> None:
@@ -133,7 +134,10 @@ def onnx(
     outputs: Mapping[str, Shape],
     weights: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a model of nodes (operator, names that go in, name that comes out), of numbered types and shapes."""
+    """Write a model of nodes (operator, names that go in, name that comes out), of numbered types and shapes.
+
+    "Conv8" is a convolution with a kernel and strides of 8.
+    """
     graph = [_bytes(1, _node(*node)) for node in nodes] + [_bytes(2, b"tiny")]
     graph += [_bytes(5, _tensor(name, np.asarray(values))) for name, values in (weights or {}).items()]
     graph += [_bytes(11, _value(name, *about)) for name, about in inputs.items()]
@@ -147,6 +151,37 @@ def onnx_picture(path: Path, shape: Shape = ("n", 3, 32, 32), number: int = FLOA
     nodes = [("Cast", "image", "picture"), ("GlobalAveragePool", "picture", "mean"), ("Flatten", "mean", "colour")]
     outputs: dict[str, Shape] = {"row": (shape[0], 5), "picture": shape}
     return onnx(path, [*nodes, ("MatMul", "colour matrix", "row")], {"image": (number, shape)}, outputs, {"matrix": matrix()})
+
+
+def yunet(path: Path, size: Shape = (640, 640), **changed: Any) -> Path:
+    """Write a face detector in YuNet's form, to which a block of 8 x 8 pixels that is red alone is the middle of a face.
+
+    The face is 24 pixels wide and 32 high; its eyes, nose and mouth are where SFace has them in a square of 28 pixels.
+    """
+    nodes: list[tuple[str, str, str]] = []
+    weights: dict[str, Any] = {}
+    outputs: dict[str, Shape] = {}
+    marks = (np.array(LANDMARKS) / 112 - 0.5) * 28 / 8 + 0.5  # in blocks
+    for stride in (8, 16, 32):
+        red = np.array([-1, -1, 1], np.float32)[:, None, None] * np.ones((stride, stride), np.float32) / stride**2  # of BGR
+        rows: dict[str, tuple[list[Any], list[float]]] = {"cls": ([red], [-100.0]), "obj": ([red], [-100.0])}
+        rows |= {"bbox": ([0 * red] * 4, [0.5, 0.5, *np.log([3, 4])]), "kps": ([0 * red] * 10, list(marks.ravel()))}
+        for name, (kernels, bias) in rows.items():
+            key = f"{name}_{stride}"
+            weights |= {f"{key}_w": np.stack(kernels), f"{key}_b": np.array(bias, np.float32)}
+            weights |= {f"{key}_s": np.array([len(bias), -1], np.int64), f"{key}_t": np.array([1, -1, len(bias)], np.int64)}
+            last = [("Sigmoid", f"{key}_2", f"{key}_3")] if name in ("cls", "obj") else []
+            nodes += [(f"Conv{stride}", f"input {key}_w {key}_b", f"{key}_0"), ("Reshape", f"{key}_0 {key}_s", f"{key}_1")]
+            nodes += [("Transpose", f"{key}_1", f"{key}_2"), *last]
+            nodes.append(("Reshape", f"{key}_{3 if last else 2} {key}_t", key))
+            outputs[key] = (1, f"n{stride}", len(bias))
+    return onnx(path, nodes, {"input": (FLOAT, (1, 3, *size))}, outputs, weights | changed)
+
+
+def sface(path: Path) -> Path:
+    """Write an embedder in SFace's form, of 5 numbers: the mean colour, from 0 to 255, times `matrix`."""
+    nodes = [("GlobalAveragePool", "data", "mean"), ("Flatten", "mean", "colour"), ("MatMul", "colour matrix", "row")]
+    return onnx(path, nodes, {"data": (FLOAT, (1, 3, 112, 112))}, {"row": (1, 5)}, {"matrix": matrix()})
 
 
 def elsewhere(path: Path, location: str) -> Path:
@@ -167,8 +202,11 @@ def matrix() -> Any:
 
 def _node(operator: str, into: str, out: str) -> bytes:
     names = b"".join(_bytes(1, name.encode()) for name in into.split())
-    casts = _bytes(5, _bytes(1, b"to") + _number(3, FLOAT) + _number(20, 2)) if operator == "Cast" else b""
-    return names + _bytes(2, out.encode()) + _bytes(4, operator.encode()) + casts
+    about = _bytes(5, _bytes(1, b"to") + _number(3, FLOAT) + _number(20, 2)) if operator == "Cast" else b""
+    if operator.startswith("Conv"):
+        operator, steps = "Conv", _number(8, int(operator[4:])) * 2 + _number(20, 7)
+        about = _bytes(5, _bytes(1, b"kernel_shape") + steps) + _bytes(5, _bytes(1, b"strides") + steps)
+    return names + _bytes(2, out.encode()) + _bytes(4, operator.encode()) + about
 
 
 def _tensor(name: str, values: Any) -> bytes:

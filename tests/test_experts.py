@@ -37,6 +37,7 @@ def options(tmp_path_factory: pytest.TempPathFactory, vit: Path) -> dict[str, di
         "image-model": {"path": str(vit)},
         "video-model": {"path": str(model_folders.video(folder / "videomae", "videomae"))},
         "audio-model": {"path": str(model_folders.audio(folder / "ast", "ast"))},
+        "face": {"detector": str(model_folders.yunet(folder / "yunet.onnx")), "confidence": 0.5},
         "onnx": {"path": str(model_folders.onnx_picture(folder / "colour.onnx")), "image": {"mean": [0.4] * 3, "std": [0.2] * 3}},
     }
 
@@ -135,8 +136,9 @@ def test_clips_together_are_what_each_is_alone(
     assert isinstance(expert, Batched)
     medias = [_shown(expert, number, 1.0 + number % 4) for number in range(9)]
     alone = [experts.run({kind: expert}, media) for media in medias]
-    calls = []
-    monkeypatch.setattr(expert, "_embed", lambda rows, embed=expert._embed: calls.append(len(rows)) or embed(rows))  # type: ignore[attr-defined]
+    calls: list[int] = []
+    embed = expert._embed  # type: ignore[attr-defined]
+    monkeypatch.setattr(expert, "_embed", lambda rows: (calls.append(len(rows)), embed(rows))[1])  # type: ignore[func-returns-value]
     together = experts.run_many({kind: expert}, medias)
     total = sum(len(found[kind].values) for found in alone if found)
     assert calls == [5] * (total // 5) + [total % 5] * (total % 5 > 0), "batches are full, but for the last"
@@ -261,7 +263,7 @@ def test_plugins_that_are_broken_say_what_to_do(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_list_says_what_each_is_and_lacks() -> None:
     found = {one.name: one for one in experts.describe() if one.package == "hit-video"}
-    needy, words = {"given", "image-model", "video-model", "audio-model", "onnx"}, {"ocr", "speech"}
+    needy, words = {"face", "given", "image-model", "video-model", "audio-model", "onnx"}, {"ocr", "speech"}
     assert set(experts.DEFAULT) | needy | words == set(found)
     for name in experts.DEFAULT:
         made = experts.load(name, ExpertConfig())

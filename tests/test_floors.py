@@ -11,6 +11,7 @@ import pytest
 FLOORS = [
     ("ground", "types errors"),
     ("ground", "config files"),
+    ("tools", "hub"),
     ("tools", "dist provenance tokens metrics text console pool video journal plots remote"),
     ("tools", "content features segments"),
     ("tools", "datasets experts db stores sources"),

@@ -146,6 +146,8 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "unknown family": (lambda folder: edit(folder, model_type="nobody-knows"), "cannot be loaded"),
     "wrong type": (lambda folder: edit(folder, hidden_size="many"), "cannot be loaded"),
     "other width": (lambda folder: edit(folder, hidden_size=64), "cannot be loaded"),
+    "vast": (lambda folder: edit(folder, hidden_size=10**7, intermediate_size=10**7), "asks for a far larger model"),
+    "endless": (lambda folder: edit(folder, num_hidden_layers=10**8), "asks for 100000000 as num_hidden_layers"),
     "no heads": (lambda folder: edit(folder, num_attention_heads=0), "cannot be loaded"),
 }
 
@@ -165,6 +167,13 @@ def test_a_spoilt_folder_gives_one_line_and_runs_nothing(kind: str, spoil: str, 
     change(folders[kind])
     assert words in complaint(kind, folders[kind])
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("sizes", [{"image_size": 10**7}, {"num_frames": 10**8}, {"image_size": [4096, 4096], "num_frames": 99}])
+def test_pictures_without_end_are_refused(sizes: dict[str, Any], folders: dict[str, Path]) -> None:
+    """VideoMAE would write a row for each place of the picture, before its first weight."""
+    edit(folders["video-model"], **sizes)
+    assert "pixels at once" in complaint("video-model", folders["video-model"])
 
 
 @pytest.mark.parametrize("kind", KINDS)

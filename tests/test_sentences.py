@@ -8,7 +8,6 @@ import pytest
 
 import tiny_model
 from hit.errors import UserError
-from hit.experts import pretrained
 from hit.experts.sentences import BATCH, Sentences
 from hit.video.subtitles import Cue
 
@@ -77,18 +76,3 @@ def test_encoders_that_do_not_load_say_why(tmp_path: Path, capfd: pytest.Capture
         Sentences(str(folder))
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", ""), "no bars and no warnings of transformers"
-
-
-@pytest.mark.parametrize(
-    ("path", "complaint"),
-    [
-        ("/no/such/folder", "there is no such folder"),
-        ("a/b/c", "no such folder"),
-        ("somebody/some-model", "HF_HUB_OFFLINE is set"),
-    ],
-)
-def test_models_that_are_not_here(monkeypatch: pytest.MonkeyPatch, path: str, complaint: str) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(UserError, match=complaint):
-        pretrained.fetch(path)

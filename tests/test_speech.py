@@ -102,6 +102,15 @@ def test_whisper_listens_only_where_there_are_no_subtitles(tmp_path: Path, whisp
     assert lines(listen(expert, tmp_path / "other.mp4")) == [(0.0, 1.0, "read")]
 
 
+def test_whisper_hears_with_half_the_precision(tmp_path: Path, whisper: Path) -> None:
+    path = film(tmp_path / "a.mkv", 3)
+    whole, half = Speech(model=str(whisper)), Speech(model=str(whisper), dtype="bfloat16")
+    assert lines(listen(half, path)) == lines(listen(whole, path)) != []
+    assert half.identity != whole.identity
+    with pytest.raises(UserError, match="dtype is one of float32"):
+        Speech(model=str(whisper), dtype="int8")
+
+
 def test_silence_is_no_row_and_no_track_is_no_answer(tmp_path: Path, whisper: Path) -> None:
     expert = Speech(model=str(whisper), language="en")
     assert lines(listen(expert, film(tmp_path / "quiet.mp4", 1, 1e-6))) == []

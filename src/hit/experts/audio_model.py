@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from hit import hub
 from hit.errors import UserError
-from hit.experts import network, pretrained, windows
+from hit.experts import network, windows
 from hit.types import AudioWant, Features, Floats, Media
 
 
@@ -34,7 +35,7 @@ class AudioModel:
     ) -> None:
         network.positive(path, seconds=seconds, batch=batch)
         self.name, self._batch = name, batch
-        folder = pretrained.fetch(path)
+        folder = hub.fetch(path)
         self._extractor = _extractor(path, folder)
         rate = self._extractor.sampling_rate
         self._want, self._size = AudioWant(rate), max(1, round(seconds * rate))
@@ -80,7 +81,7 @@ def _extractor(path: str, folder: Path) -> Any:
     try:
         extractor = auto.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # whatever transformers makes of a stranger's folder is that folder's failing
-        why = f"has no feature extractor for sound: {pretrained.line(error)}"
+        why = f"has no feature extractor for sound: {hub.line(error)}"
         raise UserError(path, why, "name an audio model, saved with its feature extractor") from error
     rate = getattr(extractor, "sampling_rate", None)
     if type(rate) is not int or not 0 < rate <= 192_000:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from hit.experts import network, pictures, pretrained, windows
+from hit import hub
+from hit.experts import network, pictures, windows
 from hit.types import Bytes, Features, Floats, FrameWant, Media
 
 # The settings of a preprocessor that decide over pixels.
@@ -37,7 +38,7 @@ class ImageModel:
     ) -> None:
         network.positive(path, rate=rate, batch=batch)
         self.name, self._batch = name, batch
-        folder = pretrained.fetch(path)
+        folder = hub.fetch(path)
         self._process, table = _processor(folder)
         self._network = network.Network(path, folder, device, dtype)
         self._want = FrameWant(rate, pictures.side(table))

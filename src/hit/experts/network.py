@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from hit.errors import UserError
-from hit.experts.pretrained import fingerprint, line, load
+from hit.experts.pretrained import fingerprint, load
+from hit.hub import line
 from hit.types import Floats
-
-DTYPES = ("float32", "bfloat16", "float16")
 
 
 class Network:
@@ -23,8 +22,6 @@ class Network:
     """
 
     def __init__(self, path: str, folder: Path, device: str = "cpu", dtype: str = "float32") -> None:
-        if dtype not in DTYPES:
-            raise UserError(path, f"cannot be computed in '{dtype}'", f"dtype is one of {', '.join(DTYPES)}")
         self._device, self._dtype = device, dtype
         self._model, self._pooler = load(path, folder, dtype=dtype)
         try:

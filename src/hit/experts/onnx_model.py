@@ -14,7 +14,8 @@ from PIL import Image
 
 from hit.errors import UserError
 from hit.experts import network, pictures, windows
-from hit.experts.pretrained import fingerprint, line
+from hit.experts.pretrained import fingerprint
+from hit.hub import line
 from hit.types import AudioWant, Features, Floats, FrameWant, Media, Want
 
 NUMBERS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64, "tensor(uint8)": np.uint8}

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from hit.errors import UserError
-from hit.experts.pretrained import read_table
+from hit.hub import read_table
 from hit.types import Bytes, Floats
 
 # Where transformers keeps the table, by what it is for: the file, and the part of it in files that hold several.

@@ -1,40 +1,17 @@
-"""Networks of `transformers` from a hub id or a local folder: found, loaded safely and whole, named by their weights."""
+"""Networks of `transformers` from a local folder: loaded safely and whole, named by their weights."""
 
 import hashlib
-import json
-import os
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hit.errors import UserError
+from hit.hub import line, read_table
 
-
-def fetch(path: str) -> Path:
-    """Return the local folder of a model, fetching it from the hub if need be. Raises UserError where it cannot be had."""
-    folder = Path(path).expanduser()
-    if folder.is_dir():
-        if (config := folder / "config.json").exists():  # what is missed first is the preprocessing, which says more
-            read_table(config)
-        return folder
-    if folder.is_absolute() or path.startswith((".", "~")) or path.count("/") > 1:
-        raise UserError(path, "there is no such folder", "give a folder in the form that transformers saves, or a hub id")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
-
-    try:
-        return Path(snapshot_download(path, allow_patterns=["*.json", "*.safetensors"]))
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled):
-        offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
-        why = (
-            "is not in the hub's cache here, and HF_HUB_OFFLINE is set"
-            if offline
-            else "is not here and the hub cannot be reached"
-        )
-        raise UserError(path, why, "fetch it where there is a network, then give its folder") from None
-    except (HfHubHTTPError, HFValidationError) as error:
-        raise UserError(path, f"is neither a folder nor a model on the hub: {line(error)}", "check its name") from None
+DTYPES = ("float32", "bfloat16", "float16")
+LARGEST = 2**27  # pixels that a model may take at once: ten times what the largest of today do
 
 
 def load(path: str | Path, folder: Path, kind: str = "AutoModel", dtype: str = "float32", needs: str = "") -> tuple[Any, bool]:
@@ -46,11 +23,13 @@ def load(path: str | Path, folder: Path, kind: str = "AutoModel", dtype: str = "
     import torch
     import transformers
 
+    if dtype not in DTYPES:
+        raise UserError(path, f"cannot be computed in '{dtype}'", f"dtype is one of {', '.join(DTYPES)}")
     if not any(folder.glob("*.safetensors")):
         fix = needs or "save it with save_pretrained(..., safe_serialization=True)"
         raise UserError(path, "has no weights in safetensors form", fix)
     try:
-        with quiet():
+        with quiet(), _no_larger(folder):
             model, info = getattr(transformers, kind).from_pretrained(
                 folder,
                 trust_remote_code=False,
@@ -68,6 +47,55 @@ def load(path: str | Path, folder: Path, kind: str = "AutoModel", dtype: str = "
     return model.eval().requires_grad_(False), not info["missing_keys"]
 
 
+@contextmanager
+def _no_larger(folder: Path) -> Iterator[None]:
+    """Raise ValueError where config.json asks for a far larger model than the safetensors of its folder hold.
+
+    transformers sets no bounds: it would add layer to layer, or give each place of a vast picture its own row, without end.
+    """
+    from safetensors import safe_open
+    from torch.nn.modules.module import register_module_parameter_registration_hook
+
+    tensors = numbers = 0
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "np") as file:
+            shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118 it is no mapping
+        tensors, numbers = tensors + len(shapes), numbers + sum(map(math.prod, shapes))
+    _check_sizes(read_table(folder / "config.json"), tensors)
+    left = [2 * tensors + 1_000, 2 * numbers + 10_000_000]  # room for poolers and other parts that files may lack
+
+    def count(_module: Any, _name: str, parameter: Any) -> None:
+        if parameter is None or not parameter.is_meta:
+            return
+        left[0], left[1] = left[0] - 1, left[1] - parameter.numel()
+        if min(left) < 0:
+            raise ValueError(f"config.json asks for a far larger model than the {numbers} weights that its files hold")
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _check_sizes(config: Mapping[str, Any], tensors: int) -> None:
+    """Raise ValueError for what costs time or memory before the first weight is made: layers, and places in pictures."""
+    sizes = {key: max(_integers(value), default=0) for key, value in config.items()}
+    if layers := [key for key, size in sizes.items() if key.endswith("layers") and size > tensors + 100]:
+        raise ValueError(f"config.json asks for {sizes[layers[0]]} as {layers[0]}, and its files hold {tensors} tensors")
+    side = max(sizes.get(key, 1) for key in ("image_size", "crop_size"))
+    frames = max(sizes.get(key, 1) for key in ("num_frames", "frames_per_clip"))
+    if side**2 * frames > LARGEST:
+        raise ValueError(f"config.json asks for {frames} frames of {side} x {side} pixels at once")
+    for part in config.values():
+        if isinstance(part, dict):
+            _check_sizes(part, tensors)
+
+
+def _integers(value: Any) -> list[int]:
+    return [number for number in (value if isinstance(value, list) else [value]) if isinstance(number, int)]
+
+
 def fingerprint(files: Iterable[Path]) -> str:
     """Return the sha256 of the contents of files, in the order of their names."""
     digest = hashlib.sha256()
@@ -75,11 +103,6 @@ def fingerprint(files: Iterable[Path]) -> str:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
-
-
-def line(error: Exception) -> str:
-    """Return what an exception of another library says, on one line of no great length."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 @contextmanager
@@ -97,14 +120,3 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
-
-
-def read_table(file: Path) -> dict[str, Any]:
-    """Return one of a model's JSON files. Raises UserError where it is none: of that, transformers complains in many ways."""
-    try:
-        table = json.loads(file.read_text())
-    except (ValueError, OSError, RecursionError) as error:
-        raise UserError(file, f"is not JSON: {line(error)}", "fetch the model again") from None
-    if not isinstance(table, dict):
-        raise UserError(file, "is not a table", "fetch the model again")
-    return table

@@ -17,17 +17,23 @@ class Speech:
     """One row a line that is said during the clip, as its sentence vector and as `texts`.
 
     A .srt or .vtt file beside the video is read first, then a text track within it; only where there is neither does the
-    Whisper model `model` (a folder or a hub id; empty: none) listen, on `device`, for `language` (a code such as "en"; empty:
-    any). `text` is the encoder of the vectors. A side file that comes or changes later does not change features that are
-    there: they go by the video's name or content.
+    Whisper model `model` (a folder or a hub id; empty: none) listen, on `device` in `dtype`, for `language` (a code such as
+    "en"; empty: any). `text` is the encoder of the vectors. A side file that comes or changes later does not change features
+    that are there: they go by the video's name or content.
     """
 
     licence, megabytes = "Apache-2.0", 0.0  # a Whisper model's own come on top
 
     def __init__(
-        self, name: str = "speech", model: str = "", language: str = "", device: str = "cpu", text: str = "minilm"
+        self,
+        name: str = "speech",
+        model: str = "",
+        language: str = "",
+        device: str = "cpu",
+        dtype: str = "float32",
+        text: str = "minilm",
     ) -> None:
-        self._whisper = Whisper(model, language, device) if model else None
+        self._whisper = Whisper(model, language, device, dtype) if model else None
         self._sentences = Sentences(text)
         self._want = AudioWant(RATE)
         self.wants: tuple[Want, ...] = (self._want,) if self._whisper else ()

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from hit import hub
 from hit.errors import UserError
-from hit.experts import network, pictures, pretrained, windows
+from hit.experts import network, pictures, windows
 from hit.types import Bytes, Features, Floats, Frames, FrameWant, Media
 
 Window = tuple[Bytes, Any]  # a clip's images (n, height, width, 3) and the places (frames,) of those that make the window
@@ -36,7 +37,7 @@ class VideoModel:
     ) -> None:
         network.positive(path, rate=rate, batch=batch, **({"frames": frames} if frames else {}))
         self.name, self._batch = name, batch
-        folder = pretrained.fetch(path)
+        folder = hub.fetch(path)
         file, table = pictures.read(folder, "video")
         self._table = _completed(table)
         pictures.check(file, self._table)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
+from hit import hub
 from hit.errors import UserError
 from hit.experts import pretrained
 from hit.types import Audio
@@ -25,13 +26,13 @@ class Whisper:
     what is not there, no Whisper model, or of another language.
     """
 
-    def __init__(self, path: str, language: str = "", device: str = "cpu") -> None:
-        folder = pretrained.fetch(path)
+    def __init__(self, path: str, language: str = "", device: str = "cpu", dtype: str = "float32") -> None:
+        folder = hub.fetch(path)
         if lacking := [name for name in FILES if not (folder / name).is_file()]:
             raise UserError(folder, f"has no {', '.join(lacking)}", NEEDS)
-        if (kind := pretrained.read_table(folder / "config.json").get("model_type")) != "whisper":
+        if (kind := hub.read_table(folder / "config.json").get("model_type")) != "whisper":
             raise UserError(folder, f"a model of type {kind}", NEEDS)
-        self._model: Any = pretrained.load(folder, folder, "WhisperForConditionalGeneration", needs=NEEDS)[0]
+        self._model: Any = pretrained.load(folder, folder, "WhisperForConditionalGeneration", dtype, NEEDS)[0]
         try:
             import torch
             from transformers import WhisperFeatureExtractor
@@ -40,7 +41,7 @@ class Whisper:
             self._listen: Any = WhisperFeatureExtractor.from_pretrained(folder)
             self._words = Tokenizer.from_file(str(folder / "tokenizer.json"))
         except Exception as error:  # tokenizers raises nothing more special
-            raise UserError(folder, f"cannot be loaded: {pretrained.line(error)}", NEEDS) from error
+            raise UserError(folder, f"cannot be loaded: {hub.line(error)}", NEEDS) from error
         settings = self._model.generation_config
         if getattr(settings, "no_timestamps_token_id", None) is None:
             raise UserError(folder / "generation_config.json", "does not say how this model marks times", NEEDS)
@@ -52,7 +53,7 @@ class Whisper:
         self._prompt = {"task": "transcribe"} if getattr(settings, "is_multilingual", False) else {}
         self._prompt |= {"language": language} if language else {}
         weights = pretrained.fingerprint([*folder.glob("*.safetensors"), *(folder / name for name in FILES)])
-        self.identity = f"whisper/1 {weights} language={language or 'any'}"
+        self.identity = f"whisper/1 {weights} language={language or 'any'}" + ("" if dtype == "float32" else f" dtype={dtype}")
 
     def __call__(self, audio: Audio) -> list[Cue]:
         """Return what is said in sound of RATE samples a second, in the order of time; nothing where it is silent."""
@@ -69,7 +70,7 @@ class Whisper:
         ).input_features  # (1, mels, frames)
         with torch.inference_mode(), pretrained.quiet():
             found = self._model.generate(
-                sound.to(self._model.device),
+                sound.to(self._model.device, self._model.dtype),
                 return_timestamps=True,
                 return_segments=True,
                 condition_on_prev_tokens=False,
