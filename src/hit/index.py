@@ -7,6 +7,7 @@ what is written for a video is written in one transaction, and what its vector s
 import hashlib
 import logging
 import os
+import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -216,7 +217,11 @@ def _scan(paths: Sequence[Path], db: Database, revision: str, retry: bool, progr
     for file in _walk(paths, failed):
         try:
             str(file).encode()
-            looks[str(file)] = file.stat()
+            look = file.stat()
+            if stat.S_ISREG(look.st_mode):
+                looks[str(file)] = look
+            else:  # to read a pipe or a device may never end
+                failed.append(Failure(str(file), "is not a file but a pipe, a socket or a device"))
         except (OSError, UnicodeEncodeError) as error:
             failed.append(Failure(_printable(file), _why(error)))
     fresh = [path for path, look in looks.items() if path not in known or _differs(known[path], look)]

@@ -13,7 +13,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from hit.errors import UserError
 from hit.types import AudioWant, Bytes, Clip, Floats, FrameWant, Media, Want
 from hit.video.collect import TICK, Ear, Reel
-from hit.video.source import MAX_SIDE, Source, rotation
+from hit.video.source import MAX_SIDE, STILL, Source, rotation
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ class Reader:
         self.open: list[Reel] = []
         self.held: av.VideoFrame | None = None
         self.now = self.heard = -math.inf
+        self.latest = clips[0].start if seek else 0.0
         self.size = (0, 0)
         self.images: dict[int, Bytes] = {}  # of the held picture, by side
         self.scalers: dict[int, VideoReformatter] = {}
@@ -49,7 +50,10 @@ class Reader:
         streams += [source.audio] if self.ears else []
         if self.seek and source.video is not None:
             offset = self.waiting[0].clip.start - 1.0 + source.origin
-            source.container.seek(math.floor(offset / source.video.time_base), stream=source.video)
+            try:
+                source.container.seek(math.floor(offset / source.video.time_base), stream=source.video)
+            except (av.FFmpegError, OverflowError):  # the file cannot be sought in, or has no time that late
+                raise OvershotError from None
         for item in source.decoded(streams, self.wanted) if streams else ():
             if isinstance(item, av.VideoFrame):
                 self.see(item)
@@ -82,6 +86,8 @@ class Reader:
         time = self.source.time(picture.pts, picture.time_base)
         if time is None:
             time = self.now + 1 / self.source.rate if self.held else 0.0
+        if self.astray(time):
+            return
         if self.held is None:
             self.hold(picture)
             self.size = self.source.display(picture)
@@ -93,6 +99,14 @@ class Reader:
         self.sample(time)
         self.hold(picture)
         self.now = time
+
+    def astray(self, time: float) -> bool:
+        """Say whether a time stamp is damaged, lying far beyond all before it: what is on screen would stay there endlessly."""
+        if time > self.latest + STILL:
+            self.source.damaged, self.source.reason = self.source.damaged + 1, f"a time stamp of {time:.0f} s"
+            return True
+        self.latest = max(self.latest, time)
+        return False
 
     def hold(self, picture: av.VideoFrame) -> None:
         """Make this the picture on screen."""
@@ -127,6 +141,8 @@ class Reader:
         time = self.source.time(sound.pts, sound.time_base)
         if time is None:
             time = max(self.heard, 0.0)
+        if self.astray(time):
+            return
         self.heard = time + sound.samples / sound.sample_rate
         self.admit(self.heard)
         for ear in self.ears.values():
@@ -162,14 +178,15 @@ class Reader:
         self.sample(math.inf)
         for reel in self.open:
             yield reel.media()
-        for reel in self.waiting:
-            log.warning("%s: clip %s begins at or after the end, at %.2f s", self.source.path, reel.clip.id, reel.clip.start)
+        if self.waiting:
+            count, start = len(self.waiting), self.waiting[0].clip.start
+            log.warning("%s: %d clips begin at or after the end, the first at %.2f s", self.source.path, count, start)
 
     def lasting(self) -> float:
         """Return for how long the held picture stays on screen if none follows."""
         assert self.held is not None
         length = float(self.held.duration * self.held.time_base) if self.held.duration and self.held.time_base else 0.0
-        return length or 1 / self.source.rate
+        return min(length or 1 / self.source.rate, STILL)
 
 
 def _fit(path: Path, size: tuple[int, int], side: int) -> tuple[int, int]:

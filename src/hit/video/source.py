@@ -1,6 +1,7 @@
 """An open file: its streams, its clock, and its packets, decoded one by one."""
 
 import logging
+import stat
 from collections import deque
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -17,7 +18,16 @@ log = logging.getLogger(__name__)
 
 MAX_SIDE, MAX_PIXELS = 16_384, 100_000_000  # beyond these a header is taken for damaged or hostile
 MAX_FAILURES = 250  # damaged packets in a row after which the rest of a file is given up
+STILL = 3600.0  # seconds after which the next time stamp is taken for damaged: no picture stays on screen for longer
+LEAN = 1000  # bytes a second; a header that claims more time than that leaves room for is not believed
 AHEAD = 20  # packets to look ahead for the presentation time that follows one; H.264 reorders at most 16 pictures
+
+# What is opened, by FFmpeg's names: containers and streams that hold what they show. Playlists and scripts (hls, dash, concat,
+# sdp) would have it open other files, whatever their own name says.
+FORMATS = (
+    "mov matroska avi mpegts mpeg mpegvideo flv asf gif ogg mxf nut ivf obu av1 h264 hevc m4v h263 mjpeg dv rm wtv apng yuv4mpegpipe "
+    "mp3 aac ac3 eac3 wav w64 flac aiff amr"
+)
 
 
 class Source:
@@ -25,13 +35,14 @@ class Source:
 
     def __init__(self, path: Path):
         self.path, self.damaged, self.reason = path, 0, ""
+        self.size = _size(path)
+        allowed = {"protocol_whitelist": "file", "format_whitelist": ",".join(FORMATS.split())}
         try:
-            self.container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
+            self.container = av.open(f"file:{path}", options=allowed, metadata_errors="replace")
+        except av.ArgumentError:  # what a format that is not allowed ends in
+            raise UserError(path, "not a kind of file that is read here", "convert it to mp4 or mkv") from None
         except av.FFmpegError as error:
-            if not path.exists():
-                raise UserError(path, "there is no such file") from None
-            why = "is empty" if path.is_file() and path.stat().st_size == 0 else f"not a readable video ({error.strerror})"
-            raise UserError(path, why) from None
+            raise UserError(path, f"not a readable video ({error.strerror})") from None
         streams = self.container.streams
         pictures = [stream for stream in streams.video if not stream.disposition & Disposition.attached_pic]
         self.video: Any = pictures[0] if pictures else None
@@ -55,7 +66,7 @@ class Source:
         if video.start_time is not None:
             self.origin = float(video.start_time * video.time_base)
         rate = video.average_rate or video.guessed_rate
-        self.rate = float(rate) if rate else 25.0
+        self.rate = float(rate) if rate and 1 / STILL <= rate <= 1000 else 25.0
 
     def __enter__(self) -> "Source":
         return self
@@ -79,20 +90,22 @@ class Source:
         return None if stamp is None or base is None else float(stamp * base) - self.origin
 
     def duration(self) -> float | None:
-        """Return the seconds of video according to the header, or None where it does not say."""
+        """Return the seconds of video according to the header, or None where it does not say or cannot be right."""
+        seconds = 0.0
         if self.video is not None and self.video.duration:
-            return float(self.video.duration * self.video.time_base)
-        if not self.container.duration or self.container.duration < 0:
-            return None
-        return ((self.container.start_time or 0) + self.container.duration) / av.time_base - self.origin
+            seconds = float(self.video.duration * self.video.time_base)
+        elif self.container.duration:
+            seconds = ((self.container.start_time or 0) + self.container.duration) / av.time_base - self.origin
+        return seconds if 0 < seconds <= self.size / LEAN else None
 
     def scan(self) -> float:
-        """Return the seconds of video by reading every packet's time stamp; for files whose header does not say."""
+        """Return the seconds of video by reading every packet's time stamp; for files whose header is of no use."""
         end = 0.0
         for packet in self.packets([self.video]):
             begin = self.time(packet.pts, packet.time_base)
-            if begin is not None:
-                end = max(end, begin + (float(packet.duration * packet.time_base) if packet.duration else 1 / self.rate))
+            if begin is not None and begin <= end + STILL:
+                length = float(packet.duration * packet.time_base) if packet.duration else 1 / self.rate
+                end = max(end, begin + min(length, STILL))
         return end
 
     def display(self, picture: av.VideoFrame) -> tuple[int, int]:
@@ -163,3 +176,17 @@ class Source:
 def rotation(picture: av.VideoFrame) -> int:
     """Return by how much a coded picture is turned counter-clockwise for display: 0, 90, 180 or 270."""
     return round(picture.rotation / 90) * 90 % 360
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of a file. Raises UserError where it is none: to open a pipe or a device may never end."""
+    try:
+        look = path.stat()
+    except OSError as error:
+        why = "there is no such file" if isinstance(error, FileNotFoundError) else f"cannot be opened ({error.strerror})"
+        raise UserError(path, why) from None
+    if not stat.S_ISREG(look.st_mode):
+        raise UserError(path, "is a folder" if stat.S_ISDIR(look.st_mode) else "is not a file but a pipe, a socket or a device")
+    if not look.st_size:
+        raise UserError(path, "is empty")
+    return look.st_size
