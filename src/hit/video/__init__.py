@@ -26,7 +26,7 @@ SEEK_FROM = 10.0  # seconds: where the first clip starts later than this, what c
 class VideoInfo:
     """What a file's header and first picture say. Sizes are those on screen: upright, square pixels; 0 without video."""
 
-    duration: float  # seconds of video, at least one frame's worth
+    duration: float  # seconds of video, at least one frame's worth, or one second
     width: int
     height: int
     rate: float  # average pictures a second
@@ -52,7 +52,7 @@ def probe(path: Path) -> VideoInfo:
     if duration is None:
         with Source(path) as source:
             duration = source.scan()
-    duration = max(duration, 1 / source.rate)
+    duration = max(duration, 1 / max(source.rate, 1.0))
     return VideoInfo(duration, width, height, source.rate, source.codec, rotation(first), True, audio_rate > 0, audio_rate)
 
 

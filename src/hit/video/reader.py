@@ -171,7 +171,7 @@ class Reader:
         pictured = any(isinstance(want, FrameWant) for want in self.wants)
         if pictured and self.held is None:
             raise self.source.nothing()
-        end = self.now + self.lasting() if pictured else math.inf
+        end = self.now + self.source.lasting(self.held) if pictured else math.inf
         self.admit(end - TICK)
         for reel in self.open:
             reel.end = min(reel.end, end)
@@ -181,12 +181,6 @@ class Reader:
         if self.waiting:
             count, start = len(self.waiting), self.waiting[0].clip.start
             log.warning("%s: %d clips begin at or after the end, the first at %.2f s", self.source.path, count, start)
-
-    def lasting(self) -> float:
-        """Return for how long the held picture stays on screen if none follows."""
-        assert self.held is not None
-        length = float(self.held.duration * self.held.time_base) if self.held.duration and self.held.time_base else 0.0
-        return min(length or 1 / self.source.rate, STILL)
 
 
 def _fit(path: Path, size: tuple[int, int], side: int) -> tuple[int, int]:

@@ -19,14 +19,15 @@ log = logging.getLogger(__name__)
 MAX_SIDE, MAX_PIXELS = 16_384, 100_000_000  # beyond these a header is taken for damaged or hostile
 MAX_FAILURES = 250  # damaged packets in a row after which the rest of a file is given up
 STILL = 3600.0  # seconds after which the next time stamp is taken for damaged: no picture stays on screen for longer
+GUESSED = ("mpeg", "nut")  # formats without a length, which FFmpeg guesses too short by a few pictures
 LEAN = 1000  # bytes a second; a header that claims more time than that leaves room for is not believed
 AHEAD = 20  # packets to look ahead for the presentation time that follows one; H.264 reorders at most 16 pictures
 
 # What is opened, by FFmpeg's names: containers and streams that hold what they show. Playlists and scripts (hls, dash, concat,
 # sdp) would have it open other files, whatever their own name says.
 FORMATS = (
-    "mov matroska avi mpegts mpeg mpegvideo flv asf gif ogg mxf nut ivf obu av1 h264 hevc m4v h263 mjpeg dv rm wtv apng yuv4mpegpipe "
-    "mp3 aac ac3 eac3 wav w64 flac aiff amr"
+    "mov matroska avi mpegts mpeg mpegvideo flv asf gif ogg mxf nut ivf obu av1 h264 hevc m4v h263 mjpeg dv rm wtv apng "
+    "yuv4mpegpipe mp3 aac ac3 eac3 wav w64 flac aiff amr"
 )
 
 
@@ -96,17 +97,26 @@ class Source:
             seconds = float(self.video.duration * self.video.time_base)
         elif self.container.duration:
             seconds = ((self.container.start_time or 0) + self.container.duration) / av.time_base - self.origin
-        return seconds if 0 < seconds <= self.size / LEAN else None
+        believed = 0 < seconds <= self.size / LEAN and self.container.format.name not in GUESSED
+        return seconds if believed else None
 
     def scan(self) -> float:
         """Return the seconds of video by reading every packet's time stamp; for files whose header is of no use."""
         end = 0.0
         for packet in self.packets([self.video]):
+            if not packet.size:
+                continue  # the one that ends a stream
             begin = self.time(packet.pts, packet.time_base)
-            if begin is not None and begin <= end + STILL:
-                length = float(packet.duration * packet.time_base) if packet.duration else 1 / self.rate
-                end = max(end, begin + min(length, STILL))
+            if begin is None:
+                begin = end
+            if begin <= end + STILL:
+                end = max(end, begin + self.lasting(packet))
         return end
+
+    def lasting(self, shown: Any) -> float:
+        """Return the seconds for which a packet or a picture says that it is shown, else those that one usually is."""
+        length = float(shown.duration * shown.time_base) if shown.duration and shown.time_base else 0.0
+        return length if 0 < length <= STILL else 1 / self.rate
 
     def display(self, picture: av.VideoFrame) -> tuple[int, int]:
         """Return the width and height on screen of a decoded picture."""
@@ -125,10 +135,12 @@ class Source:
         """Yield decoded pictures and sounds, one packet at a time.
 
         Pictures that nothing refers to are not decoded where `wanted` ((from, until) in seconds) says no. Raises UserError
-        after too many damaged packets in a row.
+        after too many damaged packets in a row, and where they are encrypted.
         """
         row = dict.fromkeys((stream.index for stream in streams), 0)
         for packet in self._ahead(self.packets(streams), wanted):
+            if packet.has_sidedata("encryption_info"):  # decoders would see noise in it
+                raise UserError(self.path, "is encrypted", "only a copy without encryption can be read")
             try:
                 frames = packet.decode()
             except av.FFmpegError as error:
