@@ -21,7 +21,7 @@ SLACK = 10.0  # seconds that a container may interleave sound behind its picture
 
 
 class OvershotError(Exception):
-    """A seek landed after the first clip's start."""
+    """A seek landed after the first clip's start, or where nothing can be decoded any more."""
 
 
 class Reader:
@@ -36,7 +36,8 @@ class Reader:
         self.open: list[Reel] = []
         self.held: av.VideoFrame | None = None
         self.now = self.heard = -math.inf
-        self.latest = clips[0].start if seek else 0.0
+        self.first = clips[0].start
+        self.latest = self.first if seek else 0.0
         self.size = (0, 0)
         self.images: dict[int, Bytes] = {}  # of the held picture, by side
         self.scalers: dict[int, VideoReformatter] = {}
@@ -49,7 +50,7 @@ class Reader:
         streams = [source.video] if any(isinstance(want, FrameWant) for want in self.wants) else []
         streams += [source.audio] if self.ears else []
         if self.seek and source.video is not None:
-            offset = self.waiting[0].clip.start - 1.0 + source.origin
+            offset = self.first - 1.0 + source.origin
             try:
                 source.container.seek(math.floor(offset / source.video.time_base), stream=source.video)
             except (av.FFmpegError, OverflowError):  # the file cannot be sought in, or has no time that late
@@ -91,7 +92,7 @@ class Reader:
         if self.held is None:
             self.hold(picture)
             self.size = self.source.display(picture)
-            if self.seek and time > self.waiting[0].clip.start + TICK:
+            if self.seek and time > self.first + TICK:
                 raise OvershotError
         elif time <= self.now:
             return
@@ -170,7 +171,7 @@ class Reader:
             self.add(ear.rate, ear.finish())
         pictured = any(isinstance(want, FrameWant) for want in self.wants)
         if pictured and self.held is None:
-            raise self.source.nothing()
+            raise OvershotError if self.seek else self.source.nothing()
         end = self.now + self.source.lasting(self.held) if pictured else math.inf
         self.admit(end - TICK)
         for reel in self.open:
