@@ -129,6 +129,21 @@ def test_a_file_cut_anywhere_shows_how_it_begins(tmp_path: Path, name: str) -> N
     assert counts[0] == 0 and counts[-1] == 10 and len(set(counts)) > 5
 
 
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "ts", "flv", "avi", "mpg"])
+def test_a_film_of_one_key_frame_is_sought_in(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"long.{ending}"
+    codec, rate = {"avi": ("mpeg4", 2), "mpg": ("mpeg2video", 25)}.get(ending, ("libx264", 2))
+    sound = {"avi": "mp2", "mpg": "mp2"}.get(ending, "aac")
+    times = [count / rate for count in range(14 * rate)]
+    film(path, codec, times=times, rate=rate, sound=sound, heard=(0, 14), options={"g": "600"})
+    want = FrameWant(2.0, 32)
+    [media] = video.read(path, [Clip("c", "v", path, 11.0, 13.0)], [want, SOUND])
+    assert [number(image) for image in media.frames[want].images] == [
+        round(11 * rate + n * rate / 2 - 1e-6) % 256 for n in range(4)
+    ]
+    assert len(media.audio[SOUND].samples) == pytest.approx(16000, abs=200)
+
+
 # -- what is no file
 
 

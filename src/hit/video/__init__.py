@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
-
 from hit.errors import UserError
 from hit.types import Bytes, Clip, FrameWant, Media, Want
 from hit.video.collect import TICK
@@ -42,7 +40,7 @@ def probe(path: Path) -> VideoInfo:
     with Source(path) as source:
         audio_rate = source.audio.rate if source.audio else 0
         if source.video is None:
-            length = (source.container.duration or 0) / av.time_base
+            length = source.duration() or source.scan()
             return VideoInfo(length, 0, 0, 0.0, "", 0, False, source.audio is not None, audio_rate)
         first = next(source.decoded([source.video], lambda begin, until: True), None)
         if first is None:

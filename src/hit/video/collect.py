@@ -21,7 +21,7 @@ class Ear:
         self._renew(0.0)
 
     def _renew(self, start: float) -> None:
-        self.resampler = av.AudioResampler(format="fltp", rate=self.rate)
+        self.resampler = av.AudioResampler(format="flt", rate=self.rate)
         self.start, self.count = start, 0
 
     def hear(self, sound: av.AudioFrame, time: float) -> Iterator[tuple[float, Floats]]:
@@ -42,7 +42,7 @@ class Ear:
     def _collect(self, sounds: list[av.AudioFrame]) -> Iterator[tuple[float, Floats]]:
         for sound in sounds:
             # The mean of the channels: FFmpeg's own mixture of floats to mono goes beyond [-1, 1].
-            samples = np.asarray(sound.to_ndarray(), np.float32).mean(axis=0)
+            samples = np.asarray(sound.to_ndarray(), np.float32).reshape(sound.samples, -1).mean(axis=1)
             yield self.start + self.count / self.rate, samples
             self.count += len(samples)
 

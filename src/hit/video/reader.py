@@ -4,6 +4,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import av
@@ -17,6 +18,7 @@ from hit.video.source import MAX_SIDE, STILL, Source, rotation
 
 log = logging.getLogger(__name__)
 
+UNSPECIFIED = 2  # of colour spaces, in ITU-T H.273
 SLACK = 10.0  # seconds that a container may interleave sound behind its pictures
 
 
@@ -87,6 +89,8 @@ class Reader:
         time = self.source.time(picture.pts, picture.time_base)
         if time is None:
             time = self.now + 1 / self.source.rate if self.held else 0.0
+        if self.held is None and not self.seek and abs(time) > STILL:  # the header is wrong about when it begins
+            self.source.origin, time = self.source.origin + time, 0.0
         if self.astray(time):
             return
         if self.held is None:
@@ -127,15 +131,27 @@ class Reader:
             assert self.held is not None
             width, height = _fit(self.source.path, self.size, side)
             turned = rotation(self.held)
-            scaled = self.scalers.setdefault(side, VideoReformatter()).reformat(
-                self.held,
-                *((height, width) if turned % 180 else (width, height)),
-                format="rgb24",
-                interpolation=Interpolation.BILINEAR,
-                threads=1,
-            )
+            scaled = self.scaled(side, *((height, width) if turned % 180 else (width, height)))
             self.images[side] = np.ascontiguousarray(np.rot90(scaled.to_ndarray(), turned // 90))
         return self.images[side]
+
+    def scaled(self, side: int, width: int, height: int) -> av.VideoFrame:
+        """Return the held picture as RGB of `width` x `height`, as it is coded: not yet turned."""
+        convert = partial(
+            self.scalers.setdefault(side, VideoReformatter()).reformat,
+            self.held,
+            width,
+            height,
+            format="rgb24",
+            interpolation=Interpolation.BILINEAR,
+            threads=1,
+        )
+        try:
+            return convert()
+        except av.FFmpegError:  # its colours are marked as of a kind that there is not: take them for the usual
+            assert self.held is not None
+            self.held.colorspace = self.held.color_trc = self.held.color_primaries = UNSPECIFIED
+            return convert()
 
     def hear(self, sound: av.AudioFrame) -> None:
         """Give a stretch of sound to all clips that it falls into."""

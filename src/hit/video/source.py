@@ -101,9 +101,9 @@ class Source:
         return seconds if believed else None
 
     def scan(self) -> float:
-        """Return the seconds of video by reading every packet's time stamp; for files whose header is of no use."""
+        """Return the seconds of video, or of sound alone, by reading all time stamps; where the header is of no use."""
         end = 0.0
-        for packet in self.packets([self.video]):
+        for packet in self.packets([self.video or self.audio]):
             if not packet.size:
                 continue  # the one that ends a stream
             begin = self.time(packet.pts, packet.time_base)
@@ -120,7 +120,8 @@ class Source:
 
     def display(self, picture: av.VideoFrame) -> tuple[int, int]:
         """Return the width and height on screen of a decoded picture."""
-        aspect = self.video.sample_aspect_ratio or Fraction(1)
+        aspect = self.video.sample_aspect_ratio
+        aspect = aspect if aspect and aspect > 0 else Fraction(1)
         width, height = max(1, round(picture.width * max(aspect, 1))), max(1, round(picture.height / min(aspect, 1)))
         return (height, width) if rotation(picture) % 180 else (width, height)
 
@@ -130,6 +131,8 @@ class Source:
             yield from self.container.demux(streams)
         except av.FFmpegError as error:  # a container that breaks off ends there
             self.damaged, self.reason = self.damaged + 1, str(error.strerror)
+        except IndexError:  # PyAV at the end of a file in which further streams turned up: those known at first are through
+            log.debug("%s: further streams turned up", self.path)
 
     def decoded(self, streams: list[Any], wanted: Callable[[float, float], bool]) -> Iterator[Any]:
         """Yield decoded pictures and sounds, one packet at a time.
