@@ -1,6 +1,8 @@
 """What a video is, whatever it is called: the bytes of its file and of the subtitles that lie beside it."""
 
+import errno
 import hashlib
+import stat
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,8 +23,10 @@ class Look:
 
 
 def look(path: Path) -> Look:
-    """Look at a video. Raises OSError where it cannot be."""
+    """Look at a video. Raises OSError where it cannot be, or is no file: to read a pipe or a device may never end."""
     stats = [part.stat() for part in _parts(path)]
+    if not stat.S_ISREG(stats[0].st_mode):
+        raise OSError(errno.EINVAL, "is not a file but a pipe, a socket or a device")
     return Look(sum(one.st_size for one in stats), max(one.st_mtime_ns for one in stats))
 
 

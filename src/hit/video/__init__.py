@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
-
 from hit.errors import UserError
 from hit.types import Bytes, Clip, FrameWant, Media, Want
 from hit.video.collect import TICK
@@ -26,7 +24,7 @@ SEEK_FROM = 10.0  # seconds: where the first clip starts later than this, what c
 class VideoInfo:
     """What a file's header and first picture say. Sizes are those on screen: upright, square pixels; 0 without video."""
 
-    duration: float  # seconds of video, at least one frame's worth
+    duration: float  # seconds of video, at least one frame's worth, or one second
     width: int
     height: int
     rate: float  # average pictures a second
@@ -42,7 +40,7 @@ def probe(path: Path) -> VideoInfo:
     with Source(path) as source:
         audio_rate = source.audio.rate if source.audio else 0
         if source.video is None:
-            length = (source.container.duration or 0) / av.time_base
+            length = source.duration() or source.scan()
             return VideoInfo(length, 0, 0, 0.0, "", 0, False, source.audio is not None, audio_rate)
         first = next(source.decoded([source.video], lambda begin, until: True), None)
         if first is None:
@@ -52,7 +50,7 @@ def probe(path: Path) -> VideoInfo:
     if duration is None:
         with Source(path) as source:
             duration = source.scan()
-    duration = max(duration, 1 / source.rate)
+    duration = max(duration, 1 / max(source.rate, 1.0))
     return VideoInfo(duration, width, height, source.rate, source.codec, rotation(first), True, audio_rate > 0, audio_rate)
 
 

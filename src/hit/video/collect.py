@@ -17,18 +17,20 @@ class Ear:
 
     def __init__(self, rate: int):
         self.rate, self.expected = rate, -math.inf
+        self.kind: tuple[str, str, int] | None = None  # of the sound: resamplers take only one
         self._renew(0.0)
 
     def _renew(self, start: float) -> None:
-        self.resampler = av.AudioResampler(format="flt", layout="mono", rate=self.rate)
+        self.resampler = av.AudioResampler(format="flt", rate=self.rate)
         self.start, self.count = start, 0
 
     def hear(self, sound: av.AudioFrame, time: float) -> Iterator[tuple[float, Floats]]:
         """Yield (time of the first sample, samples)."""
-        if abs(time - self.expected) > GAP:
+        kind = (sound.format.name, sound.layout.name, sound.sample_rate)
+        if abs(time - self.expected) > GAP or kind != self.kind:
             yield from self.finish()
             self._renew(time)
-            self.expected = time
+            self.expected, self.kind = time, kind
         self.expected += sound.samples / sound.sample_rate
         yield from self._collect(self.resampler.resample(sound))
 
@@ -39,7 +41,8 @@ class Ear:
 
     def _collect(self, sounds: list[av.AudioFrame]) -> Iterator[tuple[float, Floats]]:
         for sound in sounds:
-            samples = np.asarray(sound.to_ndarray(), np.float32).reshape(-1)
+            # The mean of the channels: FFmpeg's own mixture of floats to mono goes beyond [-1, 1].
+            samples = np.asarray(sound.to_ndarray(), np.float32).reshape(sound.samples, -1).mean(axis=1)
             yield self.start + self.count / self.rate, samples
             self.count += len(samples)
 

@@ -4,6 +4,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import av
@@ -13,15 +14,16 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from hit.errors import UserError
 from hit.types import AudioWant, Bytes, Clip, Floats, FrameWant, Media, Want
 from hit.video.collect import TICK, Ear, Reel
-from hit.video.source import MAX_SIDE, Source, rotation
+from hit.video.source import MAX_SIDE, STILL, Source, rotation
 
 log = logging.getLogger(__name__)
 
+UNSPECIFIED = 2  # of colour spaces, in ITU-T H.273
 SLACK = 10.0  # seconds that a container may interleave sound behind its pictures
 
 
 class OvershotError(Exception):
-    """A seek landed after the first clip's start."""
+    """A seek landed after the first clip's start, or where nothing can be decoded any more."""
 
 
 class Reader:
@@ -43,6 +45,8 @@ class Reader:
         self.open: list[Reel] = []
         self.held: av.VideoFrame | None = None
         self.now = self.heard = -math.inf
+        self.first = clips[0].start
+        self.latest = self.first if seek else 0.0
         self.size = (0, 0)
         self.images: dict[int, Bytes] = {}  # of the held picture, by side
         self.scalers: dict[int, VideoReformatter] = {}
@@ -55,8 +59,11 @@ class Reader:
         streams = [source.video] if any(isinstance(want, FrameWant) for want in self.wants) else []
         streams += [source.audio] if self.ears else []
         if self.seek and source.video is not None:
-            offset = self.waiting[0].clip.start - 1.0 + source.origin
-            source.container.seek(math.floor(offset / source.video.time_base), stream=source.video)
+            offset = self.first - 1.0 + source.origin
+            try:
+                source.container.seek(math.floor(offset / source.video.time_base), stream=source.video)
+            except (av.FFmpegError, OverflowError):  # the file cannot be sought in, or has no time that late
+                raise OvershotError from None
         for item in source.decoded(streams, self.wanted) if streams else ():
             if isinstance(item, av.VideoFrame):
                 self.see(item)
@@ -89,10 +96,14 @@ class Reader:
         time = self.source.time(picture.pts, picture.time_base)
         if time is None:
             time = self.now + 1 / self.source.rate if self.held else 0.0
+        if self.held is None and not self.seek and abs(time) > STILL:  # the header is wrong about when it begins
+            self.source.origin, time = self.source.origin + time, 0.0
+        if self.astray(time):
+            return
         if self.held is None:
             self.hold(picture)
             self.size = self.source.display(picture)
-            if self.seek and time > self.waiting[0].clip.start + TICK:
+            if self.seek and time > self.first + TICK:
                 raise OvershotError
         elif time <= self.now:
             return
@@ -102,6 +113,14 @@ class Reader:
         self.now = time
         if self.tick:
             self.tick(time)
+
+    def astray(self, time: float) -> bool:
+        """Say whether a time stamp is damaged, lying far beyond all before it: what is on screen would stay there endlessly."""
+        if time > self.latest + STILL:
+            self.source.damaged, self.source.reason = self.source.damaged + 1, f"a time stamp of {time:.0f} s"
+            return True
+        self.latest = max(self.latest, time)
+        return False
 
     def hold(self, picture: av.VideoFrame) -> None:
         """Make this the picture on screen."""
@@ -121,21 +140,35 @@ class Reader:
             assert self.held is not None
             width, height = _fit(self.source.path, self.size, side)
             turned = rotation(self.held)
-            scaled = self.scalers.setdefault(side, VideoReformatter()).reformat(
-                self.held,
-                *((height, width) if turned % 180 else (width, height)),
-                format="rgb24",
-                interpolation=Interpolation.BILINEAR,
-                threads=1,
-            )
+            scaled = self.scaled(side, *((height, width) if turned % 180 else (width, height)))
             self.images[side] = np.ascontiguousarray(np.rot90(scaled.to_ndarray(), turned // 90))
         return self.images[side]
+
+    def scaled(self, side: int, width: int, height: int) -> av.VideoFrame:
+        """Return the held picture as RGB of `width` x `height`, as it is coded: not yet turned."""
+        convert = partial(
+            self.scalers.setdefault(side, VideoReformatter()).reformat,
+            self.held,
+            width,
+            height,
+            format="rgb24",
+            interpolation=Interpolation.BILINEAR,
+            threads=1,
+        )
+        try:
+            return convert()
+        except av.FFmpegError:  # its colours are marked as of a kind that there is not: take them for the usual
+            assert self.held is not None
+            self.held.colorspace = self.held.color_trc = self.held.color_primaries = UNSPECIFIED
+            return convert()
 
     def hear(self, sound: av.AudioFrame) -> None:
         """Give a stretch of sound to all clips that it falls into."""
         time = self.source.time(sound.pts, sound.time_base)
         if time is None:
             time = max(self.heard, 0.0)
+        if self.astray(time):
+            return
         self.heard = time + sound.samples / sound.sample_rate
         self.admit(self.heard)
         for ear in self.ears.values():
@@ -163,22 +196,17 @@ class Reader:
             self.add(ear.rate, ear.finish())
         pictured = any(isinstance(want, FrameWant) for want in self.wants)
         if pictured and self.held is None:
-            raise self.source.nothing()
-        end = self.now + self.lasting() if pictured else math.inf
+            raise OvershotError if self.seek else self.source.nothing()
+        end = self.now + self.source.lasting(self.held) if pictured else math.inf
         self.admit(end - TICK)
         for reel in self.open:
             reel.end = min(reel.end, end)
         self.sample(math.inf)
         for reel in self.open:
             yield reel.media()
-        for reel in self.waiting:
-            log.warning("%s: clip %s begins at or after the end, at %.2f s", self.source.path, reel.clip.id, reel.clip.start)
-
-    def lasting(self) -> float:
-        """Return for how long the held picture stays on screen if none follows."""
-        assert self.held is not None
-        length = float(self.held.duration * self.held.time_base) if self.held.duration and self.held.time_base else 0.0
-        return length or 1 / self.source.rate
+        if self.waiting:
+            count, start = len(self.waiting), self.waiting[0].clip.start
+            log.warning("%s: %d clips begin at or after the end, the first at %.2f s", self.source.path, count, start)
 
 
 def _fit(path: Path, size: tuple[int, int], side: int) -> tuple[int, int]:

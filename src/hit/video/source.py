@@ -1,6 +1,7 @@
 """An open file: its streams, its clock, and its packets, decoded one by one."""
 
 import logging
+import stat
 from collections import deque
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -17,7 +18,17 @@ log = logging.getLogger(__name__)
 
 MAX_SIDE, MAX_PIXELS = 16_384, 100_000_000  # beyond these a header is taken for damaged or hostile
 MAX_FAILURES = 250  # damaged packets in a row after which the rest of a file is given up
+STILL = 3600.0  # seconds after which the next time stamp is taken for damaged: no picture stays on screen for longer
+GUESSED = ("mpeg", "nut")  # formats without a length, which FFmpeg guesses too short by a few pictures
+LEAN = 1000  # bytes a second; a header that claims more time than that leaves room for is not believed
 AHEAD = 20  # packets to look ahead for the presentation time that follows one; H.264 reorders at most 16 pictures
+
+# What is opened, by FFmpeg's names: containers and streams that hold what they show. Playlists and scripts (hls, dash, concat,
+# sdp) would have it open other files, whatever their own name says.
+FORMATS = (
+    "mov matroska avi mpegts mpeg mpegvideo flv asf gif ogg mxf nut ivf obu av1 h264 hevc m4v h263 mjpeg dv rm wtv apng "
+    "yuv4mpegpipe mp3 aac ac3 eac3 wav w64 flac aiff amr"
+)
 
 
 class Source:
@@ -25,13 +36,14 @@ class Source:
 
     def __init__(self, path: Path):
         self.path, self.damaged, self.reason = path, 0, ""
+        self.size = _size(path)
+        allowed = {"protocol_whitelist": "file", "format_whitelist": ",".join(FORMATS.split())}
         try:
-            self.container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
+            self.container = av.open(f"file:{path}", options=allowed, metadata_errors="replace")
+        except av.ArgumentError:  # what a format that is not allowed ends in
+            raise UserError(path, "not a kind of file that is read here", "convert it to mp4 or mkv") from None
         except av.FFmpegError as error:
-            if not path.exists():
-                raise UserError(path, "there is no such file") from None
-            why = "is empty" if path.is_file() and path.stat().st_size == 0 else f"not a readable video ({error.strerror})"
-            raise UserError(path, why) from None
+            raise UserError(path, f"not a readable video ({error.strerror})") from None
         streams = self.container.streams
         pictures = [stream for stream in streams.video if not stream.disposition & Disposition.attached_pic]
         self.video: Any = pictures[0] if pictures else None
@@ -55,7 +67,7 @@ class Source:
         if video.start_time is not None:
             self.origin = float(video.start_time * video.time_base)
         rate = video.average_rate or video.guessed_rate
-        self.rate = float(rate) if rate else 25.0
+        self.rate = float(rate) if rate and 1 / STILL <= rate <= 1000 else 25.0
 
     def __enter__(self) -> "Source":
         return self
@@ -79,25 +91,37 @@ class Source:
         return None if stamp is None or base is None else float(stamp * base) - self.origin
 
     def duration(self) -> float | None:
-        """Return the seconds of video according to the header, or None where it does not say."""
+        """Return the seconds of video according to the header, or None where it does not say or cannot be right."""
+        seconds = 0.0
         if self.video is not None and self.video.duration:
-            return float(self.video.duration * self.video.time_base)
-        if not self.container.duration or self.container.duration < 0:
-            return None
-        return ((self.container.start_time or 0) + self.container.duration) / av.time_base - self.origin
+            seconds = float(self.video.duration * self.video.time_base)
+        elif self.container.duration:
+            seconds = ((self.container.start_time or 0) + self.container.duration) / av.time_base - self.origin
+        believed = 0 < seconds <= self.size / LEAN and self.container.format.name not in GUESSED
+        return seconds if believed else None
 
     def scan(self) -> float:
-        """Return the seconds of video by reading every packet's time stamp; for files whose header does not say."""
+        """Return the seconds of video, or of sound alone, by reading all time stamps; where the header is of no use."""
         end = 0.0
-        for packet in self.packets([self.video]):
+        for packet in self.packets([self.video or self.audio]):
+            if not packet.size:
+                continue  # the one that ends a stream
             begin = self.time(packet.pts, packet.time_base)
-            if begin is not None:
-                end = max(end, begin + (float(packet.duration * packet.time_base) if packet.duration else 1 / self.rate))
+            if begin is None:
+                begin = end
+            if begin <= end + STILL:
+                end = max(end, begin + self.lasting(packet))
         return end
+
+    def lasting(self, shown: Any) -> float:
+        """Return the seconds for which a packet or a picture says that it is shown, else those that one usually is."""
+        length = float(shown.duration * shown.time_base) if shown.duration and shown.time_base else 0.0
+        return length if 0 < length <= STILL else 1 / self.rate
 
     def display(self, picture: av.VideoFrame) -> tuple[int, int]:
         """Return the width and height on screen of a decoded picture."""
-        aspect = self.video.sample_aspect_ratio or Fraction(1)
+        aspect = self.video.sample_aspect_ratio
+        aspect = aspect if aspect and aspect > 0 else Fraction(1)
         width, height = max(1, round(picture.width * max(aspect, 1))), max(1, round(picture.height / min(aspect, 1)))
         return (height, width) if rotation(picture) % 180 else (width, height)
 
@@ -107,15 +131,19 @@ class Source:
             yield from self.container.demux(streams)
         except av.FFmpegError as error:  # a container that breaks off ends there
             self.damaged, self.reason = self.damaged + 1, str(error.strerror)
+        except IndexError:  # PyAV at the end of a file in which further streams turned up: those known at first are through
+            log.debug("%s: further streams turned up", self.path)
 
     def decoded(self, streams: list[Any], wanted: Callable[[float, float], bool]) -> Iterator[Any]:
         """Yield decoded pictures and sounds, one packet at a time.
 
         Pictures that nothing refers to are not decoded where `wanted` ((from, until) in seconds) says no. Raises UserError
-        after too many damaged packets in a row.
+        after too many damaged packets in a row, and where they are encrypted.
         """
         row = dict.fromkeys((stream.index for stream in streams), 0)
         for packet in self._ahead(self.packets(streams), wanted):
+            if packet.has_sidedata("encryption_info"):  # decoders would see noise in it
+                raise UserError(self.path, "is encrypted", "only a copy without encryption can be read")
             try:
                 frames = packet.decode()
             except av.FFmpegError as error:
@@ -163,3 +191,17 @@ class Source:
 def rotation(picture: av.VideoFrame) -> int:
     """Return by how much a coded picture is turned counter-clockwise for display: 0, 90, 180 or 270."""
     return round(picture.rotation / 90) * 90 % 360
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of a file. Raises UserError where it is none: to open a pipe or a device may never end."""
+    try:
+        look = path.stat()
+    except OSError as error:
+        why = "there is no such file" if isinstance(error, FileNotFoundError) else f"cannot be opened ({error.strerror})"
+        raise UserError(path, why) from None
+    if not stat.S_ISREG(look.st_mode):
+        raise UserError(path, "is a folder" if stat.S_ISDIR(look.st_mode) else "is not a file but a pipe, a socket or a device")
+    if not look.st_size:
+        raise UserError(path, "is empty")
+    return look.st_size
