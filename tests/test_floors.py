@@ -48,8 +48,8 @@ ROOMS = {
     "typer": "cli cli_data cli_model door",
     "matplotlib": "plots",
     "jinja2": "report",
-    "fsspec": "remote",
     "httpx2": "remote",
+    "obstore": "remote",
     "h5py": "importers.mmt",
     "onnxruntime": "experts.onnx_model",
 }

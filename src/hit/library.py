@@ -175,7 +175,7 @@ class Library:
         known is embedded anew. Raises UserError for a name that fits nothing, and where another process indexes into this
         library.
         """
-        encoder, wanted = self.encoder, [str(name) for name in names]
+        encoder, chosen = self.encoder, [str(name) for name in names]
         store, revision = self.store, self.config.model.revision
         with self._writing(_WAIT), self._logging():
             if changed := encoder.revision != revision:
@@ -183,11 +183,11 @@ class Library:
                     why = f"its model has changed from revision {revision} to {encoder.revision}"
                     raise UserError(self.path, why, "to embed everything anew, name the model with --model")
                 store = self._store(_reference(self.path, self._model, encoder))
-                wanted += [path for path in self.db.files() if Path(path).exists()]
+                chosen += [path for path in self.db.files() if Path(path).exists()]
             remote = Remote(self.path / "remote", http, max_download, progress or Silent())
             crew = analysis.crew(encoder.experts, encoder.identities, self.config.segments)
             report = indexing.index(
-                sources.find(wanted, lists=lists, remote=remote),
+                sources.find(chosen, lists=lists, remote=remote),
                 db=self.db,
                 store=store,
                 encoder=encoder,

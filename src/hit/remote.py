@@ -1,4 +1,4 @@
-"""Videos that lie elsewhere, in object stores (by fsspec) or on web servers (by httpx2), and their copies in a folder.
+"""Videos that lie elsewhere, in object stores (by obstore) or on web servers (by httpx2), and their copies in a folder.
 
 SCHEME/HOST/PATH    a copy; every step is encoded, so that no name leads out of the folder
 .NAME.part          what has come of a copy so far
@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import timedelta
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote, unquote_to_bytes, urlsplit
@@ -22,14 +24,14 @@ from hit import files
 from hit.errors import UserError
 from hit.types import Progress, Silent, Task
 
-STORES = ("s3", "gs", "az", "memory")
+STORES = ("s3", "gs", "az")
 WEB = ("http", "https")
 _GIB = 2**30
-_BLOCK = 4 * 2**20  # bytes read at once
-_TIMEOUT = 30.0  # seconds for a connection, and between two pieces of an answer
+_BLOCK = 8 * 2**20  # bytes of an object that are asked for at once
+_TIMEOUT = 30.0  # seconds for a connection, and between two pieces of a web server's answer
+_PATIENCE = timedelta(seconds=120)  # for a block of an object, and for all tries to get it
 _PAUSES = (1.0, 4.0)  # seconds before a web server is asked again; object stores' own libraries do this themselves
 _LONGEST = 180  # bytes of a step in a copy's path: file systems take 255, and ours have more names beside it
-_MARKS = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "updated", "mtime", "created")  # in fsspec's infos
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +83,18 @@ def check(url: str, remote: Remote) -> None:
     if scheme in STORES:
         if re.match(r"[^:]+://[^/]*@", url):
             raise UserError(shown(url), "its credentials are not taken from a URL", "give them in the environment")
-        _store(scheme, url)
+        try:
+            import obstore  # noqa: F401
+        except ImportError:
+            raise UserError(shown(url), "the package obstore is missing", "pip install 'hit-video[remote]'") from None
     elif scheme not in WEB:
-        raise UserError(shown(url), f"no videos are fetched by '{scheme}'", f"one of {', '.join((*STORES[:3], *WEB))}")
+        raise UserError(shown(url), f"no videos are fetched by '{scheme}'", f"one of {', '.join((*STORES, *WEB))}")
     elif not remote.http:
         raise UserError(shown(url), "web addresses are not fetched unless that is asked for", "add --http")
     else:
         try:
-            host = httpx2.URL(url).host
-        except httpx2.InvalidURL as error:
+            host, _ = httpx2.URL(url).host, urlsplit(url).port
+        except (httpx2.InvalidURL, ValueError) as error:
             raise UserError(shown(url), f"not a web address: {_harmless(error)}") from None
         if not host:
             raise UserError(shown(url), "a web address without a host")
@@ -107,7 +112,7 @@ def fetch(urls: Sequence[str], remote: Remote) -> tuple[dict[str, list[Path]], l
     with httpx2.Client(follow_redirects=True, timeout=_TIMEOUT) as client:
         for url in urls:
             try:
-                found[url] = [_Page(client, url)] if _scheme(url) in WEB else _listed(url)
+                found[url] = [_Page(client, url)] if _scheme(url) in WEB else _objects(url)
             except Exception as error:  # each back end has types of its own
                 failed.append((shown(url), _reason(error)))
         sizes = [file.size for some in found.values() for file in some]
@@ -203,66 +208,75 @@ class _Page:
             elif not given.get("content-range", "").startswith(f"bytes {begins}-"):
                 raise UserError(self.shown, "the server sent another part than was asked for")
             whole = None if size is None else begins + size
-            yield _Stream(given.get("etag") or given.get("last-modified") or "", whole, begins, answer.iter_bytes(_BLOCK))
+            yield _Stream(given.get("etag") or given.get("last-modified") or "", whole, begins, answer.iter_bytes())
 
 
 class _Object:
-    """A file of an object store, by its key and what the store's listing says of it."""
+    """A file of an object store, by what the store's listing says of it."""
 
-    def __init__(self, store: Any, scheme: str, key: str, info: Mapping[str, Any]) -> None:
-        self._store, self._key, self._mark = store, key, _mark(info)
-        self.size: int | None = info["size"]
-        self.shown = f"{scheme}://{key.removeprefix('/')}"
-        self.steps = [scheme, *(_step(step.encode(errors="surrogatepass")) for step in key.removeprefix("/").split("/"))]
+    def __init__(self, store: Any, top: str, meta: Mapping[str, Any]) -> None:
+        self._store, self._key, self._tag = store, meta["path"], meta["e_tag"]
+        self._mark = self._tag or str(meta["last_modified"])
+        self.size: int | None = meta["size"]
+        self.shown = f"{top}/{self._key}"
+        scheme, bucket = top.split("://")
+        self.steps = [scheme, *(_step(step.encode()) for step in [bucket, *self._key.split("/")])]
 
     def open(self, begins: int, mark: str) -> AbstractContextManager[_Stream]:
         begins = begins if mark == self._mark else 0
-        return contextlib.nullcontext(_Stream(self._mark, self.size, begins, self._blocks(begins)))
+        return contextlib.nullcontext(_Stream(self._mark, self.size, begins, self._blocks(begins, self.size or 0)))
 
-    def _blocks(self, begins: int) -> Iterator[bytes]:
-        with self._store.open(self._key, "rb", block_size=_BLOCK, cache_type="none") as file:
-            file.seek(begins)
-            yield from iter(lambda: file.read(_BLOCK), b"")
-        if _mark(self._store.info(self._key)) != self._mark:
-            raise UserError(self.shown, "changed while it was fetched", "try again")
+    def _blocks(self, begins: int, end: int) -> Iterator[bytes]:
+        from obstore.exceptions import PreconditionError
+
+        options = {"if_match": self._tag} if self._tag else {}
+        for start in range(begins, end, _BLOCK):
+            try:
+                yield bytes(self._store.get(self._key, options={**options, "range": (start, min(start + _BLOCK, end))}).bytes())
+            except PreconditionError:
+                raise UserError(self.shown, "changed while it was fetched", "try again") from None
 
 
-def _listed(url: str) -> list[_File]:
-    """Return what a store's URL means: a file, whatever its suffix; or the videos in a folder, or that a pattern fits."""
-    scheme = _scheme(url)
-    store = _store(scheme, url)
-    key = store._strip_protocol(url)
-    try:
-        tops = {key: store.info(key)}
-        root = key
-    except FileNotFoundError:
-        if not (magic := re.search(r"[*?\[]", key)):
-            raise
-        tops = store.glob(key, detail=True)
+def _objects(url: str) -> list[_File]:
+    """Return what a store's URL means: a file, whatever its suffix; or the videos in a folder, or those that a pattern fits."""
+    from obstore.store import from_url
+
+    scheme, rest = _scheme(url), url.partition("://")[2]
+    bucket, _, key = rest.partition("/")
+    top, key = f"{scheme}://{bucket}", key.strip("/")
+    store: Any = from_url(
+        top,
+        client_options={"timeout": _PATIENCE, "allow_http": True},  # where the environment names such an end point
+        retry_config={"retry_timeout": _PATIENCE, "max_retries": 5},
+    )
+    with contextlib.suppress(FileNotFoundError):
+        if key:
+            return [_Object(store, top, store.head(key))]
+    root, pattern, metas = key, [], _videos(store, key)
+    if not metas and (magic := re.search(r"[*?\[]", key)):
         root = key[: magic.start()].rpartition("/")[0]
-    if tops.get(key, {}).get("type") == "file":
-        return [_Object(store, scheme, key, tops[key])]
-    infos: dict[str, Any] = {}
-    for top, info in tops.items():
-        infos |= store.find(top, detail=True) if info["type"] == "directory" else {top: info}
-    names = {name: name.removeprefix(root).split("/") for name in sorted(infos)}
-    seen = [name for name, steps in names.items() if files.is_video(steps[-1]) and not any(s.startswith(".") for s in steps)]
+        pattern = key.removeprefix(root).strip("/").split("/")
+        metas = _videos(store, root)
+    seen = [m for m in metas if _fits(m["path"].removeprefix(root).strip("/").split("/"), pattern)]
     if not seen:
-        raise UserError(shown(url), "there is no video")
-    return [_Object(store, scheme, name, infos[name]) for name in seen]
+        raise UserError(shown(url), "there is no such file, and no video in such a folder")
+    return [_Object(store, top, meta) for meta in seen]
 
 
-def _store(scheme: str, url: str) -> Any:
-    import fsspec
-
-    try:
-        return fsspec.filesystem(scheme, use_listings_cache=False)
-    except ImportError as error:
-        raise UserError(shown(url), f"a package is missing: {error}", "pip install 'hit-video[remote]' has that for s3") from None
+def _videos(store: Any, folder: str) -> list[Mapping[str, Any]]:
+    """List the videos in a folder of a store, in the order of their keys, without hidden ones."""
+    metas = {meta["path"]: meta for batch in store.list(prefix=folder or None) for meta in batch}
+    steps = {key: key.removeprefix(folder).strip("/").split("/") for key in sorted(metas)}
+    return [metas[key] for key, path in steps.items() if files.is_video(path[-1]) and not any(s.startswith(".") for s in path)]
 
 
-def _mark(info: Mapping[str, Any]) -> str:
-    return str(next((info[name] for name in _MARKS if info.get(name)), ""))
+def _fits(steps: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Tell whether a pattern fits a path or a folder above it; ** stands for any number of folders."""
+    if not pattern:
+        return True
+    if pattern[0] == "**":
+        return any(_fits(steps[i:], pattern[1:]) for i in range(len(steps)))
+    return bool(steps) and fnmatchcase(steps[0], pattern[0]) and _fits(steps[1:], pattern[1:])
 
 
 def _scheme(url: str) -> str:
@@ -308,4 +322,4 @@ def _reason(error: Exception) -> str:
 
 
 def _harmless(error: Exception) -> str:
-    return re.sub(r"\?\S*", "?...", re.sub(r"//[^/\s]*@", "//", " ".join(str(error).split())))
+    return re.sub(r"\?\S*", "?...", re.sub(r"//[^/\s]*@", "//", str(error).strip().partition("\n")[0]))
