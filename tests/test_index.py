@@ -10,14 +10,16 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 
-from hit import video
+from hit import analysis, pool, video, watch
 from hit.errors import UserError
 from hit.index import Report
+from hit.journal import Journal
 from hit.library import Library
 from hit.segments import SegmentConfig
 from library_helpers import dump, good_videos
@@ -96,8 +98,39 @@ def test_bad_files_have_their_line_and_stop_nothing(library: Library, tmp_path: 
     assert paths == {*good, folder / "one.mp4", folder / "4k.mp4", folder / "truncated.mp4"}
     log = (library.path / "library.log").read_text()
     assert all(name in log for name in reasons)
+    entries = {Path(name).name: entry for name, entry in Journal(library.path / "journal.jsonl").read().items()}
+    assert {name: entry.reason for name, entry in entries.items() if entry.status == "failed"} == reasons
+    assert {name for name, entry in entries.items() if entry.status == "done"} == {path.name for path in paths}
+    assert entries["good 1.mp4"].duration == pytest.approx(2.0)
+    assert entries["good 1.mp4"].seconds > 0
     again = library.index([folder], workers=2)
     assert numbers(again) == {"unchanged": 5, "failed": 4} and again.failed == report.failed
+
+
+def _kill_or_hang(config: SegmentConfig, job: analysis.Job, *rest: Any) -> watch.Plan:
+    if job.path.stem == "kills":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if job.path.stem == "hangs":
+        signal.pause()
+    return _PLAN(config, job, *rest)
+
+
+_PLAN = analysis._plan
+
+
+def test_files_that_kill_or_hang_their_worker_have_their_line(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "four"
+    for number, name in enumerate(["a", "hangs", "kills", "z"]):
+        render(folder / f"{name}.mp4", ["red"], seconds=1 + number / 4)
+    monkeypatch.setattr(analysis, "_plan", _kill_or_hang)
+    monkeypatch.setattr(watch, "_batches", lambda jobs, workers: [watch._Batch(tuple(jobs))])
+    report = library.index([folder], workers=1, limits=pool.Limits(silence=5))
+    assert numbers(report) == {"added": 2, "failed": 2}
+    reasons = {Path(failure.path).stem: failure.reason for failure in report.failed}
+    assert "no progress for 5 s" in reasons["hangs"]
+    assert "SIGKILL" in reasons["kills"]
 
 
 def test_the_segment_of_a_truncated_video_ends_with_its_pictures(library: Library, tmp_path: Path) -> None:
