@@ -11,8 +11,8 @@ import pytest
 FLOORS = [
     ("ground", "types errors"),
     ("ground", "config files"),
-    ("tools", "dist provenance tokens metrics text console pool video features segments plots sources"),
-    ("tools", "datasets experts db stores"),
+    ("tools", "dist provenance tokens metrics text console pool video features segments plots remote"),
+    ("tools", "datasets experts db stores sources"),
     ("tools", "hubness intervals migrations analysis splits overview"),
     ("tools", "measure"),
     ("tools", "report"),
@@ -45,6 +45,8 @@ ROOMS = {
     "typer": "cli cli_data cli_model door",
     "matplotlib": "plots",
     "jinja2": "report",
+    "httpx2": "remote",
+    "obstore": "remote",
     "h5py": "importers.mmt",
     "onnxruntime": "experts.onnx_model",
 }

@@ -1,10 +1,13 @@
 """Index: what a run does to each file, and that neither a kill nor a second process changes the result."""
 
+import functools
+import http.server
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -165,6 +168,29 @@ def test_relative_paths_are_recorded_as_absolute(library: Library, tmp_path: Pat
     monkeypatch.chdir(tmp_path / "v")
     index(library, Path("a.mp4"), Path(), Path("../v/a.mp4"))
     assert [hit.clip.path for hit in library.search("red").hits] == [tmp_path / "v" / "a.mp4"]
+
+
+def test_patterns_lists_and_urls_are_taken(library: Library, tmp_path: Path) -> None:
+    good_videos(tmp_path / "v")
+    (tmp_path / "list.csv").write_text("video,caption\nv/sub/blue.mp4,no caption is needed\nv/none.mp4,\n")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path / "v"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,)).start()
+        url = f"http://127.0.0.1:{server.server_port}/sub/green.mp4"
+
+        def run() -> Report:
+            return library.index([tmp_path / "v" / "r*.mp4", url], lists=[str(tmp_path / "list.csv")], http=True, workers=1)
+
+        with pytest.raises(UserError, match="add --http"):
+            library.index([url])
+        report = run()
+        assert numbers(report) == {"added": 4, "failed": 1}
+        assert report.failed[0].path == str(tmp_path / "v" / "none.mp4")
+        assert numbers(run()) == {"unchanged": 4, "failed": 1}
+        server.shutdown()
+    paths = {hit.clip.path.relative_to(tmp_path) for hit in library.search("green", limit=99).hits}
+    copy = Path("lib", "remote", "http", f"127.0.0.1%3A{server.server_port}", "sub", "green.mp4")
+    assert paths == {Path("v/red.mp4"), Path("v/red then blue.mp4"), Path("v/sub/blue.mp4"), copy}
 
 
 # -- runs after the first

@@ -101,8 +101,9 @@ def extract(
 @app.command()
 def index(
     folder: LibraryFolder,
-    paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="PATH", help="Videos, and folders that are searched for videos.")
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SOURCE", help="Videos, folders that are searched for videos, patterns ('a/**/*.mp4'), URLs."),
     ] = None,
     model: Annotated[
         Path | None, typer.Option(help="The model to begin a library with, or to embed all of it anew with.")
@@ -113,6 +114,12 @@ def index(
     window: Annotated[float, typer.Option(help="Length of windows in seconds, in a new library.")] = 8.0,
     workers: Annotated[int, typer.Option(min=0, help="How many processes; 0: one per core.")] = 0,
     retry: Annotated[bool, typer.Option("--retry", help="Try files again that failed before.")] = False,
+    lists: Annotated[
+        list[str] | None,
+        typer.Option("--list", metavar="FILE", help="A .csv, .jsonl or .txt that names videos; -: lines of standard input."),
+    ] = None,
+    http: Annotated[bool, typer.Option("--http", help="Fetch http:// and https:// URLs too.")] = False,
+    max_download: Annotated[float, typer.Option(metavar="GIB", min=0, help="Fetch no file that is larger.")] = 20.0,
     as_json: Json = False,
 ) -> None:
     """Make videos searchable. A second run does only what is new; files that fail are listed and stop nothing."""
@@ -120,10 +127,12 @@ def index(
     from hit.library import Library
     from hit.segments import SegmentConfig
 
-    if not paths and not model:
+    if not names and not lists and not model:
         raise UserError("hit index", "no videos are given", "name files or folders")
     with Library.prepare(folder, model, SegmentConfig(segments, window)) as library:
-        report = library.index(paths or [], workers=workers, retry=retry, progress=Bars())
+        report = library.index(
+            names or [], lists=lists or [], http=http, max_download=max_download, workers=workers, retry=retry, progress=Bars()
+        )
     emit({**dataclasses.asdict(report), "seconds": round(report.seconds, 3), "library": str(folder)}, as_json, _show_index)
 
 

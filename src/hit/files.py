@@ -15,6 +15,11 @@ VIDEO_SUFFIXES = frozenset(  # by what folders are searched; a file that is name
 _POLL = 0.05  # seconds between two tries for a lock
 
 
+def is_video(name: str) -> bool:
+    """Tell whether a file in a folder is taken for a video, by its name: a hidden one is not."""
+    return not name.startswith(".") and Path(name).suffix.lower() in VIDEO_SUFFIXES
+
+
 class BusyError(UserError):
     """Another process holds what is asked for."""
 

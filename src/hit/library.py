@@ -4,6 +4,7 @@ library.toml    the model that it is searched with, and how videos are cut
 library.db      SQLite: the truth
 vectors/        a store for each model revision: derived from the database
 thumbnails/     a JPEG for each segment
+remote/         copies of videos that were given by URL
 library.log     what went wrong, file by file
 """
 
@@ -26,8 +27,9 @@ from hit import search as searching
 from hit.config import ExpertConfig
 from hit.db import Database
 from hit.errors import UserError
+from hit.remote import Remote
 from hit.segments import SegmentConfig
-from hit.types import Encoder, Expert, Progress, Store
+from hit.types import Encoder, Expert, Progress, Silent, Store
 
 _FORMAT = 1
 _WAIT = 10.0  # seconds for another process that indexes
@@ -158,16 +160,19 @@ class Library:
         names: Sequence[str | Path],
         *,
         lists: Sequence[str] = (),
+        http: bool = False,
+        max_download: float = 20.0,
         workers: int = 0,
         retry: bool = False,
         progress: Progress | None = None,
     ) -> indexing.Report:
-        """Bring files, folders and what patterns and lists name into the library; see `hit.sources` and `hit.index`.
+        """Bring files, folders, URLs and what patterns and lists name into the library; see `hit.sources` and `hit.index`.
 
-        With a new model, everything known is embedded anew. Raises UserError for a name that fits nothing, and where another
-        process indexes into this library.
+        Web addresses are fetched only with `http`, and no file of more than `max_download` GiB. With a new model, everything
+        known is embedded anew. Raises UserError for a name that fits nothing, and where another process indexes into this
+        library.
         """
-        encoder, names = self.encoder, list(map(str, names))
+        encoder, chosen = self.encoder, [str(name) for name in names]
         store, revision = self.store, self.config.model.revision
         with self._writing(_WAIT), self._logging():
             if changed := encoder.revision != revision:
@@ -175,9 +180,10 @@ class Library:
                     why = f"its model has changed from revision {revision} to {encoder.revision}"
                     raise UserError(self.path, why, "to embed everything anew, name the model with --model")
                 store = self._store(_reference(self.path, self._model, encoder))
-                names += [path for path in self.db.files() if Path(path).exists()]
+                chosen += [path for path in self.db.files() if Path(path).exists()]
+            remote = Remote(self.path / "remote", http, max_download, progress or Silent())
             report = indexing.index(
-                sources.find(names, lists),
+                sources.find(chosen, lists=lists, remote=remote),
                 db=self.db,
                 store=store,
                 encoder=encoder,

@@ -1,4 +1,4 @@
-"""Which video files are meant by what a user names: files, folders, patterns, and lists of them."""
+"""Which video files are meant by what a user names: files, folders, patterns, URLs, and lists of them."""
 
 import csv
 import io
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hit.errors import UserError
-from hit.files import VIDEO_SUFFIXES
+from hit.files import is_video
+from hit.remote import Remote, check, fetch, is_url
 
 _KEYS = ("path", "video", "file", "url")  # the columns of a csv and the keys of a jsonl that name a video
 _MAGIC = frozenset("*?[")
@@ -32,25 +33,33 @@ class Videos:
     failed: Sequence[Failure] = ()
 
 
-def find(names: Sequence[str], lists: Sequence[str] = ()) -> Videos:
+def find(names: Sequence[str], *, lists: Sequence[str] = (), remote: Remote) -> Videos:
     """Return the videos at `names`, then those that the files of `lists` name (- is standard input).
 
     A name is a file, whatever its suffix; a folder, with the videos in it, without hidden ones and round no circle of links;
-    or, where nothing is called so, a pattern, by which videos and folders are found. What a list names is never a pattern,
-    and is relative to the list's folder. Raises UserError for a name or a pattern that fits nothing, and for a line of
-    a list that names nothing; a file that a list names and that is not there is a failure.
+    a URL, whose copies go to `remote`; or, where nothing is called so, a pattern, by which videos and folders are found.
+    What a list names is never a pattern of local files, and is relative to the list's folder. Raises UserError for a name
+    that fits nothing, for a URL that may not be fetched, and for a line of a list that names nothing, all before
+    anything is fetched. A file that a list names and that is not there is a failure, as is one that cannot be fetched.
     """
     failed: list[Failure] = []
-    tops = [top for name in names for top in _match(name)]
-    for file in lists:
-        for where, name in _listed(file):
-            path = Path("" if file == "-" else file).parent / name
-            if complaint := _lacks(path):
-                failed.append(Failure(printable(path), f"{complaint} ({where})"))
-            else:
-                tops.append(path)
+    tops: list[Path | str] = []
+    for name in names:
+        tops += [name] if is_url(name) else _match(name)
+    for where, name, folder in (entry for file in lists for entry in _listed(file)):
+        if is_url(name):
+            tops.append(name)
+        elif complaint := _lacks(folder / name):
+            failed.append(Failure(printable(folder / name), f"{complaint} ({where})"))
+        else:
+            tops.append(folder / name)
+    urls = list(dict.fromkeys(top for top in tops if isinstance(top, str)))
+    for url in urls:
+        check(url, remote)
+    copies, lost = fetch(urls, remote) if urls else ({}, [])
     walked = _Walk(failed)
-    return Videos(list(dict.fromkeys(path for top in tops for path in walked(top))), failed)
+    paths = [path for top in tops for path in (copies[top] if isinstance(top, str) else walked(top))]
+    return Videos(list(dict.fromkeys(paths)), [*failed, *(Failure(printable(url), reason) for url, reason in lost)])
 
 
 def printable(path: str | Path) -> str:
@@ -81,11 +90,6 @@ class _Walk:
 
     def _unreadable(self, error: OSError) -> None:
         self._failed.append(Failure(printable(error.filename), str(error.strerror)))
-
-
-def is_video(name: str) -> bool:
-    """Tell whether a file in a folder is taken for a video."""
-    return not name.startswith(".") and Path(name).suffix.lower() in VIDEO_SUFFIXES
 
 
 def _match(name: str) -> list[Path]:
@@ -122,8 +126,8 @@ def _lacks(path: Path) -> str:
 # -- lists
 
 
-def _listed(file: str) -> Iterator[tuple[str, str]]:
-    """Yield (where it stands, name) for what a list names. Raises UserError for what is no list."""
+def _listed(file: str) -> Iterator[tuple[str, str, Path]]:
+    """Yield (where it stands, name, folder that it is relative to) for what a list names. Raises UserError for no list."""
     suffix = Path(file).suffix.lower()
     read = {"": _plain, ".txt": _plain, ".jsonl": _jsonl, ".csv": _csv}.get(suffix)
     if read is None:
@@ -139,7 +143,7 @@ def _listed(file: str) -> Iterator[tuple[str, str]]:
     for line, name in read(file, text):
         if not isinstance(name, str) or not name:
             raise UserError(f"{file}, line {line}", "names no video", "give it a path")
-        yield f"{file}, line {line}", name
+        yield f"{file}, line {line}", name, Path() if file == "-" else Path(file).parent
 
 
 def _plain(_: str, text: str) -> Iterator[tuple[int, object]]:
@@ -165,10 +169,10 @@ def _csv(file: str, text: str) -> Iterator[tuple[int, object]]:
         if not set(_KEYS) & set(columns):
             raise UserError(file, f"its columns are '{','.join(columns)}'", f"the first line must name one: {', '.join(_KEYS)}")
         for row in reader:
-            yield reader.line_num, _chosen(row)
+            yield reader.reader.line_num, _chosen(row)
     except csv.Error as error:
         why = f"not a csv line: {error}"
-        raise UserError(f"{file}, line {reader.line_num}", why, "is a quotation mark left open?") from None
+        raise UserError(f"{file}, line {reader.reader.line_num}", why, "is a quotation mark left open?") from None
 
 
 def _chosen(row: Mapping[str, object]) -> object:
