@@ -354,8 +354,11 @@ def test_index_and_search_from_the_command_line(hit: Cli, folder: Path, model: P
     first = next(line for line in done.stdout.splitlines() if re.match(r"\s*1 ", line))
     assert "red.mp4" in first and "0:00.0 - 0:02.0" in first and "1.500" in first
 
-    done = hit("index", lib, videos)
+    (folder / "list.txt").write_text("videos\n")
+    done = hit("index", lib, f"{videos}/r*.mp4", "--list", folder / "list.txt", "--http", "--max-download", 1)
     assert "5 unchanged" in done.stdout and "5 videos in 8 segments" in done.stdout
+    done = hit("index", lib, "https://a.example/b.mp4")
+    assert done.returncode == 2 and "add --http" in done.stderr and done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -157,13 +157,13 @@ def _copy(file: _File, local: Path, limit: float, task: Task) -> None:
             part.unlink(missing_ok=True)  # before the note: a part is never taken for one of another version
             files.write_whole(note, json.dumps({**marks, "part": stream.mark}).encode())
         done = stream.begins
-        _bound(stream.size or 0, limit)
+        _bound(stream.size or 0, limit, part)
         with part.open("r+b" if done else "wb") as target:
             target.seek(done)
             target.truncate()
             for block in stream.blocks:
                 done += len(block)
-                _bound(done, limit)
+                _bound(done, limit, part)
                 target.write(block)
                 task.advance(len(block) / 1e6)
             target.flush()
@@ -174,8 +174,9 @@ def _copy(file: _File, local: Path, limit: float, task: Task) -> None:
     files.write_whole(note, json.dumps({"whole": stream.mark}).encode())
 
 
-def _bound(size: int, limit: float) -> None:
+def _bound(size: int, limit: float, part: Path) -> None:
     if size > limit * _GIB:
+        part.unlink(missing_ok=True)
         raise UserError("a file", f"is larger than {limit:g} GiB", "raise --max-download")
 
 
