@@ -425,7 +425,7 @@ def test_a_classifier_of_scenes_gives_what_it_sees_before_it_names_a_class(tmp_p
     assert (expert.name, expert.dim) == ("scene", 12)
     media = _shown(expert, 0)
     classifier = ResNetForImageClassification.from_pretrained(folder).eval()
-    pixels = pictures.prepare(model_folders.PICTURES, media.frames[FrameWant(1.0, 32)].images)
+    pixels = pictures.prepare(model_folders.PICTURES, list(media.frames[FrameWant(1.0, 32)].images))
     with torch.inference_mode():
         named = classifier(torch.from_numpy(pixels)).logits.numpy()
         found = experts.run({"scene": expert}, media)["scene"]
