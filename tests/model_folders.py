@@ -35,6 +35,22 @@ def vit(folder: Path) -> Path:
     return folder
 
 
+def resnet(folder: Path) -> Path:
+    """Save a tiny ResNet, as a classifier of three scenes."""
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    sizes: dict[str, Any] = {
+        "embedding_size": 8,
+        "hidden_sizes": [8, 12],
+        "depths": [1, 1],
+        "layer_type": "basic",
+        "num_labels": 3,
+    }
+    _save(lambda: ResNetForImageClassification(ResNetConfig(**sizes)), folder)
+    write(folder / "preprocessor_config.json", PICTURES | {"image_processor_type": "NoSuchProcessor"})
+    return folder
+
+
 def clip(folder: Path) -> Path:
     """Save a tiny CLIP."""
     from transformers import CLIPConfig, CLIPModel

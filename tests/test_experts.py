@@ -414,6 +414,24 @@ def test_models_that_do_not_load_say_why(tmp_path: Path, vit: Path, monkeypatch:
     assert "is not JSON" in complaint(broken)
 
 
+def test_a_classifier_of_scenes_gives_what_it_sees_before_it_names_a_class(tmp_path: Path) -> None:
+    import torch
+    from transformers import ResNetForImageClassification
+
+    from hit.experts import pictures
+
+    folder = model_folders.resnet(tmp_path / "resnet")
+    expert = experts.load("scene", ExpertConfig("image-model", {"path": str(folder)}))
+    assert (expert.name, expert.dim) == ("scene", 12)
+    media = _shown(expert, 0)
+    classifier = ResNetForImageClassification.from_pretrained(folder).eval()
+    pixels = pictures.prepare(model_folders.PICTURES, list(media.frames[FrameWant(1.0, 32)].images))
+    with torch.inference_mode():
+        named = classifier(torch.from_numpy(pixels)).logits.numpy()
+        found = experts.run({"scene": expert}, media)["scene"]
+        assert classifier.classifier(torch.from_numpy(found.values)).numpy() == pytest.approx(named, abs=1e-5)
+
+
 @pytest.mark.skipif(not MOBILENET.is_dir(), reason=f"{MOBILENET} is not here")
 def test_mobilenet_gives_the_numbers_it_always_gave() -> None:
     expert = experts.load("net", ExpertConfig("image-model", {"path": str(MOBILENET)}))

@@ -85,9 +85,8 @@ class Face:
 def _summary(faces: Floats, picture: Bytes) -> Floats:
     height, width = picture.shape[:2]
     covered = np.zeros((height, width, 1), np.float32)
-    boxes = np.concatenate([faces[:, :2], faces[:, :2] + faces[:, 2:4]], axis=1).clip(
-        0, (width, height) * 2
-    )  # inside the picture
+    corners = np.concatenate([faces[:, :2], faces[:, :2] + faces[:, 2:4]], axis=1)
+    boxes = corners.clip(0, (width, height) * 2)  # what of them is in sight
     for left, top, right, bottom in boxes.round().astype(int):
         covered[top:bottom, left:right] = 1
     largest = np.zeros(4, np.float32)

@@ -25,7 +25,7 @@ class ImageModel:
     """
 
     licence = "the model's"
-    hint = "path: a vision model of transformers, as a folder or a hub id"
+    hint = "path: a vision model of transformers (of images, or a classifier of scenes), as a folder or a hub id"
 
     def __init__(
         self,
