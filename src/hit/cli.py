@@ -11,7 +11,7 @@ import typer
 
 import hit
 from hit import cli_data, cli_model
-from hit.door import DatasetFolder, Json, emit
+from hit.door import DatasetFolder, Json, emit, remark
 from hit.errors import UserError
 
 app = typer.Typer(
@@ -105,7 +105,11 @@ def index(
         list[Path] | None, typer.Argument(metavar="PATH", help="Videos, and folders that are searched for videos.")
     ] = None,
     model: Annotated[
-        Path | None, typer.Option(help="The model to begin a library with, or to embed all of it anew with.")
+        Path | None,
+        typer.Option(
+            help="The model to begin a library with, or to embed all of it anew with. A new library without one gets a zero-shot "
+            "model, as `hit zeroshot` makes it."
+        ),
     ] = None,
     segments: Annotated[
         Segments, typer.Option(help="How a new library cuts long videos: at their shots where they have any, or into windows.")
@@ -122,7 +126,9 @@ def index(
 
     if not paths and not model:
         raise UserError("hit index", "no videos are given", "name files or folders")
-    with Library.prepare(folder, model, SegmentConfig(segments, window)) as library:
+    if missing := next((path for path in paths or () if not path.exists()), None):  # before a library is begun for nothing
+        raise UserError(missing, "there is no such file or folder")
+    with Library.prepare(folder, model, SegmentConfig(segments, window), remark) as library:
         report = library.index(paths or [], workers=workers, retry=retry, progress=Bars())
     emit({**dataclasses.asdict(report), "seconds": round(report.seconds, 3), "library": str(folder)}, as_json, _show_index)
 
@@ -165,15 +171,13 @@ def experts(as_json: Json = False) -> None:
 
 
 def _complain(error: UserError | typer.TyperException) -> int:
-    from hit.console import printable
-
     if isinstance(error, UserError):
         line, code = str(error), error.code
     else:
         context = getattr(error, "ctx", None)
         line, code = error.format_message().rstrip("."), error.exit_code
         line += f" (see `{context.command_path} --help`)" if context else ""
-    print(f"hit: {printable(line)}", file=sys.stderr)
+    remark(line)
     return code
 
 

@@ -3,16 +3,21 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from hit.errors import UserError
 
+FILES = ("*.json", "*.safetensors")  # all that is ever fetched
+
 
 def fetch(path: str) -> Path:
-    """Return the local folder of a model, fetching it from the hub if need be. Raises UserError where it cannot be had."""
+    """Return the local folder of a model, fetching it from the hub if need be. Raises UserError where it cannot be had.
+
+    A hub id may name a commit, branch or tag: "owner/name@revision".
+    """
     folder = Path(path).expanduser()
     if folder.is_dir():
         if (config := folder / "config.json").exists():  # what is missed first is the preprocessing, which says more
@@ -23,8 +28,9 @@ def fetch(path: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
+    name, _, revision = path.partition("@")
     try:
-        return Path(snapshot_download(path, allow_patterns=["*.json", "*.safetensors"]))
+        return Path(snapshot_download(name, revision=revision or None, allow_patterns=list(FILES)))
     except (LocalEntryNotFoundError, OfflineModeIsEnabled):
         offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
         why = (
@@ -35,6 +41,28 @@ def fetch(path: str) -> Path:
         raise UserError(path, why, "fetch it where there is a network, then give its folder") from None
     except (HfHubHTTPError, HFValidationError) as error:
         raise UserError(path, f"is neither a folder nor a model on the hub: {line(error)}", "check its name") from None
+
+
+def pinned(path: str, say: Callable[[str], None]) -> str:
+    """Return the name by which `path` is the same model for good: a folder's absolute path, a hub id with its commit.
+
+    What is not here yet is fetched, after `say` was told how much that is. Raises UserError where it cannot be had.
+    """
+    if (folder := Path(path).expanduser()).is_dir():
+        return str(folder.resolve())
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import DryRunError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    name, _, revision = path.partition("@")
+    wanted: Any = {"repo_id": name, "revision": revision or None, "allow_patterns": list(FILES)}
+    try:
+        folder = Path(snapshot_download(**wanted, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        with suppress(DryRunError, HfHubHTTPError, HFValidationError):  # `fetch` says what is wrong
+            size = sum(file.file_size or 0 for file in snapshot_download(**wanted, dry_run=True) if file.will_download)
+            say(f"fetching {path} from the hub, {size / 1e6:,.0f} MB; later runs find it in the hub's cache")
+        folder = fetch(path)
+    return f"{name}@{folder.name}"
 
 
 def load(path: str | Path, folder: Path, kind: str = "AutoModel", dtype: str = "float32", needs: str = "") -> tuple[Any, bool]:
