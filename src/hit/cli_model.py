@@ -47,8 +47,8 @@ def zeroshot(
         list[str] | None,
         typer.Argument(
             metavar="KEY=VALUE",
-            help="Networks and what else to go by: image=, video=, audio=, whisper= (folders or hub ids), ocr=, speech= (true, false), "
-            "weights.text=, ...; without any, SigLIP 2 where it is to be had, subtitles, and OCR where it is installed.",
+            help="image=, video=, audio= or whisper=NETWORK (a folder or a hub id), ocr= or speech=true or false, "
+            "weights.PART=NUMBER; without any: SigLIP 2 and OCR where they are to be had, and subtitles.",
         ),
     ] = None,
     as_json: Json = False,
