@@ -5,7 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -384,3 +386,60 @@ def test_a_model_is_made_shown_and_leads_to_training(networks: dict[str, Path], 
     train.train(recipe, tmp_path / "trained", Silent(), page=False)
     after = evaluate(tmp_path / "trained", tmp_path / "data", "test", Silent())
     assert list(after["t2v"]) == ["feature", "semantic", "fused"] and after["videos"] == 2
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of the hub's protocol as a download of one model takes."""
+
+    network: Path
+
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
+
+    def do_GET(self) -> None:
+        self.answer(body=True)
+
+    def answer(self, body: bool) -> None:
+        path, name = self.path.partition("?")[0], self.path.rpartition("/")[2].partition("?")[0]
+        headers = {"Content-Type": "application/json"}
+        if path.startswith("/api/models/owner/tiny/revision/"):
+            data = json.dumps({"id": "owner/tiny", "sha": COMMIT, "siblings": []}).encode()
+        elif path.startswith("/api/models/owner/tiny/tree/"):
+            files = sorted(self.network.iterdir())
+            entries = [{"type": "file", "path": f.name, "size": f.stat().st_size, "oid": f"{i:040}"} for i, f in enumerate(files)]
+            data = json.dumps(entries).encode()
+        elif not (self.network / name).is_file():  # what its client would like to know beside
+            return self.send_error(404)
+        else:
+            data = (self.network / name).read_bytes()
+            headers = {"ETag": f'"{name}"', "X-Repo-Commit": COMMIT}
+        self.send_response(200)
+        for key, value in {**headers, "Content-Length": str(len(data))}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        if body:
+            self.wfile.write(data)
+        return None
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_download_is_announced_with_its_size_and_done_once(networks: dict[str, Path], tmp_path: Path) -> None:
+    network = shutil.copytree(networks["siglip"], tmp_path / "network")
+    (network / "table.json").write_text(json.dumps("x" * 1_500_000))
+    (network / "pytorch_model.bin").write_bytes(bytes(9_000_000))  # a pickle is never fetched
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("OurHub", (Hub,), {"network": network}))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        online = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HUB_DISABLE_XET": "1"}
+        done = run(tmp_path, "zeroshot", "one", "image=owner/tiny", "ocr=false", "speech=false", **online)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("hit: fetching owner/tiny from the hub, 2 MB; later runs find it in the hub's cache\n")
+    assert f"owner/tiny@{COMMIT}" in (tmp_path / "one" / "config.toml").read_text()
+    assert not list((tmp_path / "hub home").rglob("*.bin"))
+    done = run(tmp_path, "zeroshot", "two", "image=owner/tiny", "ocr=false", "speech=false", **online)  # the hub is gone
+    assert (done.returncode, done.stderr) == (0, "")

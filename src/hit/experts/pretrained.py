@@ -11,6 +11,7 @@ from typing import Any
 from hit.errors import UserError
 
 FILES = ("*.json", "*.safetensors")  # all that is ever fetched
+COMMIT = 40  # hex digits
 
 
 def fetch(path: str) -> Path:
@@ -29,8 +30,12 @@ def fetch(path: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     name, _, revision = path.partition("@")
+    wanted: Any = {"repo_id": name, "revision": revision or None, "allow_patterns": list(FILES)}
     try:
-        return Path(snapshot_download(name, revision=revision or None, allow_patterns=list(FILES)))
+        if len(revision) == COMMIT:  # never another model: where it is here, nobody need be asked
+            with suppress(LocalEntryNotFoundError):
+                return Path(snapshot_download(**wanted, local_files_only=True))
+        return Path(snapshot_download(**wanted))
     except (LocalEntryNotFoundError, OfflineModeIsEnabled):
         offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
         why = (
@@ -59,7 +64,9 @@ def pinned(path: str, say: Callable[[str], None]) -> str:
         folder = Path(snapshot_download(**wanted, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError):
         with suppress(DryRunError, HfHubHTTPError, HFValidationError):  # `fetch` says what is wrong
-            size = sum(file.file_size or 0 for file in snapshot_download(**wanted, dry_run=True) if file.will_download)
+            with quiet():
+                files = snapshot_download(**wanted, dry_run=True)
+            size = sum(file.file_size or 0 for file in files if file.will_download)
             say(f"fetching {path} from the hub, {size / 1e6:,.0f} MB; later runs find it in the hub's cache")
         folder = fetch(path)
     return f"{name}@{folder.name}"
