@@ -19,6 +19,8 @@ PICTURES: dict[str, Any] = {
 }
 FRAMES = 4  # of the video models
 LANDMARKS = [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
+WORDS = "<s> <pad> <unk> </s> a red blue Red ball box rises spins then".split()  # noqa: SIM905
+TEXTS: dict[str, Any] = TINY | {"vocab_size": 50, "bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 3}
 
 
 def write(path: Path, table: Mapping[str, Any]) -> None:
@@ -56,7 +58,7 @@ def clip(folder: Path) -> Path:
     from transformers import CLIPConfig, CLIPModel
 
     config = CLIPConfig(
-        text_config=TINY | {"vocab_size": 50, "max_position_embeddings": 8},
+        text_config=TEXTS | {"max_position_embeddings": 8},
         vision_config=TINY | {"image_size": 32, "patch_size": 8},
         projection_dim=12,
     )
@@ -67,6 +69,34 @@ def clip(folder: Path) -> Path:
         "crop_size": {"height": 32, "width": 32},
     }
     write(folder / "preprocessor_config.json", table | {"do_center_crop": True, "image_mean": [0.4] * 3, "image_std": [0.3] * 3})
+    return folder
+
+
+def siglip(folder: Path) -> Path:
+    """Save a tiny SigLIP, as which SigLIP 2 comes too."""
+    from transformers import SiglipConfig, SiglipModel
+
+    vision = TINY | {"image_size": 32, "patch_size": 8}
+    config = SiglipConfig(text_config=TEXTS | {"max_position_embeddings": 8, "projection_size": 16}, vision_config=vision)
+    _save(lambda: SiglipModel(config), folder)
+    table = {"image_processor_type": "SiglipImageProcessor", "size": {"height": 32, "width": 32}, "resample": 2}
+    write(folder / "preprocessor_config.json", table | {"image_mean": [0.5] * 3, "image_std": [0.5] * 3})
+    return folder
+
+
+def tokenizer(folder: Path) -> Path:
+    """Add a tokenizer of WORDS to a dual encoder's folder, in the form of transformers."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+    from tokenizers.processors import TemplateProcessing
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
+    words.pre_tokenizer = Whitespace()
+    words.post_processor = TemplateProcessing("<s> $A </s>", None, [("<s>", 0), ("</s>", 3)])
+    special = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
+    PreTrainedTokenizerFast(tokenizer_object=words, **special).save_pretrained(folder)
     return folder
 
 
@@ -92,7 +122,7 @@ def video(folder: Path, family: str) -> Path:
     else:
         mit = {f"mit_{key}": value for key, value in TINY.items()}
         config = library.XCLIPConfig(
-            text_config=TINY | {"vocab_size": 50, "max_position_embeddings": 8},
+            text_config=TEXTS | {"max_position_embeddings": 8},
             vision_config=TINY | sizes | mit,
             projection_dim=16,
         )
@@ -112,7 +142,7 @@ def audio(folder: Path, family: str) -> Path:
     elif family == "clap":
         swin = {"depths": [1, 1], "num_attention_heads": [1, 2], "hidden_size": 16, "patch_embeds_hidden_size": 8}
         config = library.ClapConfig(
-            text_config=TINY | {"vocab_size": 50, "max_position_embeddings": 8},
+            text_config=TEXTS | {"max_position_embeddings": 99},
             audio_config=swin | {"spec_size": 32, "num_mel_bins": 8, "window_size": 4, "enable_fusion": True},
             projection_dim=12,
         )

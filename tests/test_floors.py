@@ -22,7 +22,7 @@ FLOORS = [
     ("model", "layout heads"),
     ("model", "model"),
     ("model", "momentum encoder"),
-    ("model", "checkpoint batches"),
+    ("model", "checkpoint batches zeroshot"),
     ("model", "step"),
     ("model", "board"),
     ("verbs", "render extract importers train evaluate compare index search"),

@@ -365,9 +365,9 @@ def test_index_and_search_from_the_command_line(hit: Cli, folder: Path, model: P
     ("words", "complaint"),
     [
         (["search", "nowhere", "red"], "not a library"),
-        (["index", "nowhere", "somewhere.mp4"], "not a library"),
+        (["index", "nowhere", "somewhere.mp4"], "no such file"),
         (["index", "nowhere"], "no videos are given"),
-        (["index", "nowhere", "somewhere.mp4", "--model", "."], "not a model folder"),
+        (["index", "nowhere", "/", "--model", "."], "not a model folder"),
         (["search", "nowhere", "red", "--level-weights", "1,x"], "not a list of numbers"),
     ],
 )

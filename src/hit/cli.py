@@ -11,7 +11,7 @@ import typer
 
 import hit
 from hit import cli_data, cli_model
-from hit.door import Http, Json, Memory, Patience, Workers, emit
+from hit.door import Http, Json, Memory, Patience, Workers, emit, remark
 from hit.errors import UserError
 
 if TYPE_CHECKING:
@@ -122,7 +122,11 @@ def index(
         typer.Argument(metavar="SOURCE", help="Videos, folders that are searched for videos, patterns ('a/**/*.mp4'), URLs."),
     ] = None,
     model: Annotated[
-        Path | None, typer.Option(help="The model to begin a library with, or to embed all of it anew with.")
+        Path | None,
+        typer.Option(
+            help="The model to begin a library with, or to embed all of it anew with. A new library without one gets a zero-shot "
+            "model, as `hit zeroshot` makes it."
+        ),
     ] = None,
     segments: Annotated[
         Segments, typer.Option(help="How a new library cuts long videos: at their shots where they have any, or into windows.")
@@ -148,7 +152,7 @@ def index(
 
     if not names and not lists and not model:
         raise UserError("hit index", "no videos are given", "name files or folders")
-    with Library.prepare(folder, model, SegmentConfig(segments, window, overlap=overlap)) as library:
+    with Library.prepare(folder, model, SegmentConfig(segments, window, overlap=overlap), remark) as library:
         report = library.index(
             names or [],
             lists=lists or [],
@@ -224,15 +228,13 @@ def _limits(patience: float, memory: float) -> "Limits":
 
 
 def _complain(error: UserError | typer.TyperException) -> int:
-    from hit.console import printable
-
     if isinstance(error, UserError):
         line, code = str(error), error.code
     else:
         context = getattr(error, "ctx", None)
         line, code = error.format_message().rstrip("."), error.exit_code
         line += f" (see `{context.command_path} --help`)" if context else ""
-    print(f"hit: {printable(line)}", file=sys.stderr)
+    remark(line)
     return code
 
 

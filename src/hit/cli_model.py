@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hit.door import DatasetFolder, Json, emit
+from hit.door import DatasetFolder, Json, emit, remark
 
 modelling = typer.Typer(rich_markup_mode=None)
 
@@ -17,7 +17,7 @@ Recipe = Annotated[
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe, for example train.steps=100.")
 ]
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, as `hit train` leaves it.")]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, as `hit train` or `hit zeroshot` leaves it.")]
 
 
 @modelling.command()
@@ -38,6 +38,27 @@ def train(
     card = verb.train(plan, out, Bars())
     if dist.first():  # under torchrun every process comes here
         emit(card, as_json, _show_training)
+
+
+@modelling.command()
+def zeroshot(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The model folder to make.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE",
+            help="image=, video=, audio= or whisper=NETWORK (a folder or a hub id), ocr= or speech=true or false, "
+            "weights.PART=NUMBER; without any: SigLIP 2 and OCR where they are to be had, and subtitles.",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a model without training, from networks that know text and pictures or sound, and from spoken and written words."""
+    from hit import config
+    from hit import zeroshot as verb
+
+    plan = config.given(verb.Plan, settings or (), "hit zeroshot")
+    emit(verb.make(out, plan, remark) | {"out": str(out)}, as_json, _show_zeroshot)
 
 
 @modelling.command()
@@ -116,6 +137,16 @@ def compare(
     from hit import compare as verb
 
     emit(verb.compare(first, second), as_json, _show_comparison)
+
+
+def _show_zeroshot(result: Mapping[str, Any]) -> None:
+    from hit.console import say, table
+
+    rows = [
+        [name, part["source"], ", ".join(part["experts"]), part["dim"], part["weight"]] for name, part in result["parts"].items()
+    ]
+    table(f"{result['name']}, revision {result['revision']}", ["part", "network", "experts", "dim", "weight"], rows)
+    say(f"now yours: hit index LIBRARY VIDEOS --model {result['out']}")
 
 
 def _show_training(result: Mapping[str, Any]) -> None:

@@ -176,6 +176,14 @@ def shipped_names() -> str:
     return ", ".join(sorted(path.stem for path in RECIPES.glob("*.toml") if path.stem != "expected"))
 
 
+def given(kind: type[T], overrides: Iterable[str], where: str) -> T:
+    """Make a dataclass of its defaults and `key.sub=value` overrides; `where` opens every error. Raises UserError as `build`."""
+    table: dict[str, Any] = {}
+    for override in overrides:
+        _set(table, override)
+    return build(kind, table, where)
+
+
 def build(kind: type[T], table: Mapping[str, Any], where: str) -> T:
     """Make a dataclass of a TOML table, checking names and types all the way down; `where` opens every error."""
     hints = typing.get_type_hints(kind)

@@ -1,6 +1,7 @@
 """What the commands of every door module share: arguments, `--json`, and how a result is printed."""
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,3 +24,10 @@ def emit(result: Mapping[str, Any], as_json: bool, show: Callable[[Mapping[str, 
         print(json.dumps(result, allow_nan=False, default=str))
     else:
         show(result)
+
+
+def remark(line: str) -> None:
+    """Tell people something beside the result, on stderr."""
+    from hit.console import printable
+
+    print(f"hit: {printable(line)}", file=sys.stderr)

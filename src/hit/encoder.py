@@ -29,6 +29,8 @@ from hit.tokens import pack_texts
 from hit.types import Features, Floats
 
 CHUNK = 128  # texts or clips encoded at once
+SERVES = ("config.toml", "weights.safetensors", "tokenizer.json")
+COPY = "copy the whole model folder again"
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,17 @@ def read_card(folder: Path) -> dict[str, Any]:
     try:
         return dict(json.loads((folder / "card.json").read_text()))
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(folder, "not a model folder: it has no card.json", "give a folder that `hit train` finished") from None
+        fix = "give a folder that `hit train` or `hit zeroshot` finished"
+        raise UserError(folder, "not a model folder: it has no card.json", fix) from None
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return a model folder's config.toml. Raises UserError for one that cannot be read."""
+    path = folder / "config.toml"
+    try:
+        return tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:  # not there, not text, not TOML
+        raise UserError(path, f"cannot be read: {error}", COPY) from None
 
 
 def load_encoder(folder: Path, device: str = "cpu") -> HiTEncoder:
@@ -110,12 +122,11 @@ def load_encoder(folder: Path, device: str = "cpu") -> HiTEncoder:
     Raises UserError for a folder that is missing, unfinished or does not fit together.
     """
     read_card(folder)
-    path = folder / "config.toml"
+    table, path = read_config(folder), folder / "text_config.json"
     try:
-        table = tomllib.loads(path.read_text())
-        shape = json.loads((path := folder / "text_config.json").read_text())
-    except (OSError, ValueError) as error:  # not there, not text, not TOML, not JSON
-        raise UserError(path, f"cannot be read: {error}", "copy the whole model folder again") from None
+        shape = json.loads(path.read_text())
+    except (OSError, ValueError) as error:  # not there, not text, not JSON
+        raise UserError(path, f"cannot be read: {error}", COPY) from None
     config = configs.build(FolderConfig, table, str(folder / "config.toml"))
     model = HiT(config.model, {name: record.dim for name, record in config.experts.items()}, shape)
     try:
@@ -127,10 +138,10 @@ def load_encoder(folder: Path, device: str = "cpu") -> HiTEncoder:
     return HiTEncoder(model.to(device).eval(), Tokenizer(folder, config.model.text.max_tokens), config, revision(folder))
 
 
-def revision(folder: Path) -> str:
-    """Return the name of a model's weights, tokenizer, configuration and experts: twelve hex digits of their hash."""
+def revision(folder: Path, names: Sequence[str] = SERVES) -> str:
+    """Return the name of a model's weights, tokenizer, configuration and experts: twelve hex digits of their files' hash."""
     digest = hashlib.sha256()
-    for name in ("config.toml", "weights.safetensors", "tokenizer.json"):
+    for name in names:
         with (folder / name).open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:12]

@@ -7,9 +7,11 @@ from typing import Any
 from hit import datasets, intervals, provenance, report, splits
 from hit.analysis import load_experts
 from hit.datasets import Dataset
-from hit.encoder import HiTEncoder, load_encoder, read_card
+from hit.encoder import read_card
+from hit.errors import UserError
 from hit.measure import Measured, measure, write_queries
-from hit.types import Expert, Progress
+from hit.types import Encoder, Expert, Progress
+from hit.zeroshot import ZeroShotEncoder, open_encoder
 
 PROTOCOL = "every caption ranks all clips; a clip's rank among captions is its best caption's; ties by expectation"
 BANK = 10_000  # training captions in the query bank, if there are so many, and the clips of these
@@ -30,7 +32,9 @@ def evaluate(
     dual softmax and query-bank normalisation make of the fused scores. Raises UserError for features that are missing or of
     other experts than the model's.
     """
-    card, encoder = read_card(model), load_encoder(model, "auto")
+    card, encoder = read_card(model), open_encoder(model, "auto")
+    if page and isinstance(encoder, ZeroShotEncoder):
+        raise UserError(model, "is a zero-shot model: the page shows how a model was trained", "leave out --report")
     data = datasets.read(dataset)
     experts = load_experts(encoder.experts, encoder.identities)
     clips = splits.load(data, split, experts)
@@ -56,6 +60,6 @@ def evaluate(
     }
 
 
-def bank(encoder: HiTEncoder, data: Dataset, split: str, experts: Mapping[str, Expert]) -> Measured:
+def bank(encoder: Encoder, data: Dataset, split: str, experts: Mapping[str, Expert]) -> Measured:
     """Embed about BANK training captions and their clips: the queries of query-bank normalisation."""
     return measure(encoder, splits.load(data, split, experts, BANK))

@@ -3,18 +3,20 @@
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hit.errors import UserError
 
 WEIGHTS = ("*.json", "*.safetensors")
+COMMIT = 40  # hex digits
 
 
 def fetch(path: str, patterns: Sequence[str] = WEIGHTS) -> Path:
     """Return the local folder of a model, fetching the files of `patterns` from the hub if need be.
 
-    Raises UserError where it cannot be had.
+    A hub id may name a commit, branch or tag: "owner/name@revision". Raises UserError where it cannot be had.
     """
     folder = Path(path).expanduser()
     if folder.is_dir():
@@ -26,8 +28,13 @@ def fetch(path: str, patterns: Sequence[str] = WEIGHTS) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
+    name, _, revision = path.partition("@")
+    wanted: Any = {"repo_id": name, "revision": revision or None, "allow_patterns": list(patterns)}
     try:
-        return Path(snapshot_download(path, allow_patterns=list(patterns)))
+        if len(revision) == COMMIT:  # never another model: where it is here, nobody need be asked
+            with suppress(LocalEntryNotFoundError):
+                return Path(snapshot_download(**wanted, local_files_only=True))
+        return Path(snapshot_download(**wanted))
     except (LocalEntryNotFoundError, OfflineModeIsEnabled):
         offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
         why = (

@@ -1,6 +1,7 @@
 """A library folder: the one place that wires model, database, store and verbs together.
 
 library.toml    the model that it is searched with, and how videos are cut
+model/          a zero-shot model, where none was given
 library.db      SQLite: the truth
 vectors/        a store for each model revision: derived from the database
 thumbnails/     a JPEG for each segment
@@ -13,7 +14,7 @@ import contextlib
 import logging
 import os
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, Self
@@ -94,23 +95,29 @@ class Library:
         *,
         encoder: ServingEncoder | None = None,
         segments: SegmentConfig | None = None,
+        say: Callable[[str], None] = print,
     ) -> Self:
-        """Make a library in a new or empty folder, for a model folder. Raises UserError for one that holds other things."""
+        """Make a library in a new or empty folder, for a model folder; without one it makes a zero-shot model of its own.
+
+        `say` is told what is fetched for that, and what the model goes without. Raises UserError for a folder that holds
+        other things.
+        """
         if path.exists() and (not path.is_dir() or any(not entry.name.startswith(".") for entry in path.iterdir())):
             raise UserError(path, "not a library, and not empty", "choose another folder")
         if encoder is None:
-            assert model, "a library needs a model"
-            encoder = _load(model)
+            encoder = _load(model := model or _zero_shot(path / "model", say))
         path.mkdir(parents=True, exist_ok=True)
         _write(path, LibraryConfig(_reference(path, model, encoder), segments or SegmentConfig()))
         return cls.open(path, encoder=encoder)
 
     @classmethod
-    def prepare(cls, path: Path, model: Path | None = None, segments: SegmentConfig | None = None) -> Self:
-        """Open a library, or make it where there is none and a model is given."""
-        if (path / "library.toml").exists() or model is None:
+    def prepare(
+        cls, path: Path, model: Path | None, segments: SegmentConfig | None = None, say: Callable[[str], None] = print
+    ) -> Self:
+        """Open a library, or make it where there is none."""
+        if (path / "library.toml").exists():
             return cls.open(path, model)
-        return cls.create(path, model, segments=segments)
+        return cls.create(path, model, segments=segments, say=say)
 
     @classmethod
     def open(cls, path: Path, model: Path | None = None, *, encoder: ServingEncoder | None = None) -> Self:
@@ -121,7 +128,7 @@ class Library:
         try:
             table = tomllib.loads((path / "library.toml").read_text())
         except (FileNotFoundError, NotADirectoryError):
-            raise UserError(path, "not a library", "make one with `hit index LIBRARY PATH --model MODEL`") from None
+            raise UserError(path, "not a library", "make one with `hit index LIBRARY PATH`") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UserError(path / "library.toml", f"not a TOML file: {error}") from None
         if table.get("format", _FORMAT) > _FORMAT:
@@ -256,9 +263,16 @@ class Library:
 
 def _load(model: Path) -> ServingEncoder:
     # Imported late: a library with an encoder of its own works without torch.
-    from hit.encoder import load_encoder
+    from hit.zeroshot import open_encoder
 
-    return load_encoder(model)
+    return open_encoder(model)
+
+
+def _zero_shot(folder: Path, say: Callable[[str], None]) -> Path:
+    from hit import zeroshot
+
+    zeroshot.make(folder, zeroshot.Plan(), say)
+    return folder
 
 
 def _reference(library: Path, model: Path | None, encoder: ServingEncoder) -> ModelReference:

@@ -109,6 +109,8 @@ def embed(query: Query, encoder: Encoder) -> Floats:
     vector: Floats = np.stack(rows).mean(axis=0)
     for name, part in encoder.parts.items():
         vector[part] *= (query.weights or {}).get(name, 1.0)
+    if not vector.any():
+        raise UserError("the query", "the model finds nothing in it to search by", "give a text, or another video or image")
     return vector
 
 

@@ -44,6 +44,11 @@ class Tokenizer:
         """Return the ids (n,) of each text, special tokens included, cut after `max_tokens`."""
         return [np.asarray(encoding.ids, np.int64) for encoding in self._tokenizer.encode_batch(list(texts))]
 
+    def id(self, word: str) -> int | None:
+        """Return the id of a word piece, None where there is no such one."""
+        found: int | None = self._tokenizer.token_to_id(word)
+        return found
+
 
 def _minilm() -> Path:
     spec = importlib.util.find_spec(MINILM_PACKAGE)  # finding does not run the package, which would import much

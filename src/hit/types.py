@@ -117,8 +117,9 @@ class Batched(Expert, Protocol):
 class Encoder(Protocol):
     """All that search, tags, review and the API know of a model.
 
-    An embedding is the parts side by side, each of unit length; weights go onto the query's parts, so that one inner
-    product is the weighted sum of the parts' cosines. `revision` names the weights and the experts: embeddings of two
+    An embedding is the parts side by side, each of unit length, or zero where a clip has nothing for it, which then adds
+    nothing to a score; weights go onto the query's parts, so that one inner product is the weighted sum of the parts'
+    cosines. `revision` names the weights and the experts: embeddings of two
     revisions are never compared.
     """
 

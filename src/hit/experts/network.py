@@ -42,8 +42,12 @@ class Network:
         own = str(self._model.main_input_name)  # of dual encoders: the text
         return own if own in inspect.signature(method).parameters else "pixel_values"
 
+    def has(self, kind: str) -> bool:
+        """Say whether the model is a dual encoder one of whose sides embeds a `kind`, "text" among them."""
+        return hasattr(self._model, f"get_{kind}_features")
+
     def embed(self, kind: str, inputs: Mapping[str, Any]) -> Floats:
-        """Return a row (n, dim) for each "image", "video" or "audio" of a batch of arrays.
+        """Return a row (n, dim) for each "image", "video", "audio" or "text" of a batch of arrays.
 
         That is, in this order: the features of a dual encoder (CLIP, X-CLIP, CLAP); `pooler_output` where the weights of
         the pooler are there; the class token of `last_hidden_state` where the model has one; its mean over places.

@@ -2,16 +2,40 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from hit.errors import UserError
-from hit.hub import line, read_table
+from hit.hub import WEIGHTS, fetch, line, read_table
 
 DTYPES = ("float32", "bfloat16", "float16")
 LARGEST = 2**27  # pixels that a model may take at once: ten times what the largest of today do
+
+
+def pinned(path: str, say: Callable[[str], None]) -> str:
+    """Return the name by which `path` is the same model for good: a folder's absolute path, a hub id with its commit.
+
+    What is not here yet is fetched, after `say` was told how much that is. Raises UserError where it cannot be had.
+    """
+    if (folder := Path(path).expanduser()).is_dir():
+        return str(folder.resolve())
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import DryRunError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    name, _, revision = path.partition("@")
+    wanted: Any = {"repo_id": name, "revision": revision or None, "allow_patterns": list(WEIGHTS)}
+    try:
+        folder = Path(snapshot_download(**wanted, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        with suppress(DryRunError, HfHubHTTPError, HFValidationError):  # `fetch` says what is wrong
+            with quiet():
+                files = snapshot_download(**wanted, dry_run=True)
+            size = sum(file.file_size or 0 for file in files if file.will_download)
+            say(f"fetching {path} from the hub, {size / 1e6:,.0f} MB; later runs find it in the hub's cache")
+        folder = fetch(path)
+    return f"{name}@{folder.name}"
 
 
 def load(path: str | Path, folder: Path, kind: str = "AutoModel", dtype: str = "float32", needs: str = "") -> tuple[Any, bool]:
