@@ -281,7 +281,7 @@ def double(number: float) -> bytes:
 # -- the table
 
 BROKEN = "not a readable video (Invalid data found when processing input)"
-FORBIDDEN = "not a kind of file that is read here (convert it to mp4 or mkv)"
+FORBIDDEN = "of a kind that is not read here, or damaged (convert it to mp4 or mkv)"
 DAMAGED = "(the file is damaged or incomplete)"
 EMPTY = f"no picture in it can be decoded {DAMAGED}"
 SPOILT = f"no picture in it can be decoded (10 damaged packets: Invalid data found when processing input) {DAMAGED}"

@@ -24,7 +24,7 @@ SEEK_FROM = 10.0  # seconds: where the first clip starts later than this, what c
 class VideoInfo:
     """What a file's header and first picture say. Sizes are those on screen: upright, square pixels; 0 without video."""
 
-    duration: float  # seconds of video, at least one frame's worth, or one second
+    duration: float  # seconds of video, at least one frame's worth, or a second where frames last longer
     width: int
     height: int
     rate: float  # average pictures a second

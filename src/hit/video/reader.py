@@ -146,20 +146,13 @@ class Reader:
 
     def scaled(self, side: int, width: int, height: int) -> av.VideoFrame:
         """Return the held picture as RGB of `width` x `height`, as it is coded: not yet turned."""
-        convert = partial(
-            self.scalers.setdefault(side, VideoReformatter()).reformat,
-            self.held,
-            width,
-            height,
-            format="rgb24",
-            interpolation=Interpolation.BILINEAR,
-            threads=1,
-        )
+        scaler, held = self.scalers.setdefault(side, VideoReformatter()), self.held
+        assert held is not None
+        convert = partial(scaler.reformat, held, width, height, format="rgb24", interpolation=Interpolation.BILINEAR, threads=1)
         try:
             return convert()
         except av.FFmpegError:  # its colours are marked as of a kind that there is not: take them for the usual
-            assert self.held is not None
-            self.held.colorspace = self.held.color_trc = self.held.color_primaries = UNSPECIFIED
+            held.colorspace = held.color_trc = held.color_primaries = UNSPECIFIED
             return convert()
 
     def hear(self, sound: av.AudioFrame) -> None:

@@ -41,7 +41,7 @@ class Source:
         try:
             self.container = av.open(f"file:{path}", options=allowed, metadata_errors="replace")
         except av.ArgumentError:  # what a format that is not allowed ends in
-            raise UserError(path, "not a kind of file that is read here", "convert it to mp4 or mkv") from None
+            raise UserError(path, "of a kind that is not read here, or damaged", "convert it to mp4 or mkv") from None
         except av.FFmpegError as error:
             raise UserError(path, f"not a readable video ({error.strerror})") from None
         streams = self.container.streams
