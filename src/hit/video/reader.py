@@ -4,43 +4,61 @@ import logging
 import math
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import av
 import numpy as np
+from av.video.frame import PictureType
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from hit.errors import UserError
 from hit.types import AudioWant, Bytes, Clip, Floats, FrameWant, Media, Want
 from hit.video.collect import TICK, Ear, Reel
-from hit.video.source import MAX_SIDE, Source, rotation
+from hit.video.source import MAX_SIDE, Index, Source, UnkeyedError, rotation
 
 log = logging.getLogger(__name__)
 
 SLACK = 10.0  # seconds that a container may interleave sound behind its pictures
+REACH = 2.1  # samples for which one key picture may stand: two of a second, where it is 60 frames of NTSC to the next
 
 
 class OvershotError(Exception):
     """A seek landed after the first clip's start."""
 
 
-class Reader:
-    """One pass over one file."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """A decoded picture, and what was made of it, by side."""
 
-    def __init__(self, source: Source, clips: list[Clip], wants: tuple[Want, ...], seek: bool):
+    picture: av.VideoFrame
+    images: dict[int, Bytes] = field(default_factory=dict)
+
+
+class Reader:
+    """One pass over one file. Wants that are not exact are given key pictures where `index` says that they are often enough."""
+
+    def __init__(self, source: Source, clips: list[Clip], wants: tuple[Want, ...], seek: bool, index: Index | None = None):
         if source.video is None:
             raise UserError(source.path, "has no video stream", "only its sound could be read")
         self.source, self.wants, self.seek = source, wants, seek
         limit = source.duration() or math.inf  # a time stamp gone astray must not make an endless last frame
         self.waiting = deque(Reel(clip, wants, limit + SLACK) for clip in clips)
         self.open: list[Reel] = []
-        self.held: av.VideoFrame | None = None
+        self.held: Shown | None = None
+        self.key: Shown | None = None  # the last key picture
         self.now = self.heard = -math.inf
         self.size = (0, 0)
-        self.images: dict[int, Bytes] = {}  # of the held picture, by side
         self.scalers: dict[int, VideoReformatter] = {}
         rates = {want.rate for want in wants if isinstance(want, AudioWant)} if source.audio else set()
         self.ears = {rate: Ear(rate) for rate in rates}
+        films = {want for want in wants if isinstance(want, FrameWant)}
+        # What a want is given does not depend on the wants beside it, as features must not depend on other experts.
+        self.keyed = {want for want in films if not want.exact and index and index.gap() * want.rate <= REACH}
+        self.leading = films - self.keyed or films  # whose samples decide over what is decoded
+        self.index = index if index and self.keyed else Index((), 0.0)
+        self.keys = frozenset(self.index.keys)
+        self.only_keys = bool(self.keyed) and self.leading == self.keyed
 
     def run(self) -> Iterator[Media]:
         """Yield each clip's media once it is complete."""
@@ -50,7 +68,8 @@ class Reader:
         if self.seek and source.video is not None:
             offset = self.waiting[0].clip.start - 1.0 + source.origin
             source.container.seek(math.floor(offset / source.video.time_base), stream=source.video)
-        for item in source.decoded(streams, self.wanted) if streams else ():
+        keys = self.index.keys if self.only_keys else None
+        for item in source.decoded(streams, self.wanted, keys) if streams else ():
             if isinstance(item, av.VideoFrame):
                 self.see(item)
             else:
@@ -61,14 +80,14 @@ class Reader:
         yield from self.rest()
 
     def wanted(self, begin: float, until: float) -> bool:
-        """Say whether any clip samples a picture that is on screen from `begin` until `until`."""
+        """Say whether any clip samples, for a leading want, a picture that stands from `begin` until `until`."""
         for reels in (self.open, self.waiting):
             for reel in reels:
                 if reel.clip.start > until + TICK:
                     break  # both are in the order of their starts
-                for want in reel.films:
+                for want in self.leading:
                     step = max(0, math.ceil((begin - TICK - reel.clip.start) * want.rate - TICK))
-                    if reel.clip.start + step / want.rate < min(until + TICK, reel.end):
+                    if reel.clip.start + step / want.rate < min(until - TICK / 2, reel.end):
                         return True
         return False
 
@@ -82,45 +101,46 @@ class Reader:
         time = self.source.time(picture.pts, picture.time_base)
         if time is None:
             time = self.now + 1 / self.source.rate if self.held else 0.0
+        shown = Shown(picture)
         if self.held is None:
-            self.hold(picture)
+            self.held = shown
             self.size = self.source.display(picture)
             if self.seek and time > self.waiting[0].clip.start + TICK:
                 raise OvershotError
         elif time <= self.now:
             return
+        if key := time in self.keys:
+            if picture.pict_type != PictureType.I:
+                raise UnkeyedError
+            self.key = self.key or shown
         self.admit(time)
         self.sample(time)
-        self.hold(picture)
-        self.now = time
-
-    def hold(self, picture: av.VideoFrame) -> None:
-        """Make this the picture on screen."""
-        self.held = picture
-        self.images.clear()
+        self.held, self.now = shown, time
+        if key:
+            self.key = shown
 
     def sample(self, until: float) -> None:
-        """Take the held picture for every time before `until`."""
+        """Take the picture held, or the last key picture, for every time before `until`."""
         for reel in self.open:
             for want, images in reel.films.items():
-                while reel.due(want) + TICK < until:
-                    images.append(self.image(want.side))
+                shown = self.key if want in self.keyed else self.held
+                while shown and reel.due(want) + TICK < until:
+                    images.append(self.image(shown, want.side))
 
-    def image(self, side: int) -> Bytes:
-        """Return the held picture as RGB at the size wanted."""
-        if side not in self.images:
-            assert self.held is not None
+    def image(self, shown: Shown, side: int) -> Bytes:
+        """Return a picture as RGB at the size wanted."""
+        if side not in shown.images:
             width, height = _fit(self.source.path, self.size, side)
-            turned = rotation(self.held)
+            turned = rotation(shown.picture)
             scaled = self.scalers.setdefault(side, VideoReformatter()).reformat(
-                self.held,
+                shown.picture,
                 *((height, width) if turned % 180 else (width, height)),
                 format="rgb24",
                 interpolation=Interpolation.BILINEAR,
                 threads=1,
             )
-            self.images[side] = np.ascontiguousarray(np.rot90(scaled.to_ndarray(), turned // 90))
-        return self.images[side]
+            shown.images[side] = np.ascontiguousarray(np.rot90(scaled.to_ndarray(), turned // 90))
+        return shown.images[side]
 
     def hear(self, sound: av.AudioFrame) -> None:
         """Give a stretch of sound to all clips that it falls into."""
@@ -152,10 +172,14 @@ class Reader:
         """At the end of the file, complete the clips that are still open."""
         for ear in self.ears.values():
             self.add(ear.rate, ear.finish())
+        if self.keyed and self.key is None:
+            raise UnkeyedError
         pictured = any(isinstance(want, FrameWant) for want in self.wants)
         if pictured and self.held is None:
             raise self.source.nothing()
-        end = self.now + self.lasting() if pictured else math.inf
+        end = math.inf
+        if pictured:
+            end = self.index.end if self.only_keys else self.now + self.lasting()
         self.admit(end - TICK)
         for reel in self.open:
             reel.end = min(reel.end, end)
@@ -168,7 +192,8 @@ class Reader:
     def lasting(self) -> float:
         """Return for how long the held picture stays on screen if none follows."""
         assert self.held is not None
-        length = float(self.held.duration * self.held.time_base) if self.held.duration and self.held.time_base else 0.0
+        picture = self.held.picture
+        length = float(picture.duration * picture.time_base) if picture.duration and picture.time_base else 0.0
         return length or 1 / self.source.rate
 
 
