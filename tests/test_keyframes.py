@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_video import LEVELS, SOUND, clip, damage, encode, numbers, one, same, shade
 
 from hit import video
-from hit.types import AudioWant, FrameWant, Want
+from hit.types import AudioWant, FrameWant
 from hit.video.reader import Reader
 from hit.video.source import Source
+from test_video import LEVELS, SOUND, clip, damage, encode, numbers, one, same, shade
 
 GOP = 10  # pictures from one key picture to the next: 0.4 s
 EXACT, KEYED = FrameWant(5.0, 64), FrameWant(5.0, 64, exact=False)
@@ -110,7 +110,7 @@ def test_key_pictures_that_nobody_samples_are_not_decoded(long: Path) -> None:
 
 def test_what_a_want_gets_does_not_depend_on_other_wants_and_clips(long: Path) -> None:
     """Or features of one clip would differ by which experts, and which clips, a run was about."""
-    wants: list[Want] = [KEYED, FrameWant(1.3, 32, exact=False), FrameWant(8.0, 32, exact=False), FrameWant(8.0, 64), EXACT]
+    wants = [KEYED, FrameWant(1.3, 32, exact=False), FrameWant(8.0, 32, exact=False), FrameWant(8.0, 64), EXACT]
     bounds = [(0, 3), (0.03, 2.2), (2.999, 3.0), (10.7, 12.9), (11.51, 14.3), (12.5, 12.51), (19.9, 99), (0.02, math.inf)]
     clips = [clip(long, start, end, f"{start}-{end}") for start, end in bounds]
     together = {media.clip.id: media for media in video.read(long, clips, wants)}
@@ -156,7 +156,8 @@ def test_what_is_marked_as_a_key_picture_and_is_none_makes_it_exact(tmp_path: Pa
 def test_damage_to_a_key_picture_stays_where_it_is(tmp_path: Path) -> None:
     path = film(tmp_path, "vp9")
     with av.open(str(path)) as container:
-        [place] = [packet.pos for packet in container.demux(video=0) if packet.is_keyframe and packet.pts == 1200]
+        [packet] = [packet for packet in container.demux(video=0) if packet.is_keyframe and packet.pts == 1200]
+        place = packet.pos or 0
     path = damage(path, tmp_path / "bad.webm", (place + 4) / path.stat().st_size, 60)
     found = numbers(one(path, KEYED))
     assert len(found) == 20

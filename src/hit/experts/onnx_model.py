@@ -32,6 +32,7 @@ class ImageTable:
     std: tuple[float, ...] = ()
     layout: str = ""  # nchw or nhwc; empty: what the model says
     channels: str = "rgb"  # or bgr
+    keyframes: bool = False  # content with key pictures where they are close enough (see hit.types.FrameWant)
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class OnnxModel:
         if gathered is None:
             return None
         raw, times = gathered
-        return Features(windows.in_batches(self._embed, raw, self._batch, self.dim), times)
+        return Features(windows.each_once(self._embed, raw, self._batch, self.dim), times)
 
     def _embed(self, raw: Any) -> Floats:
         """Return rows (n, dim) for what was gathered."""
@@ -163,7 +164,7 @@ class _Pictures:
             "image_mean": table.mean,
             "image_std": table.std,
         }
-        self.want = FrameWant(table.rate, max(height, width) if table.crop else min(height, width))
+        self.want = FrameWant(table.rate, max(height, width) if table.crop else min(height, width), not table.keyframes)
 
     def example(self) -> Any:
         return np.zeros((1, self.want.side, self.want.side, 3), np.uint8)

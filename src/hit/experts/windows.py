@@ -36,3 +36,10 @@ def in_batches(embed: Callable[[Any], Floats], rows: Any, batch: int, dim: int) 
     """Return what `embed` makes of rows, `batch` of them at once: (n, dim), n = 0 too."""
     found = [embed(rows[at : at + batch]) for at in range(0, len(rows), batch)]
     return np.concatenate([np.zeros((0, dim), np.float32), *found])
+
+
+def each_once(embed: Callable[[Any], Floats], rows: Any, batch: int, dim: int) -> Floats:
+    """Do as `in_batches` for an array of rows, without embedding again one that equals the one before, as still pictures do."""
+    new = np.array([not i or not np.array_equal(rows[i], rows[i - 1]) for i in range(len(rows))], bool)
+    values: Floats = in_batches(embed, rows[new], batch, dim)[np.cumsum(new) - 1]
+    return values
