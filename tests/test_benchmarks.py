@@ -1,12 +1,15 @@
-"""The benchmarks of training run and print one JSON line with what they promise. How fast anything is, no test asserts."""
+"""Benchmarks run and print one JSON line with what they promise. How fast anything is, no test asserts."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+import model_folders
 
 ROWS = {"packed", "padded", "in_batch"}
 
@@ -56,3 +59,18 @@ def test_memory(root: Path) -> None:
     assert [row["batch"] for row in found["batches"]] == [8, 16]
     assert all(row["bank_adds_mb"] > 0 and row["without_mb"] > 0 for row in found["batches"])
     assert found["banks_mb"] == 16.0
+
+
+@pytest.mark.slow  # it starts six workers, one or two at a time
+def test_ingest(root: Path, tmp_path: Path) -> None:
+    model = model_folders.vit(tmp_path / "vit")
+    found = run(root, "ingest", "--repeats", "1", "--model", str(model), "--folder", str(tmp_path / "films"))
+    limits = {"full_over_ffmpeg", "full_over_ffmpeg_2", "keyframe_speedup"}
+    for figures in (found, found["by_cpu"]):
+        assert all((figures[name] is None) is (shutil.which("ffmpeg") is None) for name in limits)
+    assert all(found[name] for name in ("two_workers_speedup", "overlap"))
+    assert 50 < found["rss_mb_4k"] < 1024
+    assert all(cost["wall"] > 0 for cost in found["seconds"].values())
+    assert found["cores"] >= 1
+    assert isinstance(found["two_cores_free"], bool)
+    assert sorted(path.name for path in (tmp_path / "films").iterdir()) == ["large.mp4", "many", "short"]

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, ClassVar
@@ -191,6 +192,16 @@ def test_options_change_the_identity(kind: str, options: dict[str, dict[str, Any
     other = {"sound": seconds, "audio-model": seconds, "onnx": table}.get(kind, {"rate": 5.0})
     plain, changed = (experts.load(kind, ExpertConfig(kind, given | more)) for more in ({}, other))
     assert plain.identity != changed.identity
+
+
+@pytest.mark.parametrize("kind", ["image-model", "ocr", "onnx"])
+def test_key_pictures_that_will_do_are_asked_for_and_change_the_identity(kind: str, options: dict[str, dict[str, Any]]) -> None:
+    given = options.get(kind, {})
+    more: dict[str, Any] = {"keyframes": True}
+    more = {"image": given["image"] | more} if kind == "onnx" else more
+    plain, changed = (experts.load(kind, ExpertConfig(kind, given | added)) for added in ({}, more))
+    assert plain.identity != changed.identity
+    assert changed.wants == tuple(replace(want, exact=False) for want in plain.wants if isinstance(want, FrameWant))
 
 
 def test_what_experts_want_together_is_asked_for_once() -> None:

@@ -1,12 +1,14 @@
 """Windows cover a clip, none reaches out of it, and a rest counts from half a window on."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hit.experts import windows
-from hit.types import Audio
+from hit.types import Audio, Floats
 
 
 @pytest.mark.parametrize(
@@ -36,3 +38,16 @@ def test_sound_in_windows() -> None:
     samples, times = windows.over(Audio(np.ones(3, np.float32), 2, 10.0), 4)
     assert samples.tolist() == [[1, 1, 1, 0]]
     assert times.tolist() == [[10.0, 11.5]], "the silence that fills it is not the clip's"
+
+
+def test_what_stays_is_embedded_once() -> None:
+    seen: list[int] = []
+
+    def embed(rows: Any) -> Floats:
+        seen.extend(rows[:, 0].tolist())
+        return np.asarray(rows[:, :1] * 10, np.float32)
+
+    rows = np.array([[3, 1], [3, 1], [3, 2], [4, 0], [4, 0], [4, 0], [3, 1]])
+    assert windows.each_once(embed, rows, 2, 1)[:, 0].tolist() == [30, 30, 30, 40, 40, 40, 30]
+    assert seen == [3, 3, 4, 3]
+    assert windows.each_once(embed, rows[:0], 2, 1).shape == (0, 1)

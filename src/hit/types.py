@@ -48,10 +48,15 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class FrameWant:
-    """Frames an expert asks for: `rate` a second, display aspect kept, the shorter side `side` pixels long."""
+    """Frames an expert asks for: `rate` a second, display aspect kept, the shorter side `side` pixels long.
+
+    exact: at each time what is on screen then. Else the last key picture at or before it will do, where the file has them
+    often enough for the rate (see `hit.video.read`): decoding those alone is several times faster.
+    """
 
     rate: float
     side: int
+    exact: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ Want = FrameWant | AudioWant
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frames:
-    """Images (n, height, width, 3) RGB, upright and with square pixels, and the time (n,) at which each is on screen."""
+    """Images (n, height, width, 3) RGB, upright and with square pixels, and the time (n,) for which each was sampled."""
 
     images: Bytes
     times: Floats

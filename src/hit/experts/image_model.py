@@ -21,6 +21,7 @@ SETTINGS = (
 class ImageModel:
     """Shows frames, `rate` a second, to the model at `path` and takes its pooled output (see `Network.embed`).
 
+    With `keyframes` it is content with key pictures where they are close enough (see `hit.types.FrameWant`).
     Raises UserError where the folder or hub id does not hold such a model with safetensors weights.
     """
 
@@ -35,17 +36,19 @@ class ImageModel:
         device: str = "cpu",
         dtype: str = "float32",
         batch: int = 16,
+        keyframes: bool = False,
     ) -> None:
         network.positive(path, rate=rate, batch=batch)
         self.name, self._batch = name, batch
         folder = hub.fetch(path)
         self._process, table = _processor(folder)
         self._network = network.Network(path, folder, device, dtype)
-        self._want = FrameWant(rate, pictures.side(table))
+        self._want = FrameWant(rate, pictures.side(table), not keyframes)
         self.wants = (self._want,)
         example = np.zeros((1, self._want.side, self._want.side, 3), np.uint8)
         self.dim = network.width(path, "images", "name a vision model", lambda: self._embed(example))
         self.identity = f"image-model/1 {self._network.identity} preprocessing={json.dumps(table, sort_keys=True)} rate={rate}"
+        self.identity += " keyframes" * keyframes
 
     def extract(self, media: Media) -> Features | None:
         """Return (n, dim), a row a frame."""

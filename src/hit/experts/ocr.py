@@ -31,25 +31,31 @@ class Ocr:
 
     Looks at `rate` frames a second with `side` pixels along the shorter side (letters of less than about 10 pixels are lost;
     a 16:9 frame of 480 takes 1.2 MB) and reads those that differ from the last one read. Lines below `confidence` and
-    those without two letters or digits are dropped. `text` is the encoder of the vectors. Raises UserError where RapidOCR
-    is not installed.
+    those without two letters or digits are dropped. `text` is the encoder of the vectors. With `keyframes` it is content with
+    key pictures where they are close enough (see `hit.types.FrameWant`). Raises UserError where RapidOCR is not installed.
     """
 
     licence, megabytes = "Apache-2.0", 27.0  # PP-OCRv6 small, in RapidOCR's wheel
     packages: ClassVar = {"rapidocr": INSTALL}
 
     def __init__(
-        self, name: str = "ocr", rate: float = 1.0, side: int = 480, confidence: float = 0.8, text: str = "minilm"
+        self,
+        name: str = "ocr",
+        rate: float = 1.0,
+        side: int = 480,
+        confidence: float = 0.8,
+        text: str = "minilm",
+        keyframes: bool = False,
     ) -> None:
         if not all(importlib.util.find_spec(package) for package in ("rapidocr", "onnxruntime")):
             raise UserError(f"expert '{name}'", "RapidOCR is not installed", f"pip install '{INSTALL}'")
         self._sentences = Sentences(text)
         self._reader = _reader(side)
-        self._want, self._confidence = FrameWant(rate, side), confidence
+        self._want, self._confidence = FrameWant(rate, side, not keyframes), confidence
         self.name, self.dim, self.wants = name, self._sentences.dim, (self._want,)
         self.identity = (
             f"ocr/1 rapidocr={version('rapidocr')} {_models()} rate={rate} side={side} confidence={confidence} "
-            f"{self._sentences.identity}"
+            f"{self._sentences.identity}{' keyframes' * keyframes}"
         )
 
     def extract(self, media: Media) -> Features:

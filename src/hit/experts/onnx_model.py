@@ -33,6 +33,7 @@ class ImageTable:
     std: tuple[float, ...] = ()
     layout: str = ""  # nchw or nhwc; empty: what the model says
     channels: str = "rgb"  # or bgr
+    keyframes: bool = False  # content with key pictures where they are close enough (see hit.types.FrameWant)
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ class _Pictures:
             "image_mean": table.mean,
             "image_std": table.std,
         }
-        self.want = FrameWant(table.rate, max(height, width) if table.crop else min(height, width))
+        self.want = FrameWant(table.rate, max(height, width) if table.crop else min(height, width), not table.keyframes)
 
     def example(self) -> Any:
         return np.zeros((1, self.want.side, self.want.side, 3), np.uint8)

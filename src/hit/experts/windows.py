@@ -43,9 +43,14 @@ def features(
 ) -> list[Features | None]:
     """Return the features of clips given as (rows, times (n, 2)), or as None where an expert does not apply.
 
-    `embed` is shown `batch` rows at once, whichever clips they are of.
+    `embed` is shown `batch` rows at once, whichever clips they are of, and not again a row that equals the one before, as
+    still pictures do.
     """
-    values = in_batches(embed, [row for clip in clips if clip is not None for row in clip[0]], batch, dim)
+    rows = [row for clip in clips if clip is not None for row in clip[0]]
+    new = [not at or not np.array_equal(row, rows[at - 1]) for at, row in enumerate(rows)]
+    values = in_batches(embed, [row for row, fresh in zip(rows, new, strict=True) if fresh], batch, dim)[
+        np.cumsum(new, dtype=int) - 1
+    ]
     ends = np.cumsum([0 if clip is None else len(clip[0]) for clip in clips])
     return [
         None if clip is None else Features(values[end - len(clip[0]) : end], clip[1])

@@ -12,7 +12,7 @@ from hit.errors import UserError
 from hit.types import Bytes, Clip, FrameWant, Media, Want
 from hit.video.collect import TICK
 from hit.video.reader import OvershotError, Reader
-from hit.video.source import Source, rotation
+from hit.video.source import Index, Source, UnkeyedError, rotation
 from hit.video.writer import write
 
 __all__ = ["VideoInfo", "frame", "probe", "read", "write"]
@@ -49,7 +49,7 @@ def probe(path: Path) -> VideoInfo:
         duration = source.duration()
     if duration is None:
         with Source(path) as source:
-            duration = source.scan()
+            duration = source.scan().end
     duration = max(duration, 1 / max(source.rate, 1.0))
     return VideoInfo(duration, width, height, source.rate, source.codec, rotation(first), True, audio_rate > 0, audio_rate)
 
@@ -60,21 +60,35 @@ def read(
     """Decode all `wants` of all clips of one file in one sequential pass; yield each clip's media once it is complete.
 
     For a FrameWant the target times are clip.start + k / rate before the clip's (or the video's) end, and each gets the
-    last picture presented at or before it (the first picture if there is none). The order is that of completion. A clip
-    that begins after the last picture is not yielded. Damaged packets are skipped and logged. `tick` is called with the time
-    of each picture as it goes by. Raises UserError where the file cannot be read, holds no video, or where nothing of it
-    decodes.
+    last picture presented at or before it (the first picture if there is none); where the want is not exact, the last key
+    picture, provided that everywhere in the file the next one comes within REACH / rate seconds. Where every FrameWant can
+    be given those, nothing else is decoded. The order is that of completion. A clip that begins after the last picture is
+    not yielded. Damaged packets are skipped and logged. `tick` is called with the time of each picture as it goes by. Raises
+    UserError where the file cannot be read, holds no video, or where nothing of it decodes.
     """
     clips, distinct = sorted(spans, key=lambda clip: (clip.start, clip.end)), tuple(dict.fromkeys(wants))
     if not clips:
         return
-    seek = clips[0].start > SEEK_FROM
-    try:
-        with Source(path) as source:
-            yield from Reader(source, clips, distinct, seek, tick).run()
-    except OvershotError:
-        with Source(path) as source:
-            yield from Reader(source, clips, distinct, False, tick).run()
+    seek, index = clips[0].start > SEEK_FROM, _index(path, distinct)
+    while clips:
+        try:
+            with Source(path) as source:
+                for media in Reader(source, list(clips), distinct, seek, index, tick).run():
+                    clips.remove(media.clip)
+                    yield media
+            return
+        except OvershotError:
+            seek = False
+        except UnkeyedError:
+            index = None
+
+
+def _index(path: Path, wants: Iterable[Want]) -> Index | None:
+    """Return where key pictures lie, if any want is content with them and they are fewer than all."""
+    if all(want.exact for want in wants if isinstance(want, FrameWant)):
+        return None
+    with Source(path) as source:
+        return None if source.video is None or source.intra else source.scan()
 
 
 def frame(path: Path, time: float, side: int) -> Bytes:

@@ -4,30 +4,41 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import av
 import numpy as np
+from av.video.frame import PictureType
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from hit.errors import UserError
 from hit.types import AudioWant, Bytes, Clip, Floats, FrameWant, Media, Want
 from hit.video.collect import TICK, Ear, Reel
-from hit.video.source import MAX_SIDE, STILL, Source, rotation
+from hit.video.source import MAX_SIDE, STILL, Index, Source, UnkeyedError, rotation
 
 log = logging.getLogger(__name__)
 
 UNSPECIFIED = 2  # of colour spaces, in ITU-T H.273
 SLACK = 10.0  # seconds that a container may interleave sound behind its pictures
+REACH = 2.1  # samples for which one key picture may stand: two of a second, where it is 60 frames of NTSC to the next
 
 
 class OvershotError(Exception):
     """A seek landed after the first clip's start, or where nothing can be decoded any more."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """A decoded picture, and what was made of it, by side."""
+
+    picture: av.VideoFrame
+    images: dict[int, Bytes] = field(default_factory=dict)
+
+
 class Reader:
-    """One pass over one file."""
+    """One pass over one file. Wants that are not exact are given key pictures where `index` says that they are often enough."""
 
     def __init__(
         self,
@@ -35,6 +46,7 @@ class Reader:
         clips: list[Clip],
         wants: tuple[Want, ...],
         seek: bool,
+        index: Index | None = None,
         tick: Callable[[float], None] | None = None,
     ):
         if source.video is None:
@@ -43,15 +55,22 @@ class Reader:
         limit = source.duration() or math.inf  # a time stamp gone astray must not make an endless last frame
         self.waiting = deque(Reel(clip, wants, limit + SLACK) for clip in clips)
         self.open: list[Reel] = []
-        self.held: av.VideoFrame | None = None
+        self.held: Shown | None = None
+        self.key: Shown | None = None  # the last key picture
         self.now = self.heard = -math.inf
         self.first = clips[0].start
         self.latest = self.first if seek else 0.0
         self.size = (0, 0)
-        self.images: dict[int, Bytes] = {}  # of the held picture, by side
         self.scalers: dict[int, VideoReformatter] = {}
         rates = {want.rate for want in wants if isinstance(want, AudioWant)} if source.audio else set()
         self.ears = {rate: Ear(rate) for rate in rates}
+        films = {want for want in wants if isinstance(want, FrameWant)}
+        # What a want is given does not depend on the wants beside it, as features must not depend on other experts.
+        self.keyed = {want for want in films if not want.exact and index and index.gap() * want.rate <= REACH}
+        self.leading = films - self.keyed or films  # whose samples decide over what is decoded
+        self.index = index if index and self.keyed else Index((), 0.0)
+        self.keys = frozenset(self.index.keys)
+        self.only_keys = bool(self.keyed) and self.leading == self.keyed
 
     def run(self) -> Iterator[Media]:
         """Yield each clip's media once it is complete."""
@@ -64,7 +83,8 @@ class Reader:
                 source.container.seek(math.floor(offset / source.video.time_base), stream=source.video)
             except (av.FFmpegError, OverflowError):  # the file cannot be sought in, or has no time that late
                 raise OvershotError from None
-        for item in source.decoded(streams, self.wanted) if streams else ():
+        keys = self.index.keys if self.only_keys else None
+        for item in source.decoded(streams, self.wanted, keys) if streams else ():
             if isinstance(item, av.VideoFrame):
                 self.see(item)
             else:
@@ -75,14 +95,14 @@ class Reader:
         yield from self.rest()
 
     def wanted(self, begin: float, until: float) -> bool:
-        """Say whether any clip samples a picture that is on screen from `begin` until `until`."""
+        """Say whether any clip samples, for a leading want, a picture that stands from `begin` until `until`."""
         for reels in (self.open, self.waiting):
             for reel in reels:
                 if reel.clip.start > until + TICK:
                     break  # both are in the order of their starts
-                for want in reel.films:
+                for want in self.leading:
                     step = max(0, math.ceil((begin - TICK - reel.clip.start) * want.rate - TICK))
-                    if reel.clip.start + step / want.rate < min(until + TICK, reel.end):
+                    if reel.clip.start + step / want.rate < min(until - TICK / 2, reel.end):
                         return True
         return False
 
@@ -97,20 +117,28 @@ class Reader:
         if time is None:
             time = self.now + 1 / self.source.rate if self.held else 0.0
         if self.held is None and not self.seek and abs(time) > STILL:  # the header is wrong about when it begins
+            if self.keys:
+                raise UnkeyedError
             self.source.origin, time = self.source.origin + time, 0.0
         if self.astray(time):
             return
+        shown = Shown(picture)
         if self.held is None:
-            self.hold(picture)
+            self.held = shown
             self.size = self.source.display(picture)
             if self.seek and time > self.first + TICK:
                 raise OvershotError
         elif time <= self.now:
             return
+        if key := time in self.keys:
+            if picture.pict_type != PictureType.I:
+                raise UnkeyedError
+            self.key = self.key or shown
         self.admit(time)
         self.sample(time)
-        self.hold(picture)
-        self.now = time
+        self.held, self.now = shown, time
+        if key:
+            self.key = shown
         if self.tick:
             self.tick(time)
 
@@ -122,37 +150,33 @@ class Reader:
         self.latest = max(self.latest, time)
         return False
 
-    def hold(self, picture: av.VideoFrame) -> None:
-        """Make this the picture on screen."""
-        self.held = picture
-        self.images.clear()
-
     def sample(self, until: float) -> None:
-        """Take the held picture for every time before `until`."""
+        """Take the picture held, or the last key picture, for every time before `until`."""
         for reel in self.open:
             for want, images in reel.films.items():
-                while reel.due(want) + TICK < until:
-                    images.append(self.image(want.side))
+                shown = self.key if want in self.keyed else self.held
+                while shown and reel.due(want) + TICK < until:
+                    images.append(self.image(shown, want.side))
 
-    def image(self, side: int) -> Bytes:
-        """Return the held picture as RGB at the size wanted."""
-        if side not in self.images:
-            assert self.held is not None
+    def image(self, shown: Shown, side: int) -> Bytes:
+        """Return a picture as RGB at the size wanted."""
+        if side not in shown.images:
             width, height = _fit(self.source.path, self.size, side)
-            turned = rotation(self.held)
-            scaled = self.scaled(side, *((height, width) if turned % 180 else (width, height)))
-            self.images[side] = np.ascontiguousarray(np.rot90(scaled.to_ndarray(), turned // 90))
-        return self.images[side]
+            turned = rotation(shown.picture)
+            scaled = self.scaled(shown.picture, side, *((height, width) if turned % 180 else (width, height)))
+            shown.images[side] = np.ascontiguousarray(np.rot90(scaled.to_ndarray(), turned // 90))
+        return shown.images[side]
 
-    def scaled(self, side: int, width: int, height: int) -> av.VideoFrame:
-        """Return the held picture as RGB of `width` x `height`, as it is coded: not yet turned."""
-        scaler, held = self.scalers.setdefault(side, VideoReformatter()), self.held
-        assert held is not None
-        convert = partial(scaler.reformat, held, width, height, format="rgb24", interpolation=Interpolation.BILINEAR, threads=1)
+    def scaled(self, picture: av.VideoFrame, side: int, width: int, height: int) -> av.VideoFrame:
+        """Return a picture as RGB of `width` x `height`, as it is coded: not yet turned."""
+        scaler = self.scalers.setdefault(side, VideoReformatter())
+        convert = partial(
+            scaler.reformat, picture, width, height, format="rgb24", interpolation=Interpolation.BILINEAR, threads=1
+        )
         try:
             return convert()
         except av.FFmpegError:  # its colours are marked as of a kind that there is not: take them for the usual
-            held.colorspace = held.color_trc = held.color_primaries = UNSPECIFIED
+            picture.colorspace = picture.color_trc = picture.color_primaries = UNSPECIFIED
             return convert()
 
     def hear(self, sound: av.AudioFrame) -> None:
@@ -187,10 +211,13 @@ class Reader:
         """At the end of the file, complete the clips that are still open."""
         for ear in self.ears.values():
             self.add(ear.rate, ear.finish())
-        pictured = any(isinstance(want, FrameWant) for want in self.wants)
-        if pictured and self.held is None:
-            raise OvershotError if self.seek else self.source.nothing()
-        end = self.now + self.source.lasting(self.held) if pictured else math.inf
+        if self.keyed and self.key is None:
+            raise UnkeyedError
+        end = math.inf
+        if any(isinstance(want, FrameWant) for want in self.wants):
+            if self.held is None:
+                raise OvershotError if self.seek else self.source.nothing()
+            end = self.index.end if self.only_keys else self.now + self.source.lasting(self.held.picture)
         self.admit(end - TICK)
         for reel in self.open:
             reel.end = min(reel.end, end)

@@ -1,16 +1,20 @@
 """An open file: its streams, its clock, and its packets, decoded one by one."""
 
 import logging
+import math
 import stat
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import av
 from av.stream import Disposition
+from av.video.frame import PictureType
 
 from hit.errors import UserError
 
@@ -31,6 +35,22 @@ FORMATS = (
 )
 
 
+class UnkeyedError(Exception):
+    """What a file marks as a key picture cannot be decoded by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """What a file's packets say without being decoded."""
+
+    keys: tuple[float, ...]  # when key pictures, which need no other one, come on screen: seconds, in order
+    end: float  # when the last picture goes: seconds
+
+    def gap(self) -> float:
+        """Return the most seconds from a key picture, or from the start, to the next one, or to the end."""
+        return max(later - earlier for earlier, later in pairwise(sorted((0.0, *self.keys, self.end))))
+
+
 class Source:
     """An open file: its streams, its clock, and packets that are decoded one by one."""
 
@@ -49,7 +69,7 @@ class Source:
         self.video: Any = pictures[0] if pictures else None
         sounds = [stream for stream in streams.audio if stream.codec_context and stream.rate]
         self.audio: Any = sounds[0] if sounds else None
-        self.origin, self.rate, self.codec = 0.0, 25.0, ""
+        self.origin, self.rate, self.codec, self.intra = 0.0, 25.0, "", False
         if self.video is None and self.audio is None:
             raise self._close(UserError(path, "not a readable video (there is neither picture nor sound in it)"))
         if self.video is not None:
@@ -63,7 +83,7 @@ class Source:
             size = f"{context.width} x {context.height}"
             raise self._close(UserError(self.path, f"claims pictures of {size} pixels, more than can be read"))
         context.thread_count = 1  # whoever wants more cores reads more files at once
-        self.codec = context.name
+        self.codec, self.intra = context.name, context.codec.intra_only
         if video.start_time is not None:
             self.origin = float(video.start_time * video.time_base)
         rate = video.average_rate or video.guessed_rate
@@ -100,18 +120,20 @@ class Source:
         believed = 0 < seconds <= self.size / LEAN and self.container.format.name not in GUESSED
         return seconds if believed else None
 
-    def scan(self) -> float:
-        """Return the seconds of video, or of sound alone, by reading all time stamps; where the header is of no use."""
-        end = 0.0
+    def scan(self) -> Index:
+        """Read all packets of the pictures, or else of the sound, without decoding any: for what the header does not say."""
+        keys, end = [], 0.0
         for packet in self.packets([self.video or self.audio]):
             if not packet.size:
                 continue  # the one that ends a stream
             begin = self.time(packet.pts, packet.time_base)
+            if begin is not None and packet.is_keyframe and not packet.is_discard:
+                keys.append(begin)
             if begin is None:
                 begin = end
             if begin <= end + STILL:
                 end = max(end, begin + self.lasting(packet))
-        return end
+        return Index(tuple(sorted(key for key in keys if key <= end)), end)
 
     def lasting(self, shown: Any) -> float:
         """Return the seconds for which a packet or a picture says that it is shown, else those that one usually is."""
@@ -134,18 +156,24 @@ class Source:
         except IndexError:  # PyAV at the end of a file in which further streams turned up: those known at first are through
             log.debug("%s: further streams turned up", self.path)
 
-    def decoded(self, streams: list[Any], wanted: Callable[[float, float], bool]) -> Iterator[Any]:
+    def decoded(
+        self, streams: list[Any], wanted: Callable[[float, float], bool], keys: tuple[float, ...] | None = None
+    ) -> Iterator[Any]:
         """Yield decoded pictures and sounds, one packet at a time.
 
-        Pictures that nothing refers to are not decoded where `wanted` ((from, until) in seconds) says no. Raises UserError
-        after too many damaged packets in a row, and where they are encrypted.
+        Pictures that nothing refers to are not decoded where `wanted` ((from, until) in seconds) says no. Given the times of
+        the key pictures, only these are decoded, and of them those that are wanted until the next one. Raises UserError after
+        too many damaged packets in a row and where they are encrypted, UnkeyedError for a key picture that is none.
         """
         row = dict.fromkeys((stream.index for stream in streams), 0)
-        for packet in self._ahead(self.packets(streams), wanted):
+        packets = self.packets(streams)
+        for packet in self._ahead(packets, wanted) if keys is None else self._keys(packets, keys, wanted):
             if packet.has_sidedata("encryption_info"):  # decoders would see noise in it
                 raise UserError(self.path, "is encrypted", "only a copy without encryption can be read")
             try:
-                frames = packet.decode()
+                frames = packet.decode() if keys is None or packet.stream is not self.video else self._alone(packet)
+            except MemoryError:  # PyAV's is an FFmpegError as well, and says nothing of the packet
+                raise
             except av.FFmpegError as error:
                 row[packet.stream_index] += 1
                 self.damaged, self.reason = self.damaged + 1, str(error.strerror)
@@ -155,12 +183,37 @@ class Source:
             row[packet.stream_index] = 0
             yield from frames
 
+    def _keys(self, packets: Iterator[Any], keys: tuple[float, ...], wanted: Callable[[float, float], bool]) -> Iterator[Any]:
+        """Pass on sound, and the key pictures that are wanted until the next one."""
+        until = dict(pairwise((*keys, math.inf)))
+        for packet in packets:
+            if packet.stream is not self.video:
+                yield packet
+                continue
+            begin = self.time(packet.pts, packet.time_base)
+            # The first one stands for what comes before it too.
+            if packet.is_keyframe and begin in until and wanted(0.0 if begin == keys[0] else begin, until[begin]):
+                yield packet
+
+    def _alone(self, packet: Any) -> list[Any]:
+        """Decode a key picture by itself: no decoder waits for what comes next, or misses what came before."""
+        context, rest = self.video.codec_context, av.Packet()
+        rest.stream, rest.time_base = packet.stream, packet.time_base
+        try:
+            frames = [*packet.decode(), *rest.decode()]
+        finally:
+            context.flush_buffers()
+        if [frame.pict_type for frame in frames] != [PictureType.I]:
+            raise UnkeyedError
+        return frames
+
     def _ahead(self, packets: Iterator[Any], wanted: Callable[[float, float], bool]) -> Iterator[Any]:
         """Pass packets on, telling the decoder for each whether it may skip it, if nothing refers to its picture.
 
-        Only for H.264: HEVC's sub-layers may refer to pictures that are marked as not referred to.
+        Only for H.264: HEVC's sub-layers may refer to pictures that are marked as not referred to. Of codecs whose pictures
+        never refer to each other, what is not wanted is left out.
         """
-        if self.codec != "h264":
+        if self.codec != "h264" and not self.intra:
             yield from packets
             return
         queue: deque[Any] = deque()
@@ -171,21 +224,23 @@ class Source:
                 continue
             queue.append(packet)
             if len(queue) > AHEAD:
-                yield self._weighed(queue.popleft(), queue, past, wanted)
+                yield from self._weighed(queue.popleft(), queue, past, wanted)
         while queue:
-            yield self._weighed(queue.popleft(), queue, past, wanted)
+            yield from self._weighed(queue.popleft(), queue, past, wanted)
 
-    def _weighed(self, packet: Any, queue: deque[Any], past: deque[int], wanted: Callable[[float, float], bool]) -> Any:
+    def _weighed(self, packet: Any, queue: deque[Any], past: deque[int], wanted: Callable[[float, float], bool]) -> Iterator[Any]:
         need = True
         if packet.pts is not None:
             later = [other.pts for other in queue if other.pts is not None and other.pts > packet.pts]
             later += [pts for pts in past if pts > packet.pts]
-            past.append(packet.pts)
-            if later:
+            if later and past:  # the first picture stands for what comes before it too
                 base = float(packet.time_base)
                 need = wanted(packet.pts * base - self.origin, min(later) * base - self.origin)
-        self.video.codec_context.skip_frame = "DEFAULT" if need else "NONREF"
-        return packet
+            past.append(packet.pts)
+        if not self.intra:
+            self.video.codec_context.skip_frame = "DEFAULT" if need else "NONREF"
+        if need or not self.intra:
+            yield packet
 
 
 def rotation(picture: av.VideoFrame) -> int:

@@ -10,25 +10,30 @@ import numpy as np
 
 from hit.types import Bytes, Floats
 
+OPTIONS = {"preset": "veryfast", "crf": "20", "mbtree": "0"}  # x264's
 
-def write(path: Path, frames: Iterable[Bytes], rate: float, samples: Floats | None = None, sample_rate: int = 16000) -> None:
+
+def write(
+    path: Path, frames: Iterable[Bytes], rate: float, samples: Floats | None = None, sample_rate: int = 16000, gop: int = 250
+) -> None:
     """Encode `frames` (height, width, 3) at `rate` a second and mono `samples` in [-1, 1] as an H.264/AAC mp4.
 
+    At most `gop` frames lie from one key picture to the next.
     One thread and no macroblock tree (x264's is not reproducible), so that equal input yields equal bytes. The file
     appears whole or not at all. Sizes that 4:2:0 cannot hold are made even by repeating the last row or column.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        _encode(part, iter(frames), Fraction(rate).limit_denominator(10010), samples, sample_rate)
+        _encode(part, iter(frames), Fraction(rate).limit_denominator(10010), samples, sample_rate, gop)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 
 
-def _encode(path: Path, frames: Iterator[Bytes], rate: Fraction, samples: Floats | None, sample_rate: int) -> None:
+def _encode(path: Path, frames: Iterator[Bytes], rate: Fraction, samples: Floats | None, sample_rate: int, gop: int) -> None:
     first = next(frames)
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        video = container.add_stream("libx264", rate=rate, options={"preset": "veryfast", "crf": "20", "mbtree": "0"})
+        video = container.add_stream("libx264", rate=rate, options=OPTIONS | {"g": str(gop)})
         video.width, video.height = first.shape[1] + first.shape[1] % 2, first.shape[0] + first.shape[0] % 2
         video.pix_fmt, video.codec_context.thread_count = "yuv420p", 1
         audio = None
