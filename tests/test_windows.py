@@ -44,10 +44,11 @@ def test_what_stays_is_embedded_once() -> None:
     seen: list[int] = []
 
     def embed(rows: Any) -> Floats:
-        seen.extend(rows[:, 0].tolist())
-        return np.asarray(rows[:, :1] * 10, np.float32)
+        seen.extend(row[0] for row in rows)
+        return np.array([[row[0] * 10] for row in rows], np.float32)
 
     rows = np.array([[3, 1], [3, 1], [3, 2], [4, 0], [4, 0], [4, 0], [3, 1]])
-    assert windows.each_once(embed, rows, 2, 1)[:, 0].tolist() == [30, 30, 30, 40, 40, 40, 30]
+    times = np.zeros((7, 2), np.float32)
+    found = windows.features(embed, [(rows[:4], times[:4]), None, (rows[4:], times[4:]), (rows[:0], times[:0])], 2, 1)
+    assert [None if one is None else one.values[:, 0].tolist() for one in found] == [[30, 30, 30, 40], None, [40, 40, 30], []]
     assert seen == [3, 3, 4, 3]
-    assert windows.each_once(embed, rows[:0], 2, 1).shape == (0, 1)

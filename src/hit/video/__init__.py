@@ -40,7 +40,7 @@ def probe(path: Path) -> VideoInfo:
     with Source(path) as source:
         audio_rate = source.audio.rate if source.audio else 0
         if source.video is None:
-            length = source.duration() or source.scan()
+            length = source.duration() or source.scan().end
             return VideoInfo(length, 0, 0, 0.0, "", 0, False, source.audio is not None, audio_rate)
         first = next(source.decoded([source.video], lambda begin, until: True), None)
         if first is None:
