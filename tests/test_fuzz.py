@@ -20,7 +20,7 @@ import odd_files
 from hit import pool, video
 from hit.errors import UserError
 from hit.segments import SegmentConfig, divide
-from hit.types import AudioWant, Clip, FrameWant, Want
+from hit.types import AudioWant, Clip, FrameWant
 from hit.video import subtitles
 from odd_files import Maker, film
 
@@ -29,8 +29,7 @@ SECONDS = 30  # of one file; more is a hang
 MEMORY = 4 << 30  # bytes that a worker may map
 SETTLED = 100  # files after which a worker has loaded what it needs
 GROWTH = 48 << 20  # bytes by which it may grow after that: three large pictures
-PICTURES = FrameWant(4.0, 32)
-WANTS: list[Want] = [PICTURES, AudioWant(8000)]
+SEE, HEAR = FrameWant(4.0, 32), AudioWant(8000)
 LONG = [n / 2 for n in range(28)]  # times of pictures: long enough to be sought in
 
 SEEDS: dict[str, Maker] = {
@@ -133,8 +132,8 @@ def read(path: Path) -> str:
     spans = [*segments[:20], (0.0, 20.0), (max(0.0, info.duration - 1), math.inf)]
     shown = 0
     for clips in (spans, [(11.0, 12.0)]):
-        for media in video.read(path, [Clip(str(clip), "v", path, *clip) for clip in clips], WANTS):
-            shown += len(media.frames[PICTURES].images)
+        for media in video.read(path, [Clip(str(clip), "v", path, *clip) for clip in clips], [SEE, HEAR]):
+            shown += len(media.frames[SEE].images)
             assert all(np.isfinite(audio.samples).all() for audio in media.audio.values())
     assert shown, "neither pictures nor a reason"
     return "decoded"
