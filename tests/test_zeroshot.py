@@ -88,9 +88,9 @@ def cosines(folder: Path, family: str, inputs: Mapping[str, Any]) -> Floats:
             return torch.nn.functional.cosine_similarity(text, seen).numpy()
         output = model(**texts, **inputs)
         if family == "clap":
-            return (output.logits_per_audio[0] / model.logit_scale_a.exp()).numpy()
+            return np.asarray(output.logits_per_audio[0] / model.logit_scale_a.exp(), np.float32)
         bias = model.logit_bias if family == "siglip" else 0.0
-        return ((output.logits_per_image[0] - bias) / model.logit_scale.exp()).numpy()
+        return np.asarray((output.logits_per_image[0] - bias) / model.logit_scale.exp(), np.float32)
 
 
 @pytest.mark.parametrize("family", SENSES)
