@@ -85,12 +85,12 @@ def cosines(folder: Path, family: str, inputs: Mapping[str, Any]) -> Floats:
     with torch.inference_mode():
         if family == "xclip":  # its score adapts the text to each video, which no index can: the plain cosine
             text, seen = model.get_text_features(**texts).pooler_output, model.get_video_features(**inputs).pooler_output
-            return np.asarray(torch.nn.functional.cosine_similarity(text, seen))
+            return torch.nn.functional.cosine_similarity(text, seen).numpy()
         output = model(**texts, **inputs)
         if family == "clap":
-            return np.asarray(output.logits_per_audio[0] / model.logit_scale_a.exp())
+            return np.asarray(output.logits_per_audio[0] / model.logit_scale_a.exp(), np.float32)
         bias = model.logit_bias if family == "siglip" else 0.0
-        return np.asarray((output.logits_per_image[0] - bias) / model.logit_scale.exp())
+        return np.asarray((output.logits_per_image[0] - bias) / model.logit_scale.exp(), np.float32)
 
 
 @pytest.mark.parametrize("family", SENSES)
