@@ -130,8 +130,8 @@ def show(result: Mapping[str, Any]) -> None:
     console.say(f"mean ± deviation over {len(first['runs'])} seeds, [95 % bootstrap interval of the mean over exercises]")
 
 
-def main() -> int:
-    """Run the command line."""
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command line, of these words or of the process; return the exit code."""
     parser = argparse.ArgumentParser(description="Train HiT on the photographs of exercises, and measure it on others.")
     parser.add_argument("out", type=Path, metavar="OUT", help="where data and models go; a second run goes on there")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="changes to the recipe, such as train.steps=100")
@@ -139,15 +139,15 @@ def main() -> int:
     parser.add_argument("--model-folder", type=Path, default=SHARED / "models" / "mobilenet_v2", help="the vision model")
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds, from 0")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line of stdout")
-    words = parser.parse_args()
+    given = parser.parse_intermixed_args(words)  # intermixed: overrides may also stand after options
     try:
-        if words.seeds < 1:
-            raise UserError("--seeds", f"{words.seeds} is less than 1")
-        result = example(words.out, words.photos, words.model_folder, range(words.seeds), words.overrides, console.Bars())
+        if given.seeds < 1:
+            raise UserError("--seeds", f"{given.seeds} is less than 1")
+        result = example(given.out, given.photos, given.model_folder, range(given.seeds), given.overrides, console.Bars())
     except UserError as error:
         print(f"exercise_photos: {console.printable(error)}", file=sys.stderr)
         return error.code
-    if words.json:
+    if given.json:
         print(json.dumps(result, default=str))
     else:
         show(result)
