@@ -18,7 +18,10 @@ import tiny_model
 from hit import metrics, video
 from hit.types import Clip, FrameWant
 
-QUICK = ("train.steps=2", "train.batch=4", "model.text.max_tokens=16", "--seeds", "1", "--json")
+QUICK = (
+    *("train.steps=2", "train.batch=4", "model.text.max_tokens=16", "model.dim=16", "--seeds", "1", "--json"),
+    *("model.video.width=32", "model.video.heads=2", "model.video.ffn=64"),
+)
 COLOURS = ("red", "lime", "blue", "yellow", "white", "black")
 LOOK = FrameWant(4.0, 32)
 
