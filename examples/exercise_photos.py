@@ -124,7 +124,8 @@ def show(result: Mapping[str, Any]) -> None:
     chance = ["chance", *(cell({"mean": result["chance"][name], "std": None}) for name in FIGURES)]
     first = result["hit"]
     for way, words in metrics.WAYS.items():
-        lines = [line for name in ("hit", "linear") for line in table_lines(result[name], way) if line.kind != "post"]
+        lines = [line for line in table_lines(first, way) if line.kind != "post"]
+        lines += [line for line in table_lines(result["linear"], way) if line.kind == "fused"]  # its one level
         rows = [[line.name, *(" ".join(line.cells[name]).strip() for name in FIGURES)] for line in lines]
         console.table(f"{words}, {first['videos']} exercises that were never seen", ["method", *FIGURES], [*rows, chance])
     console.say(f"mean ± deviation over {len(first['runs'])} seeds, [95 % bootstrap interval of the mean over exercises]")
