@@ -76,7 +76,7 @@ def targets(root: Path) -> set[str]:
 
 
 def documents(root: Path) -> list[Path]:
-    return [*root.glob("*.md"), *root.joinpath("docs").rglob("*.md")]
+    return [*root.glob("*.md"), *root.joinpath("docs").rglob("*.md"), *root.joinpath("examples").rglob("*.md")]
 
 
 def test_reference_is_current(root: Path) -> None:

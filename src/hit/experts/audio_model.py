@@ -47,7 +47,7 @@ class AudioModel:
         silence = np.zeros((1, self._size), np.float32)
         fix = "name an audio model, and windows of a length that it takes"
         self.dim = network.width(path, "sound", fix, lambda: self._embed(silence))
-        self.identity = f"audio-model/1 {self._network.identity} preprocessing={_settings(self._extractor)} seconds={seconds}"
+        self.identity = f"audio-model/2 {self._network.identity} preprocessing={_settings(self._extractor)} seconds={seconds}"
 
     def extract(self, media: Media) -> Features | None:
         """Return (n, dim), a row a window, or None without an audio track."""

@@ -18,7 +18,7 @@ class Sound:
 
     def __init__(self, name: str = "sound", seconds: float = 0.5) -> None:
         self.name = name
-        self.identity = f"sound/1 mels={MELS} seconds={seconds}"
+        self.identity = f"sound/2 mels={MELS} seconds={seconds}"
         self._want, self._seconds = AudioWant(RATE), seconds
         self.wants = (self._want,)
 

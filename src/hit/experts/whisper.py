@@ -53,7 +53,7 @@ class Whisper:
         self._prompt = {"task": "transcribe"} if getattr(settings, "is_multilingual", False) else {}
         self._prompt |= {"language": language} if language else {}
         weights = pretrained.fingerprint([*folder.glob("*.safetensors"), *(folder / name for name in FILES)])
-        self.identity = f"whisper/1 {weights} language={language or 'any'}" + ("" if dtype == "float32" else f" dtype={dtype}")
+        self.identity = f"whisper/2 {weights} language={language or 'any'}" + ("" if dtype == "float32" else f" dtype={dtype}")
 
     def __call__(self, audio: Audio) -> list[Cue]:
         """Return what is said in sound of RATE samples a second, in the order of time; nothing where it is silent."""
