@@ -76,7 +76,8 @@ def test_each_exercise_is_a_video_of_its_poses_one_after_the_other(drawn: tuple[
     for i, row in enumerate(listed):
         path = data / "videos" / row["video"]
         about = video.probe(path)
-        assert (about.codec, about.width, about.height, about.duration) == ("h264", 64, 48, pytest.approx(4.0))
+        assert (about.codec, about.width, about.height) == ("h264", 64, 48)
+        assert about.duration == pytest.approx(4.0)
         [media] = video.read(path, [Clip("", "", path)], [LOOK])
         means = media.frames[LOOK].images.mean(axis=(1, 2))
         first = np.array(Image.new("RGB", (1, 1), COLOURS[i % 6]).getpixel((0, 0)))
