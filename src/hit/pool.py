@@ -1,5 +1,6 @@
 """Worker processes for work on many files: results as they come, and a worker that dies or hangs costs its own item only."""
 
+import logging
 import math
 import multiprocessing
 import os
@@ -9,12 +10,14 @@ import signal
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from hit.errors import UserError
 
@@ -30,10 +33,12 @@ ONE_THREAD = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 BEAT = 1.0  # seconds between two signs of life, at least
+ASLEEP = 5.0  # seconds by which a wait may overrun before it is taken for a stop of all (Ctrl-Z, a laptop that sleeps)
+TRIES = 3  # workers in a row that may die while they start, once some have started
 
 
 _GONE = (EOFError, BrokenPipeError, ConnectionResetError)  # what a pipe says whose other end has died
-_BEAT, _PART, _END, _ERROR = b"b", b"p", b"e", b"x"  # the first byte of a worker's message
+_WANT, _BEAT, _PART, _END, _ERROR, _LOG = b"w", b"b", b"p", b"e", b"x", b"l"  # the first byte of a worker's message
 
 
 class WorkerLostError(RuntimeError):
@@ -46,12 +51,12 @@ class Limits:
 
     silence: float = math.inf  # seconds without a sign of life: a part, or a `beat`
     memory: float = math.inf  # bytes beyond what the worker holds before its first item; where the system can limit it
-    output: float = math.inf  # bytes of all that it yields
+    output: float = math.inf  # bytes of all that is said of it
 
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """A sign of life, and how far the worker says it is."""
+    """A sign of life, and what the worker says of how far it is."""
 
     note: Any
 
@@ -69,139 +74,248 @@ def run(
     that `items` may be endless. `initializer(*initargs)` runs once in each; what it raises is raised here. Function and
     items must pickle. Closing the generator, or Ctrl-C, kills the workers at once.
     """
-    for item, kind, content in _events(function, items, workers, (initializer, tuple(initargs)), Limits()):
-        if kind in (_END, _ERROR):
-            yield item, content
+    for item, part in stream(partial(_one_by_one, function), items, workers, initializer, initargs):
+        if isinstance(part, Exception):
+            yield item, part
+        elif part is not None:
+            yield item, part[0]
 
 
 def stream(
-    function: Callable[[Item], Iterator[Result]],
+    function: Callable[[Iterator[Item]], Iterator[tuple[int, Any]]],
     items: Iterable[Item],
     workers: int,
     initializer: Callable[..., object] | None = None,
     initargs: Sequence[Any] = (),
     limits: Limits | None = None,
-) -> Iterator[tuple[Item, Result | Beat | Exception | None]]:
-    """Yield (item, part) for each part that the function yields, as it comes, and last None or the exception it ended in.
+) -> Iterator[tuple[Item, Any]]:
+    """Yield (item, part) as parts come, in other things as `run`.
 
-    As `run` in all else. A worker that breaks a limit is killed and replaced, and its item ends in a UserError.
+    Each worker calls `function` once with an iterator over items, from which it may draw as many as it likes to have at once,
+    in any of its threads. It yields (which item in the order in which it drew them, part), and as the last part of each item
+    None. Where a worker dies or breaks a limit it is replaced; the items that it had at once are given to others again, each
+    alone, and what was said of them is said again. An item that was alone ends in an exception.
     """
-    for item, _, content in _events(function, items, workers, (initializer, tuple(initargs)), limits or Limits()):
-        yield item, content
+    limits = limits or Limits()
+    team = _Team((function, initializer, tuple(initargs), limits.memory), limits, workers or os.cpu_count() or 1, items)
+    try:
+        while True:
+            yield from team.gather()
+            if not team.workers:
+                break
+            for worker in team.ready():
+                yield from team.hear(worker)
+        team.dismiss()
+    finally:
+        team.kill()
 
 
-def beat(note: Any = None) -> None:
-    """In a worker, from any of its threads: show that it is alive. Anywhere else: do nothing."""
+def beat(number: int = 0, note: Any = None) -> None:
+    """In a worker, from any of its threads: show that it is alive, and say how far it is with an item.
+
+    At most one a BEAT is heard. Anywhere else this does nothing.
+    """
     global _beaten  # noqa: PLW0603  # of this worker process
     if _pipe is not None and time.monotonic() >= _beaten + BEAT:
         _beaten = time.monotonic()
-        _say(_pipe, _BEAT, note)
+        _say(_pipe, _BEAT, (number, note))
 
 
-def _events(
-    function: Callable[[Item], Any], items: Iterable[Item], workers: int, prepare: tuple[Any, tuple[Any, ...]], limits: Limits
-) -> Iterator[tuple[Item, bytes, Any]]:
-    """Yield (item, kind of message, its content)."""
-    limit = workers or os.cpu_count() or 1
-    source = ((item,) for item in items)  # in a tuple, as None may be an item
-    idle: list[_Worker] = []
-    busy: dict[Connection, tuple[_Worker, Item]] = {}
-    try:
-        while True:
-            while len(busy) < limit and (drawn := next(source, None)):
-                worker = idle.pop() if idle else _Worker((function, *prepare, limits.memory), limits)
-                worker.give(drawn[0])
-                busy[worker.pipe] = (worker, drawn[0])
-            if not busy:
+def _one_by_one(function: Callable[[Any], Any], items: Iterator[Any]) -> Iterator[tuple[int, Any]]:
+    for number, item in enumerate(items):
+        try:
+            yield number, (function(item),)  # in a tuple, as None may be a result
+        except Exception as error:  # whatever it is, it is this item's outcome
+            yield number, portable(error)
+        yield number, None
+
+
+class _Team(Generic[Item]):
+    """The workers, and who gets what."""
+
+    def __init__(self, setup: tuple[Any, ...], limits: Limits, size: int, items: Iterable[Item]) -> None:
+        self._setup, self._limits, self._size = setup, limits, size
+        self._source = ((item,) for item in items)  # in a tuple, as None may be an item
+        self._again: deque[Item] = deque()  # items that are to be alone
+        self.workers: list[_Worker] = []
+        self._leaving: list[_Worker] = []
+        self._begun, self._stillborn = False, 0  # has any worker been ready, and how many since have died before
+
+    def gather(self) -> Iterator[tuple[Item, Exception]]:
+        """Spawn workers as long as there are items for them: new ones first, then those that are to be alone."""
+        while len(self.workers) < self._size:
+            drawn = next(self._source, None)
+            alone = drawn is None and bool(self._again)
+            if drawn is None and not alone:
                 break
-            first = min(worker.deadline for worker, _ in busy.values())
-            ready = wait(list(busy), None if first == math.inf else max(0.0, first - time.monotonic()))
-            late = [pipe for pipe, (worker, _) in busy.items() if pipe not in ready and worker.deadline <= time.monotonic()]
-            for pipe in (*ready, *late):
-                assert isinstance(pipe, Connection)
-                worker, item = busy[pipe]
-                if not worker.ready:
-                    worker.welcome()
-                    continue
-                kind, content = worker.silent(item) if pipe in late else worker.take(item)
-                if kind in (_END, _ERROR):
-                    del busy[pipe]
-                    if worker.ready:
-                        idle.append(worker)
-                yield item, kind, content
-        for worker in idle:
+            self.workers.append(_Worker(self._setup, self._limits, alone))
+            yield from self._give(self.workers[-1], drawn or (self._again.popleft(),))
+
+    def ready(self) -> list["_Worker"]:
+        """Wait for workers who have something to say, or from whom nothing has been heard for too long."""
+        first = min(worker.deadline for worker in self.workers)
+        heard = wait([worker.pipe for worker in self.workers], None if first == math.inf else max(0.0, first - time.monotonic()))
+        now = time.monotonic()
+        for worker in self.workers:
+            if now > first + ASLEEP:  # we have been stopped, and so have they
+                worker.heard = now
+            worker.late = worker.pipe not in heard and worker.deadline <= now
+        return [worker for worker in self.workers if worker.pipe in heard or worker.late]
+
+    def hear(self, worker: "_Worker") -> Iterator[tuple[Item, Any]]:
+        """Act on a worker's message; yield what it says of an item. Raises what its initializer raised."""
+        try:
+            kind, number, content = worker.take()
+        except WorkerLostError as error:
+            self._stillborn += not worker.ready
+            if not worker.ready and (not self._begun or self._stillborn > TRIES):
+                raise
+            yield from self._lose(worker, error)
+            return
+        if worker.ready:
+            self._begun, self._stillborn = True, 0
+        if kind == _ERROR:
+            yield from self._lose(worker, content)
+        elif kind == _END:
+            self.workers.remove(worker)
+            self._leaving.append(worker)
+        elif kind == _WANT:
+            worker.wants += 1
+            yield from self._feed(worker)
+        elif number in worker.open:  # else a beat that came late
+            item = worker.open[number]
+            if content is None:
+                del worker.open[number]
+            yield item, content
+            yield from self._feed(worker)
+
+    def _feed(self, worker: "_Worker") -> Iterator[tuple[Item, Exception]]:
+        """Give a worker an item, or tell it that there are no more; one whose item is to be alone gets no other."""
+        while worker.wants > 0:
+            if drawn := None if worker.alone else next(self._source, None):
+                yield from self._give(worker, drawn)
+            else:
+                worker.stop()
+
+    def _give(self, worker: "_Worker", drawn: tuple[Item]) -> Iterator[tuple[Item, Exception]]:
+        try:
+            message = pickle.dumps(drawn)
+        except Exception as error:  # what pickling raises is the item's own
+            yield drawn[0], error
+        else:
+            worker.give(drawn[0], message)
+
+    def _lose(self, worker: "_Worker", error: Exception) -> Iterator[tuple[Item, Exception]]:
+        """Replace a worker; of several items that it had nobody knows which one is to blame."""
+        self.workers.remove(worker)
+        worker.kill()
+        items = list(worker.open.values())
+        worker.open.clear()
+        if len(items) == 1 and worker.ready:
+            yield items[0], error
+        else:
+            self._again.extend(items)
+
+    def dismiss(self) -> None:
+        """Let the workers end by themselves."""
+        for worker in self._leaving:
             worker.dismiss()
-    finally:
-        for worker in [*idle, *(worker for worker, _ in busy.values())]:
+
+    def kill(self) -> None:
+        """End all workers, whatever they are doing."""
+        for worker in [*self.workers, *self._leaving]:
             worker.kill()
 
 
 class _Worker:
-    """One process and the pipe to it. It speaks first, once it is initialised; then it answers item by item."""
+    """One process and the pipe to it. It speaks first, once it is initialised; then it asks for items and tells of them."""
 
-    def __init__(self, setup: tuple[Any, ...], limits: Limits):
+    def __init__(self, setup: tuple[Any, ...], limits: Limits, alone: bool):
         context = multiprocessing.get_context("spawn")
-        self.ready, self.limits = False, limits
-        self.deadline, self.room = math.inf, limits.output
+        self.limits, self.alone = limits, alone
+        self.open: dict[int, Any] = {}  # items that it has, by number
+        self.said: dict[int, int] = {}  # bytes about each
+        self.count = 0  # of items that it was given
+        self.wants = 0  # of items that it asked for and was not given; below 0: given before it asked
+        self.ready = self.late = False
+        self.heard = time.monotonic()
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs,), daemon=True)
         with _environment(ONE_THREAD):
             self.process.start()
         theirs.close()  # so that the pipe ends when the process does
-        try:
+        with suppress(*_GONE):  # it died at once: `take` finds out
             self.pipe.send(setup)
-        except _GONE:
-            raise WorkerLostError(f"a worker process died while it was starting: {self.epitaph()}") from None
 
-    def welcome(self) -> None:
-        """Note that the worker is ready. Raises what its initializer raised."""
-        try:
-            problem = self.pipe.recv()
-        except _GONE:
-            raise WorkerLostError(f"a worker process died while it was starting: {self.epitaph()}") from None
-        if problem is not None:
-            raise problem
-        self.ready, self.deadline = True, time.monotonic() + self.limits.silence
+    @property
+    def deadline(self) -> float:
+        """Until when something must be heard of it."""
+        return self.heard + self.limits.silence if self.ready and self.open else math.inf
 
-    def give(self, item: Any) -> None:
-        """Send an item; one that does not pickle comes back as its own failure."""
-        try:
-            message = pickle.dumps((True, item))
-        except Exception as error:  # what pickling raises is the item's choice
-            message = pickle.dumps((False, portable(error)))
-        self.room = self.limits.output
-        self.deadline = time.monotonic() + self.limits.silence if self.ready else math.inf
-        with suppress(*_GONE):  # it died between two items: `take` finds out
+    def give(self, item: Any, message: bytes) -> None:
+        """Send an item, as a message."""
+        self.open[self.count], self.said[self.count] = item, 0
+        self.count, self.wants, self.heard = self.count + 1, self.wants - 1, time.monotonic()
+        with suppress(*_GONE):  # it died meanwhile: `take` finds out
             self.pipe.send_bytes(message)
 
-    def take(self, item: object) -> tuple[bytes, Any]:
-        """Return the next message about the item; a dead worker is no longer ready."""
+    def stop(self) -> None:
+        """Say that there are no more items."""
+        self.wants -= 1
+        with suppress(*_GONE):
+            self.pipe.send_bytes(pickle.dumps(None))
+
+    def take(self) -> tuple[bytes, int, Any]:
+        """Return (kind, number of the item, content) of the next message. A broken limit is an _ERROR.
+
+        Raises WorkerLostError where it died, and what its initializer raised.
+        """
+        if self.late:
+            why = f"made no progress for {self.limits.silence:g} s and was given up"
+            return _ERROR, 0, UserError(self.items(), why, "if it is sound, allow more time")
         try:
-            message = self.pipe.recv_bytes(None if self.room == math.inf else int(self.room) + 1)
+            message = self.pipe.recv_bytes(None if self.limits.output == math.inf else int(self.limits.output) + 64)
         except _GONE:
-            death = self.epitaph()
-            return self.lost(WorkerLostError(f"the worker process died ({death}) on {str(item)[:200]}"))
-        except OSError:  # longer than that
-            return self.lost(UserError(str(item), f"yields more than {_size(self.limits.output)}", "cut it into shorter videos"))
-        self.room -= len(message) - 1
-        self.deadline = time.monotonic() + self.limits.silence
+            raise self.dead() from None
+        except OSError as error:
+            if "length" in str(error):  # longer than that
+                return self.too_much()
+            raise self.dead() from None  # in the middle of a message
+        self.heard = time.monotonic()
         kind, content = message[:1], pickle.loads(message[1:])  # noqa: S301 from our own child
-        return kind, Beat(content) if kind == _BEAT else content
+        if not self.ready:
+            if content is not None:
+                raise content
+            self.ready = True
+            return _BEAT, -1, None
+        if kind == _LOG:
+            logging.getLogger(content[0]).log(*content[1:])
+            return _BEAT, -1, None
+        if kind not in (_PART, _BEAT):
+            return kind, 0, content
+        number, part = content
+        if kind == _BEAT:
+            return kind, number if part is not None else -1, Beat(part)
+        self.said[number] = self.said.get(number, 0) + len(message)
+        return self.too_much() if self.said[number] > self.limits.output else (kind, number, part)
 
-    def silent(self, item: object) -> tuple[bytes, Any]:
-        """Give up an item on which nothing has been heard for too long."""
-        why = f"made no progress for {self.limits.silence:g} s and was given up"
-        return self.lost(UserError(str(item), why, "if it is sound, allow more time"))
+    def dead(self) -> WorkerLostError:
+        """Return the error that says how it ended, and on what."""
+        where = f"on {self.items()}" if self.ready else "while it was starting"
+        return WorkerLostError(f"a worker process died ({self.epitaph()}) {where}")
 
-    def lost(self, error: Exception) -> tuple[bytes, Exception]:
-        """End the process; the item ended in `error`."""
-        self.ready = False
-        self.kill()
-        return _ERROR, error
+    def too_much(self) -> tuple[bytes, int, Exception]:
+        """Return the error of an item about which too much is said."""
+        why = f"yields more than {_size(self.limits.output)}"
+        return _ERROR, 0, UserError(self.items(), why, "cut it into shorter videos")
+
+    def items(self) -> str:
+        """Name the items that it has."""
+        return ", ".join(map(str, self.open.values()))[:200]
 
     def epitaph(self) -> str:
         """Say how the process ended."""
-        self.process.join()
+        self.process.join(5)
         code = self.process.exitcode or 0
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
@@ -214,7 +328,7 @@ class _Worker:
         """End the process whatever it is doing."""
         self.pipe.close()
         self.process.kill()
-        self.process.join()
+        self.process.join(5)  # for ever, where it hangs in the system itself: a mount that is gone, say
 
 
 # -- in the worker process
@@ -230,42 +344,46 @@ def _work(pipe: Connection) -> None:
     threading.Thread(target=_follow_parent, daemon=True).start()
     try:
         problem, function, memory = _prepare(pipe)
-        pipe.send(problem)
+        _say(pipe, _END, problem)
+        if problem is not None:
+            return
         _pipe = pipe
+        logging.getLogger("hit").addHandler(_Relay())
+        logging.getLogger("hit").propagate = False
         _limit(memory)
-        while problem is None:
-            good, item = pickle.loads(pipe.recv_bytes())  # noqa: S301 from our own parent
-            _answer(pipe, function if good else _raise, item, memory)
+        try:
+            for part in function(_drawn(pipe)):
+                _say(pipe, _PART, part)
+            _say(pipe, _END, None)
+        except _GONE:
+            raise
+        except Exception as error:  # in which all items end that this worker has
+            _say(pipe, _ERROR, portable(error))
     except _GONE:
         pass  # the parent has no more work, or is gone
 
 
-def _answer(pipe: Connection, function: Callable[[Any], Any], item: Any, memory: float) -> None:
-    """Work on one item and tell what comes of it."""
-    try:
-        result = function(item)
-        if isinstance(result, Iterator):
-            for part in result:
-                _say(pipe, _PART, part)
-            result = None
-        _say(pipe, _END, result)
-    except _GONE:
-        raise
-    except MemoryError:
-        short = UserError(str(item), f"needs more than {_size(memory)} of memory", "cut it into shorter videos, or allow more")
-        _say(pipe, _ERROR, short)
-    except Exception as error:  # whatever it is, it is this item's outcome
-        _say(pipe, _ERROR, portable(error))
+class _Relay(logging.Handler):
+    """Has the parent log what this process logs."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if _pipe is not None and record.levelno >= logging.WARNING:
+            _say(_pipe, _LOG, (record.name, record.levelno, record.getMessage()))
+
+
+def _drawn(pipe: Connection) -> Iterator[Any]:
+    while True:
+        _say(pipe, _WANT, None)
+        drawn = pickle.loads(pipe.recv_bytes())  # noqa: S301 from our own parent
+        if drawn is None:
+            return
+        yield drawn[0]
 
 
 def _say(pipe: Connection, kind: bytes, content: Any) -> None:
     message = kind + pickle.dumps(content)
-    with _speaking:  # a thread that decodes ahead has signs of life to give
+    with _speaking:  # a thread that decodes ahead asks for items, and has signs of life to give
         pipe.send_bytes(message)
-
-
-def _raise(error: Exception) -> None:
-    raise error
 
 
 def _limit(memory: float) -> None:
