@@ -5,21 +5,20 @@ import math
 import multiprocessing
 import os
 import pickle
-import resource
 import signal
-import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing.connection import Connection, wait
-from pathlib import Path
+from multiprocessing.connection import wait
 from typing import Any, Generic, TypeVar
 
 from hit.errors import UserError
+from hit.pool.worker import BEAT, END, ERROR, GONE, LOG, PART, WANT, beat, one_by_one, portable, work
+
+__all__ = ["Beat", "Limits", "WorkerLostError", "beat", "portable", "run", "stream"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -32,13 +31,8 @@ ONE_THREAD = {
     "OPENCV_FOR_THREADS_NUM": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
-BEAT = 1.0  # seconds between two signs of life, at least
 ASLEEP = 5.0  # seconds by which a wait may overrun before it is taken for a stop of all (Ctrl-Z, a laptop that sleeps)
 TRIES = 3  # workers in a row that may die while they start, once some have started
-
-
-_GONE = (EOFError, BrokenPipeError, ConnectionResetError)  # what a pipe says whose other end has died
-_WANT, _BEAT, _PART, _END, _ERROR, _LOG = b"w", b"b", b"p", b"e", b"x", b"l"  # the first byte of a worker's message
 
 
 class WorkerLostError(RuntimeError):
@@ -74,7 +68,7 @@ def run(
     that `items` may be endless. `initializer(*initargs)` runs once in each; what it raises is raised here. Function and
     items must pickle. Closing the generator, or Ctrl-C, kills the workers at once.
     """
-    for item, part in stream(partial(_one_by_one, function), items, workers, initializer, initargs):
+    for item, part in stream(partial(one_by_one, function), items, workers, initializer, initargs):
         if isinstance(part, Exception):
             yield item, part
         elif part is not None:
@@ -108,26 +102,6 @@ def stream(
         team.dismiss()
     finally:
         team.kill()
-
-
-def beat(number: int = 0, note: Any = None) -> None:
-    """In a worker, from any of its threads: show that it is alive, and say how far it is with an item.
-
-    At most one a BEAT is heard. Anywhere else this does nothing.
-    """
-    global _beaten  # noqa: PLW0603  # of this worker process
-    if _pipe is not None and time.monotonic() >= _beaten + BEAT:
-        _beaten = time.monotonic()
-        _say(_pipe, _BEAT, (number, note))
-
-
-def _one_by_one(function: Callable[[Any], Any], items: Iterator[Any]) -> Iterator[tuple[int, Any]]:
-    for number, item in enumerate(items):
-        try:
-            yield number, (function(item),)  # in a tuple, as None may be a result
-        except Exception as error:  # whatever it is, it is this item's outcome
-            yield number, portable(error)
-        yield number, None
 
 
 class _Team(Generic[Item]):
@@ -174,12 +148,12 @@ class _Team(Generic[Item]):
             return
         if worker.ready:
             self._begun, self._stillborn = True, 0
-        if kind == _ERROR:
+        if kind == ERROR:
             yield from self._lose(worker, content)
-        elif kind == _END:
+        elif kind == END:
             self.workers.remove(worker)
             self._leaving.append(worker)
-        elif kind == _WANT:
+        elif kind == WANT:
             worker.wants += 1
             yield from self._feed(worker)
         elif number in worker.open:  # else a beat that came late
@@ -240,11 +214,11 @@ class _Worker:
         self.ready = self.late = False
         self.heard = time.monotonic()
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs,), daemon=True)
+        self.process = context.Process(target=work, args=(theirs,), daemon=True)
         with _environment(ONE_THREAD):
             self.process.start()
         theirs.close()  # so that the pipe ends when the process does
-        with suppress(*_GONE):  # it died at once: `take` finds out
+        with suppress(*GONE):  # it died at once: `take` finds out
             self.pipe.send(setup)
 
     @property
@@ -256,26 +230,26 @@ class _Worker:
         """Send an item, as a message."""
         self.open[self.count], self.said[self.count] = item, 0
         self.count, self.wants, self.heard = self.count + 1, self.wants - 1, time.monotonic()
-        with suppress(*_GONE):  # it died meanwhile: `take` finds out
+        with suppress(*GONE):  # it died meanwhile: `take` finds out
             self.pipe.send_bytes(message)
 
     def stop(self) -> None:
         """Say that there are no more items."""
         self.wants -= 1
-        with suppress(*_GONE):
+        with suppress(*GONE):
             self.pipe.send_bytes(pickle.dumps(None))
 
     def take(self) -> tuple[bytes, int, Any]:
-        """Return (kind, number of the item, content) of the next message. A broken limit is an _ERROR.
+        """Return (kind, number of the item, content) of the next message. A broken limit is an ERROR.
 
         Raises WorkerLostError where it died, and what its initializer raised.
         """
         if self.late:
             why = f"made no progress for {self.limits.silence:g} s and was given up"
-            return _ERROR, 0, UserError(self.items(), why, "if it is sound, allow more time")
+            return ERROR, 0, UserError(self.items(), why, "if it is sound, allow more time")
         try:
             message = self.pipe.recv_bytes(None if self.limits.output == math.inf else int(self.limits.output) + 64)
-        except _GONE:
+        except GONE:
             raise self.dead() from None
         except OSError as error:
             if "length" in str(error):  # longer than that
@@ -287,14 +261,14 @@ class _Worker:
             if content is not None:
                 raise content
             self.ready = True
-            return _BEAT, -1, None
-        if kind == _LOG:
+            return BEAT, -1, None
+        if kind == LOG:
             logging.getLogger(content[0]).log(*content[1:])
-            return _BEAT, -1, None
-        if kind not in (_PART, _BEAT):
+            return BEAT, -1, None
+        if kind not in (PART, BEAT):
             return kind, 0, content
         number, part = content
-        if kind == _BEAT:
+        if kind == BEAT:
             return kind, number if part is not None else -1, Beat(part)
         self.said[number] = self.said.get(number, 0) + len(message)
         return self.too_much() if self.said[number] > self.limits.output else (kind, number, part)
@@ -307,7 +281,7 @@ class _Worker:
     def too_much(self) -> tuple[bytes, int, Exception]:
         """Return the error of an item about which too much is said."""
         why = f"yields more than {_size(self.limits.output)}"
-        return _ERROR, 0, UserError(self.items(), why, "cut it into shorter videos")
+        return ERROR, 0, UserError(self.items(), why, "cut it into shorter videos")
 
     def items(self) -> str:
         """Name the items that it has."""
@@ -329,105 +303,6 @@ class _Worker:
         self.pipe.close()
         self.process.kill()
         self.process.join(5)  # for ever, where it hangs in the system itself: a mount that is gone, say
-
-
-# -- in the worker process
-
-_pipe: Connection | None = None
-_beaten = -math.inf  # when the last sign of life was given
-_speaking = threading.Lock()
-
-
-def _work(pipe: Connection) -> None:
-    global _pipe  # noqa: PLW0603  # a process's own
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; it is for the parent to act on
-    threading.Thread(target=_follow_parent, daemon=True).start()
-    try:
-        problem, function, memory = _prepare(pipe)
-        _say(pipe, _END, problem)
-        if problem is not None:
-            return
-        _pipe = pipe
-        logging.getLogger("hit").addHandler(_Relay())
-        logging.getLogger("hit").propagate = False
-        _limit(memory)
-        try:
-            for part in function(_drawn(pipe)):
-                _say(pipe, _PART, part)
-            _say(pipe, _END, None)
-        except _GONE:
-            raise
-        except Exception as error:  # in which all items end that this worker has
-            _say(pipe, _ERROR, portable(error))
-    except _GONE:
-        pass  # the parent has no more work, or is gone
-
-
-class _Relay(logging.Handler):
-    """Has the parent log what this process logs."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if _pipe is not None and record.levelno >= logging.WARNING:
-            _say(_pipe, _LOG, (record.name, record.levelno, record.getMessage()))
-
-
-def _drawn(pipe: Connection) -> Iterator[Any]:
-    while True:
-        _say(pipe, _WANT, None)
-        drawn = pickle.loads(pipe.recv_bytes())  # noqa: S301 from our own parent
-        if drawn is None:
-            return
-        yield drawn[0]
-
-
-def _say(pipe: Connection, kind: bytes, content: Any) -> None:
-    message = kind + pickle.dumps(content)
-    with _speaking:  # a thread that decodes ahead asks for items, and has signs of life to give
-        pipe.send_bytes(message)
-
-
-def _limit(memory: float) -> None:
-    """Have the system refuse this process more than so many bytes beyond what it holds now."""
-    if memory < math.inf:
-        held = 0
-        with suppress(OSError):  # no /proc: then what it holds counts too
-            about = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-            held = int(about["VmData"].split()[0]) * 1024
-        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-        wanted = held + int(memory)
-        resource.setrlimit(resource.RLIMIT_DATA, (wanted if hard < 0 else min(wanted, hard), hard))
-
-
-def _follow_parent() -> None:
-    """End this process when its parent has died: a long item would otherwise go on for nobody."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "a worker has a parent"
-    wait([parent.sentinel])
-    os._exit(1)
-
-
-def _prepare(pipe: Connection) -> tuple[Exception | None, Callable[[Any], Any], float]:
-    try:
-        function, initializer, arguments, memory = pipe.recv()
-        if initializer is not None:
-            initializer(*arguments)
-    except _GONE:
-        raise
-    except Exception as error:
-        return portable(error), str, math.inf
-    return None, function, memory
-
-
-def portable(error: Exception) -> Exception:
-    """Return the error with its traceback as a note, or, where it would not survive pickling, one that says the same."""
-    trace = "".join(traceback.format_exception(error))
-    try:
-        copy: Exception = pickle.loads(pickle.dumps(error))  # noqa: S301 made on this very line
-        assert isinstance(copy, Exception)
-    except Exception:
-        copy = RuntimeError(f"{type(error).__name__}: {error}")
-    copy.add_note(f"in a worker process:\n{trace}")
-    return copy
 
 
 def _size(count: float) -> str:
