@@ -168,7 +168,7 @@ def test_what_fails_is_listed_and_tried_again(tmp_path: Path) -> None:
     data.clips["v1"].path.write_bytes(good)
     report = extract.extract(data, EXPERTS, root, workers=1)
     assert (report.done, report.skipped, [clip for clip, _ in report.failed]) == (1, 2, ["v2"])
-    assert set(features.failures(root)) == {"v2", "of another data set"}
+    assert set(features.failures(root)) == {"v1", "v2", "of another data set"}, "that v1 is done, its features say"
     assert set(found(root, data)) == {"v0", "v1", "v3"}
 
 
@@ -197,7 +197,6 @@ def test_a_file_that_kills_or_hangs_its_worker_is_listed(
     why: str,
 ) -> None:
     monkeypatch.setattr(extract, "_plan", plan)
-    monkeypatch.setattr(watch, "_batches", lambda jobs, workers: [watch._Batch(tuple(jobs))])  # all in one worker's hands
     report = extract.extract(data, EXPERTS, tmp_path, workers=1, limits=pool.Limits(silence=5))
     assert report.done == 6
     [(clip, reason)] = report.failed
@@ -276,6 +275,42 @@ def test_a_video_that_is_replaced_is_looked_at_again_and_one_that_is_touched_is_
     assert _seen(root, data) == (1, 1, 0), "its subtitles are part of it"
 
 
+def test_of_clips_with_the_same_content_each_has_its_own(tmp_path: Path) -> None:
+    data, root = dataset(tmp_path / "films", 3), tmp_path / "features"
+    for name in ("v1", "v2"):
+        data.clips[name].path.write_bytes(data.clips["v0"].path.read_bytes()[:100])
+    report = extract.extract(data, EXPERTS, root, workers=1)
+    assert [clip for clip, _ in report.failed] == ["v1", "v2"], "broken alike"
+    assert set(found(root, data)) == {"v0"}, "both are known as failed"
+    assert [entry.status for entry in Journal(report.journal).read().values()] == ["done", "failed", "failed"]
+
+    for name in ("v1", "v2"):
+        data.clips[name].path.write_bytes(data.clips["v0"].path.read_bytes())
+    motion = {"motion": ExpertConfig()}
+    expert = plugins.load("motion", ExpertConfig())
+    mine = Features(np.ones((1, expert.dim), np.float32), np.array([[0, 1]], np.float32))
+    features.Folder(root, expert).write({"v1": mine})  # imported: made from who knows what
+    report = extract.extract(data, EXPERTS | motion, root, workers=1)
+    assert report.failed == []
+    read = features.load(root, plugins.load_all(EXPERTS | motion), data.clips)
+    assert equal({"x": {"motion": read["v1"]["motion"]}}, {"x": {"motion": mine}})
+    assert equal({"x": read["v0"]}, {"x": read["v2"]})
+    assert not np.array_equal(read["v2"]["motion"].values, mine.values)
+
+
+def _replace_it(job: extract.Job, experts: Mapping[str, Expert], beat: Callable[[float], None]) -> watch.Plan:
+    video.write(job.path, np.full((5, 32, 48, 3), 99, np.uint8), 5)
+    return _PLAN(job, experts, beat)
+
+
+def test_a_file_that_is_replaced_while_it_is_read_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, root = dataset(tmp_path / "films", 1), tmp_path / "features"
+    monkeypatch.setattr(extract, "_plan", _replace_it)
+    assert extract.extract(data, EXPERTS, root, workers=1).failed == [("v0", "changed while it was read")]
+    monkeypatch.undo()
+    assert extract.extract(data, EXPERTS, root, workers=1).failed == []
+
+
 def test_a_clip_whose_times_are_changed_is_looked_at_again(tmp_path: Path) -> None:
     data, root = dataset(tmp_path / "films", 1), tmp_path / "features"
     clip = data.clips["v0"]
@@ -320,7 +355,7 @@ def test_a_clip_seen_in_stretches_has_the_rows_of_one_seen_at_once(tmp_path: Pat
     assert whole.failed == []
     monkeypatch.setattr(extract, "_plan", _short)
     assert extract.extract(data, EXPERTS, tmp_path / "parts", workers=1).failed == []
-    one, two = found(tmp_path / "whole", data)["long"], found(tmp_path / "parts", data)["long"]
+    one, two = found(tmp_path / "whole", data)[str(path)], found(tmp_path / "parts", data)[str(path)]
     assert np.array_equal(one["appearance"].times, two["appearance"].times)
     assert np.allclose(one["sound"].times, two["sound"].times, atol=0.032), "a window that would reach into the next stretch"
     assert np.array_equal(one["appearance"].values, two["appearance"].values)

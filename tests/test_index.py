@@ -125,7 +125,6 @@ def test_files_that_kill_or_hang_their_worker_have_their_line(
     for number, name in enumerate(["a", "hangs", "kills", "z"]):
         render(folder / f"{name}.mp4", ["red"], seconds=1 + number / 4)
     monkeypatch.setattr(analysis, "_plan", _kill_or_hang)
-    monkeypatch.setattr(watch, "_batches", lambda jobs, workers: [watch._Batch(tuple(jobs))])
     report = library.index([folder], workers=1, limits=pool.Limits(silence=5))
     assert numbers(report) == {"added": 2, "failed": 2}
     reasons = {Path(failure.path).stem: failure.reason for failure in report.failed}
@@ -390,10 +389,8 @@ def mine(owner, name):
 
 def one_process(function, items, workers, initializer, args, limits):  # quicker to start
     initializer(*args)
-    for item in items:
-        for part in function(item):
-            yield item, part
-        yield item, None
+    items = list(items)
+    return ((items[number], part) for number, part in function(iter(items)))
 
 if fatal:
     hit.pool.stream = one_process

@@ -1,5 +1,6 @@
 """Worker processes: every item comes back once, with its result or with what became of it."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -7,12 +8,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from hit import pool
 from hit.errors import UserError
 
+Item = TypeVar("Item")
 _BASE = [0]
 
 
@@ -183,36 +186,39 @@ def _alive(pid: int) -> bool:
 # -- parts, signs of life, limits
 
 
-def _count(item: int) -> Iterator[int]:
-    yield from range(item)
-    if item == 3:
-        raise UserError("three", "is odd")
+def _each(items: Iterator[int]) -> Iterator[tuple[int, object]]:
+    for number, item in enumerate(items):
+        for part in range(item):
+            yield number, part
+        yield number, None
+
+
+def _parts(told: Iterator[tuple[Item, object]]) -> dict[Item, list[object]]:
+    seen: dict[Item, list[object]] = {}
+    for item, part in told:
+        seen.setdefault(item, []).append(part)
+    return seen
 
 
 def test_parts_come_in_order_and_the_end_last() -> None:
-    seen: dict[int, list[object]] = {}
-    for item, part in pool.stream(_count, [0, 2, 3], 2):
-        seen.setdefault(item, []).append(part)
-    assert seen[0] == [None]
-    assert seen[2] == [0, 1, None]
-    assert seen[3][:3] == [0, 1, 2]
-    assert isinstance(seen[3][3], UserError)
+    assert _parts(pool.stream(_each, [0, 2, 3], 2)) == {0: [None], 2: [0, 1, None], 3: [0, 1, 2, None]}
+    assert _parts(pool.stream(_each, [], 2)) == {}
 
 
-def _hang(item: str) -> Iterator[str]:
-    until = time.monotonic() + 6
-    while item == "beats" and time.monotonic() < until:
-        pool.beat(item)
-        time.sleep(0.05)
-    yield item
-    if item == "hangs":
-        signal.pause()
+def _hang(items: Iterator[str]) -> Iterator[tuple[int, object]]:
+    for number, item in enumerate(items):
+        until = time.monotonic() + 6
+        while item == "beats" and time.monotonic() < until:
+            pool.beat(number, item)
+            time.sleep(0.05)
+        yield number, item
+        if item == "hangs":
+            signal.pause()
+        yield number, None
 
 
 def test_a_worker_without_a_sign_of_life_is_replaced() -> None:
-    seen: dict[str, list[object]] = {}
-    for item, part in pool.stream(_hang, ["hangs", "beats", "works"], 1, limits=pool.Limits(silence=4)):
-        seen.setdefault(item, []).append(part)
+    seen = _parts(pool.stream(_hang, ["hangs", "beats", "works"], 1, limits=pool.Limits(silence=4)))
     assert seen["hangs"][0] == "hangs"
     error = seen["hangs"][1]
     assert isinstance(error, UserError)
@@ -225,34 +231,93 @@ def test_a_worker_without_a_sign_of_life_is_replaced() -> None:
 
 
 def test_a_slow_reader_is_not_the_workers_silence() -> None:
-    for _, part in pool.stream(_count, [2, 2], 2, limits=pool.Limits(silence=1)):
+    for _, part in pool.stream(_each, [2, 2], 2, limits=pool.Limits(silence=1)):
         assert not isinstance(part, Exception)
         time.sleep(1.2)
+
+
+def _all_at_once(items: Iterator[str]) -> Iterator[tuple[int, object]]:
+    """Draw three items at once, as who works ahead, and fall over those that are called so."""
+    drawn: list[tuple[int, str]] = []
+    for one in enumerate(items):
+        drawn.append(one)
+        if len(drawn) == 3:
+            yield from _fall(drawn)
+    yield from _fall(drawn)
+
+
+def _fall(drawn: list[tuple[int, str]]) -> Iterator[tuple[int, object]]:
+    for number, item in drawn:
+        yield number, item.upper()
+        if item == "dies":
+            os._exit(9)
+        if item == "hangs":
+            signal.pause()
+        if item == "raises":
+            raise ZeroDivisionError
+        if item == "talks":
+            yield number, bytes(1 << 20)
+        yield number, None
+    drawn.clear()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_of_items_drawn_together_only_the_one_to_blame_is_lost(workers: int) -> None:
+    items = ["a", "dies", "b", "c", "hangs", "d", "raises", "e", "f", "talks", "g"]
+    seen = _parts(pool.stream(_all_at_once, items, workers, limits=pool.Limits(silence=3, output=1 << 19)))
+    assert set(seen) == set(items)
+    for item in "abcdefg":
+        assert set(seen[item]) == {item.upper(), None}
+        assert seen[item][-1] is None
+        assert seen[item].count(None) == 1
+    reasons = {item: str(seen[item][-1]) for item in items if len(item) > 1}
+    assert "exit code 9" in reasons["dies"]
+    assert "no progress for 3 s" in reasons["hangs"]
+    assert isinstance(seen["raises"][-1], ZeroDivisionError)
+    assert "yields more than 0.5 MiB" in reasons["talks"]
+
+
+def _warn(items: Iterator[str]) -> Iterator[tuple[int, object]]:
+    for number, item in enumerate(items):
+        logging.getLogger("hit.video").warning("%s is odd", item)
+        yield number, None
+
+
+def test_what_a_worker_warns_of_is_logged_here(caplog: pytest.LogCaptureFixture) -> None:
+    assert len(list(pool.stream(_warn, ["one", "two"], 1))) == 2
+    assert [(record.name, record.getMessage()) for record in caplog.records] == [
+        ("hit.video", f"{n} is odd") for n in ("one", "two")
+    ]
+
+
+def _start_once(path: Path) -> None:
+    """Let the first worker start, the next two die at it, and the others start."""
+    with path.open("a") as file:
+        file.write("x")
+    if path.stat().st_size in (2, 3):
+        os._exit(5)
+
+
+def test_workers_that_die_while_they_start_are_replaced_where_others_have_started(tmp_path: Path) -> None:
+    items = ["dies", "a", "b"]
+    told = pool.stream(_all_at_once, items, 1, _start_once, (tmp_path / "starts",))
+    assert {item: parts[-1] for item, parts in _parts(told).items() if item != "dies"} == {"a": None, "b": None}
+    assert (tmp_path / "starts").stat().st_size >= 5
+
+
+def _eat(items: Iterator[int]) -> Iterator[tuple[int, object]]:
+    for number, amount in enumerate(items):
+        try:
+            yield number, (len(bytes(amount)), os.getpid())
+        except MemoryError:
+            yield number, "too much"
+        yield number, None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits what a process may map")
 def test_memory_is_limited_and_the_worker_lives_on() -> None:
     amounts = [1 << 20, 1 << 30, 2 << 20]
-    found = [part for _, part in pool.stream(_eat_and_tell, amounts, 1, limits=pool.Limits(memory=512 << 20)) if part is not None]
-    assert isinstance(found[1], UserError)
-    assert found[1].why == "needs more than 512.0 MiB of memory"
-    assert (found[0], found[2]) == ((1 << 20, found[0][1]), (2 << 20, found[0][1])), "by the same process"  # type: ignore[index]
-
-
-def _eat_and_tell(amount: int) -> Iterator[tuple[int, int]]:
-    yield len(bytes(amount)), os.getpid()
-
-
-def _talk(size: int) -> Iterator[bytes]:
-    for _ in range(4):
-        yield bytes(size)
-
-
-def test_output_is_limited() -> None:
-    told = pool.stream(_talk, [1 << 10, 1 << 20, 8 << 20], 1, limits=pool.Limits(output=2 << 20))
-    ends = {item: part for item, part in told if not isinstance(part, bytes)}
-    assert ends[1 << 10] is None
-    for size in (1 << 20, 8 << 20):
-        error = ends[size]
-        assert isinstance(error, UserError)
-        assert error.why == "yields more than 2.0 MiB"
+    found = [part for _, part in pool.stream(_eat, amounts, 1, limits=pool.Limits(memory=512 << 20)) if part is not None]
+    assert found[1] == "too much"
+    assert (found[0][0], found[2][0]) == (1 << 20, 2 << 20)
+    assert found[0][1] == found[2][1], "by the same process"

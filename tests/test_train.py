@@ -222,8 +222,8 @@ def test_a_model_is_not_evaluated_with_other_experts(place: Path, unbroken: Path
     for path in unbroken.glob("*.*"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     text = (tmp_path / "config.toml").read_text()
-    (tmp_path / "config.toml").write_text(text.replace("sound/1", "sound/0"))
-    with pytest.raises(UserError, match=r"is now 'sound/1.*trained with 'sound/0"):
+    (tmp_path / "config.toml").write_text(text.replace("sound/2", "sound/0"))
+    with pytest.raises(UserError, match=r"is now 'sound/2.*trained with 'sound/0"):
         evaluate(tmp_path, place / "data", "test", Silent())
 
 

@@ -22,7 +22,6 @@ WANT = FrameWant(4.0, 16)
 @dataclass(frozen=True)
 class _Job:
     path: Path
-    size: int = 1 << 10
 
     def __str__(self) -> str:
         return self.path.name
@@ -59,10 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("alone", [True, False])
-def test_each_file_ends_in_its_own_way(folder: Path, monkeypatch: pytest.MonkeyPatch, alone: bool) -> None:
-    if not alone:
-        monkeypatch.setattr(watch, "_batches", lambda jobs, workers: [watch._Batch(tuple(jobs))])
+def test_each_file_ends_in_its_own_way(folder: Path) -> None:
     jobs = [_Job(path) for path in sorted(folder.iterdir())]
     told: dict[str, list[object]] = {job.path.stem: [] for job in jobs}
     for job, part in watch.Crew(_load, _plan, _tell)(jobs, 1):
@@ -82,34 +78,22 @@ def test_each_file_ends_in_its_own_way(folder: Path, monkeypatch: pytest.MonkeyP
     assert ends["a"].info.duration == pytest.approx(2.0)  # type: ignore[attr-defined]
 
 
-def test_small_files_are_given_to_workers_together_and_large_ones_alone() -> None:
-    def sizes(counts: list[int], workers: int) -> list[list[int]]:
-        return [[job.size for job in batch.jobs] for batch in watch._batches([_Job(Path("x"), size) for size in counts], workers)]
-
-    small, large = 1 << 10, 1 << 26
-    assert sizes([], 2) == []
-    assert sizes([small] * 7, 2) == [[small]] * 7, "few: each worker gets several"
-    assert [len(batch) for batch in sizes([small] * 100, 2)] == [8] * 12 + [4]
-    assert sizes([large, small, small, large] * 20, 1)[:4] == [[large], [small, small], [large], [large]]
-    assert list(chain(*sizes([small, large] * 50, 3))) == [small, large] * 50
-
-
 def _media(number: int, side: int) -> Media:
     images = np.full((1, side, side, 3), number % 256, np.uint8)
     return Media(Clip(str(number), "", Path()), {WANT: Frames(images, np.zeros(1, np.float32))}, {})
 
 
-def _drawn(count: int, drawn: list[int], side: int = 8) -> Iterator[tuple[int, None, Media]]:
+def _drawn(count: int, drawn: list[int], side: int = 8) -> Iterator[tuple[int, None, None, Media]]:
     for number in range(count):
         drawn.append(number)
-        yield number, None, _media(number, side)
+        yield number, None, None, _media(number, side)
     if count == 13:
         raise ZeroDivisionError
 
 
 def _numbers(groups: watch._Ahead, wait: float = 0.0) -> Iterator[list[int]]:
     for group in groups:
-        yield [number for number, _, _ in group]
+        yield [number for number, *_ in group]
         time.sleep(wait)
 
 

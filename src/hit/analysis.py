@@ -65,7 +65,7 @@ def analyse(key: str, path: Path, experts: Mapping[str, Expert], config: Segment
 
 
 def _plan(config: SegmentConfig, job: Job, experts: Mapping[str, Expert], beat: Callable[[float], None]) -> watch.Plan:
-    info = video.probe(job.path)
+    info = video.probe(job.path, beat)
     if not info.has_video:
         raise UserError(job.path, "has no pictures, only sound" if info.has_audio else "has no pictures")
     cuts = find_cuts(_stretches(job.path, info.duration, beat)) if config.needs_cuts(info.duration) else []

@@ -97,14 +97,14 @@ def extract(
     from hit import extract as verb
     from hit.console import Bars
 
-    data, chosen = _data(names, out, http), config.load(recipe).experts if recipe else {}
+    (data, missed), chosen = _data(names, out, http), config.load(recipe).experts if recipe else {}
     chosen = chosen or data.experts or experts.DEFAULT
     report = verb.extract(data, chosen, out, workers=workers, limits=_limits(patience, memory), progress=Bars())
     emit(
         {
             "done": report.done,
             "skipped": report.skipped,
-            "failed": [{"clip": clip, "reason": reason} for clip, reason in report.failed],
+            "failed": [{"clip": clip, "reason": reason} for clip, reason in (*missed, *report.failed)],
             "seconds": round(report.seconds, 3),
             "features": str(report.journal.parent),
             "journal": str(report.journal),
@@ -146,12 +146,14 @@ def index(
     as_json: Json = False,
 ) -> None:
     """Make videos searchable. A second run does only what is new; files that fail are listed and stop nothing."""
+    from hit import sources
     from hit.console import Bars
     from hit.library import Library
     from hit.segments import SegmentConfig
 
     if not names and not lists and not model:
         raise UserError("hit index", "no videos are given", "name files or folders")
+    sources.check(names or [])  # before a library is begun for nothing
     with Library.prepare(folder, model, SegmentConfig(segments, window, overlap=overlap), remark) as library:
         report = library.index(
             names or [],
@@ -203,22 +205,18 @@ def experts(as_json: Json = False) -> None:
     emit({"experts": [dataclasses.asdict(one) for one in registry.describe()]}, as_json, _show_experts)
 
 
-def _data(names: Sequence[str], out: Path | None, http: bool) -> "Dataset":
-    """Return the data set that is named, or one of videos without captions."""
+def _data(names: Sequence[str], out: Path | None, http: bool) -> "tuple[Dataset, list[tuple[str, str]]]":
+    """Return the data set that is named, or one of videos without captions, and what could not be had of them."""
     from hit import datasets, sources
     from hit.console import Bars
     from hit.remote import Remote
 
-    if len(names) == 1 and (Path(names[0]) / "captions.csv").exists():
-        return datasets.read(Path(names[0]))
+    if len(names) == 1 and (out is None or (Path(names[0]) / "captions.csv").exists()):
+        return datasets.read(Path(names[0])), []
     if out is None:
-        if len(names) == 1 and Path(names[0]).is_dir():  # meant as a data set: say what it lacks
-            return datasets.read(Path(names[0]))
         raise UserError("hit extract", "these are videos, and no data set", "say with --out where their features are to go")
     found = sources.find(names, remote=Remote(out / "remote", http, progress=Bars()))
-    if found.failed:
-        raise UserError(found.failed[0].path, found.failed[0].reason)
-    return datasets.loose(out, found.paths)
+    return datasets.loose(out, found.paths), [(one.path, one.reason) for one in found.failed]
 
 
 def _limits(patience: float, memory: float) -> "Limits":

@@ -3,20 +3,24 @@
 import errno
 import hashlib
 import stat
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from hit.types import Progress
 from hit.video import subtitles
 
 _HASHERS = 4  # threads
+_BLOCK = 1 << 23  # bytes read at once
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What tells without reading a file whether it may have changed: sizes summed and the latest change of its parts."""
+    """What tells without reading a file whether it may have changed: the sums over its parts."""
 
     size: int
     mtime_ns: int
@@ -27,31 +31,41 @@ def look(path: Path) -> Look:
     stats = [part.stat() for part in _parts(path)]
     if not stat.S_ISREG(stats[0].st_mode):
         raise OSError(errno.EINVAL, "is not a file but a pipe, a socket or a device")
-    return Look(sum(one.st_size for one in stats), max(one.st_mtime_ns for one in stats))
+    return Look(sum(one.st_size for one in stats), sum(one.st_mtime_ns for one in stats))
 
 
-def digest(path: Path) -> str:
-    """Return the sha256 of a video's bytes; where subtitles lie beside it, of its hash and theirs. Raises OSError."""
-    found = []
-    for part in _parts(path):
-        with part.open("rb") as file:
-            found.append(hashlib.file_digest(file, "sha256"))
+def digests(paths: Sequence[Path], progress: Progress) -> Generator[tuple[Path, str | OSError]]:
+    """Yield each video with its digest, or with why it cannot be read, in their order.
+
+    That is the sha256 of its bytes; where subtitles lie beside it, of its hash and theirs. Closing ends at once.
+    """
+    if not paths:
+        return
+    stop = threading.Event()
+    with progress.task("Reading files", len(paths)) as task, ThreadPoolExecutor(_HASHERS) as threads:
+        try:
+            for path, result in zip(paths, threads.map(partial(_digest, stop), paths), strict=True):
+                task.advance(note=path.name)
+                yield path, result
+        finally:
+            stop.set()
+            threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _digest(stop: threading.Event, path: Path) -> str | OSError:
+    try:
+        found = [_sha256(part, stop) for part in _parts(path)]
+    except OSError as error:
+        return error
     return found[0].hexdigest() if len(found) == 1 else hashlib.sha256(b"".join(one.digest() for one in found)).hexdigest()
 
 
-def digests(paths: Sequence[Path], progress: Progress) -> Iterator[tuple[Path, str | OSError]]:
-    """Yield each video with its digest, or with why it cannot be read, in their order."""
-    with progress.task("Reading files", len(paths)) as task, ThreadPoolExecutor(_HASHERS) as threads:
-        for path, result in zip(paths, threads.map(_digest, paths), strict=True):
-            task.advance(note=path.name)
-            yield path, result
-
-
-def _digest(path: Path) -> str | OSError:
-    try:
-        return digest(path)
-    except OSError as error:
-        return error
+def _sha256(path: Path, stop: threading.Event) -> Any:
+    found = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while not stop.is_set() and (block := file.read(_BLOCK)):
+            found.update(block)
+    return found
 
 
 def _parts(path: Path) -> list[Path]:

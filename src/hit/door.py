@@ -13,7 +13,7 @@ DatasetFolder = Annotated[
 ]
 Http = Annotated[bool, typer.Option("--http", help="Fetch http:// and https:// URLs too.")]
 Workers = Annotated[int, typer.Option(min=0, help="How many processes; 0: one per core.")]
-Patience = Annotated[float, typer.Option(metavar="SECONDS", min=1, help="Give a file up that makes no progress for so long.")]
+Patience = Annotated[float, typer.Option(metavar="SECONDS", min=5, help="Give a file up that makes no progress for so long.")]
 Memory = Annotated[float, typer.Option(metavar="GIB", min=0.1, help="Give a file up that needs more memory than that.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout, and nothing else there.")]
 

@@ -7,7 +7,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -24,7 +24,7 @@ from hit.journal import Entry, Journal, Status
 from hit.types import Clip, Expert, Features, Progress, Silent
 
 SHARD = 64  # clips written at once; a crash loses at most so many
-STRETCH = 120.0  # seconds of a long clip that the experts see at once: a whole number of any expert's windows
+STRETCH = 120.0  # seconds of a long clip that the experts see at once: a whole number of most experts' windows
 REST = 30.0  # seconds: a shorter rest of a clip is seen with the stretch before it
 
 FLUSH = 30.0  # seconds; a crash loses at most what was done in so many
@@ -49,11 +49,6 @@ class Job:
     clips: tuple[tuple[Clip, tuple[str, ...]], ...]
     look: content.Look
     digest: str
-
-    @property
-    def size(self) -> int:
-        """How many bytes it has."""
-        return self.look.size
 
     def __str__(self) -> str:
         return str(self.path)
@@ -92,11 +87,12 @@ def extract(
                     pace.end(job, part)
                 else:
                     work.add(*part)
+                work.tick()
     finally:  # after Ctrl-C too
         work.flush()
     for folder in folders.values():
         _share(folder, {twin: todo.keys[twin] for twin in todo.twins})
-    failed = work.failed | {twin: work.failed[other] for twin, other in todo.twins.items() if other in work.failed}
+    failed = work.failed | work.fail(todo.twins, dataset)
     done, skipped = todo.lacking - len(failed), len(dataset.clips) - todo.lacking
     return Report(done, skipped, sorted(failed.items()), time.monotonic() - begun, journal.path)
 
@@ -125,15 +121,15 @@ def _todo(dataset: Dataset, folders: Mapping[str, features.Folder], journal: Jou
         clip: names for clip in dataset.clips if (names := tuple(name for name in have if _lacks(have[name], clip, keys[clip])))
     }
     if lacking and not any(dataset.clips[clip].path.is_file() for clip in lacking):
-        why = f"none of the {len(lacking)} clips that lack features has a video file, such as '{next(iter(lacking))}'"
+        why = f"none of its clips has a video file, and {len(lacking)} lack features, such as '{next(iter(lacking))}'"
         raise UserError(dataset.root, why, f"put the videos into {dataset.root / 'videos'} and name them in clips.csv")
-    first: dict[str, str] = {}
+    first: dict[tuple[str, tuple[str, ...]], str] = {}  # of those that lack the same experts of the same content
     by_file: defaultdict[Path, list[tuple[Clip, tuple[str, ...]]]] = defaultdict(list)
     for clip, names in lacking.items():
-        if not keys[clip] or first.setdefault(keys[clip], clip) == clip:
+        if not keys[clip] or first.setdefault((keys[clip], names), clip) == clip:
             by_file[dataset.clips[clip].path].append((dataset.clips[clip], names))
     jobs = [Job(path, tuple(clips), *files.get(path, (content.Look(0, 0), ""))) for path, clips in by_file.items()]
-    twins = {clip: first[keys[clip]] for clip in lacking if keys[clip] and first[keys[clip]] != clip}
+    twins = {clip: other for clip, names in lacking.items() if (other := first.get((keys[clip], names), clip)) != clip}
     return _Todo(jobs, len(lacking), keys, twins)
 
 
@@ -162,9 +158,11 @@ def _contents(
         if (entry := noted.get(str(path.absolute()))) and entry.content and content.Look(entry.size, entry.mtime_ns) == look
     }
     fresh = [path for path in looks if path not in digests]
-    digests |= {path: digest for path, digest in content.digests(fresh, progress) if isinstance(digest, str)}
-    # So that they need not be read again where nothing else is to be done.
-    journal.write(*(_entry(path, looks[path], digests[path], noted) for path in fresh if path in digests))
+    with closing(content.digests(fresh, progress)) as read:
+        for path, digest in read:
+            if isinstance(digest, str):
+                digests[path] = digest
+                journal.write(_entry(path, looks[path], digest, noted))  # so that it need not be read again
     return {path: (looks[path], digest) for path, digest in digests.items()}
 
 
@@ -180,8 +178,11 @@ def _share(folder: features.Folder, keys: Mapping[str, str]) -> None:
     have = folder.contents()
     by_key = {made_from: clip for clip, made_from in have.items() if made_from}
     source = {clip: by_key[key] for clip, key in keys.items() if key in by_key and _lacks(have, clip, key)}
-    found = folder.read(source.values())
-    folder.write({clip: found.get(other) for clip, other in source.items()}, keys)
+    ordered = sorted(source, key=lambda clip: source[clip])
+    for at in range(0, len(ordered), SHARD):
+        some = ordered[at : at + SHARD]
+        found = folder.read(source[clip] for clip in some)
+        folder.write({clip: found.get(source[clip]) for clip in some}, keys)
 
 
 # -- in the worker processes
@@ -199,7 +200,7 @@ def stretches(clip: Clip, duration: float) -> list[Clip]:
 def _plan(job: Job, experts: Mapping[str, Expert], beat: Callable[[float], None]) -> watch.Plan:
     if not job.clips[0][0].video:
         raise UserError(job.path, "clips.csv names no video for it")
-    info = video.probe(job.path)
+    info = video.probe(job.path, beat)
     lacking = {clip.id: names for clip, names in job.clips}
     needed = {name: experts[name] for names in lacking.values() for name in names}
     clips = [stretch for clip, _ in job.clips for stretch in stretches(clip, info.duration)]
@@ -232,6 +233,8 @@ class _Work:
     def end(self, job: Job, end: watch.End) -> None:
         """Take note that a file is done: all of its clips, or those that were complete before it broke."""
         failed = {}
+        if end.error is None and _changed(job):
+            end = watch.End(None, end.seconds, UserError(job.path, "changed while it was read", "run it again"))
         why = _reason(end.error) if end.error else "nothing of it could be decoded"
         for clip, names in job.clips:
             parts = [found for _, found in sorted(self._parts.pop(clip.id, {}).items())]
@@ -243,11 +246,25 @@ class _Work:
                 failed[clip.id] = next((found for found in parts if isinstance(found, str)), why)
         self.failed |= failed
         reason = _reason(end.error) if end.error else next(iter(failed.values()), "")
-        status: Status = "failed" if reason else "done"
+        status: Status = "failed" if failed else "done"
         duration = end.info.duration if end.info else 0.0
         about = (job.digest, job.look.size, job.look.mtime_ns)
         self._entries.append(Entry(str(job.path.absolute()), status, reason, round(end.seconds, 3), duration, *about, failed))
-        if len(self._whole) >= SHARD or time.monotonic() >= self._flushed + FLUSH:
+        if len(self._whole) >= SHARD:
+            self.flush()
+
+    def fail(self, twins: Mapping[str, str], dataset: Dataset) -> dict[str, str]:
+        """Note that clips have failed as those did whose content they share; return why."""
+        failed = {twin: self.failed[other] for twin, other in twins.items() if other in self.failed}
+        noted = self._journal.read() if failed else {}
+        for twin, reason in failed.items():
+            before = noted.get(name := str(dataset.clips[twin].path.absolute()), Entry(name, "failed"))
+            self._journal.write(replace(before, status="failed", reason=reason, clips={twin: reason}))
+        return failed
+
+    def tick(self) -> None:
+        """Write what is whole where that has not been done for long: the next file may take hours."""
+        if time.monotonic() >= self._flushed + FLUSH:
             self.flush()
 
     def flush(self) -> None:
@@ -258,6 +275,15 @@ class _Work:
         self._journal.write(*self._entries)
         self._entries.clear()
         self._flushed = time.monotonic()
+
+
+def _changed(job: Job) -> bool:
+    if not job.digest:
+        return False
+    try:
+        return content.look(job.path) != job.look
+    except OSError:
+        return True
 
 
 def _join(found: Sequence[Features]) -> Features | None:

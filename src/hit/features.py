@@ -91,11 +91,11 @@ class Folder:
         made_from = [(contents or {}).get(clip, "") for clip in ids]
         self._look()
         generation = max(self._generation.get(clip, -1) for clip in ids) + 1
-        header = {"ids": json.dumps(ids), "contents": json.dumps(made_from), "generation": str(generation)}
-        name = hashlib.sha256(json.dumps(header).encode()).hexdigest()[:20]
+        header = json.dumps({"ids": ids, "contents": made_from, "generation": generation})
+        name = hashlib.sha256(header.encode()).hexdigest()[:20]
         try:
             self._prepare()
-            write_whole(self.path / f"{name}.safetensors", save(tensors, header))
+            write_whole(self.path / f"{name}.safetensors", save(tensors, {"clips": header}))
         except OSError as error:
             fix = "free some space or name another folder, then run it again: it goes on where it stopped"
             raise UserError(self.path, f"cannot be written: {error.strerror}", fix) from None
@@ -119,7 +119,7 @@ class Folder:
         for shard in sorted(self._read):
             try:
                 with safe_open(shard, "numpy") as file:
-                    ids, rows = json.loads(file.metadata()["ids"]), file.get_tensor("rows").tolist()
+                    ids, rows = _clips(file)[0], file.get_tensor("rows").tolist()
             except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
                 raise _damaged(shard, error) from None
             here = {clip: count if count >= 0 else None for clip, count in zip(ids, rows, strict=True)}
@@ -152,21 +152,18 @@ class Folder:
     def _header(self, shard: Path) -> tuple[int, dict[str, str]]:
         try:
             with safe_open(shard, "numpy") as file:
-                header = file.metadata()
-                ids: list[str] = json.loads(header["ids"])
-                contents: list[str] = json.loads(header["contents"]) if "contents" in header else [""] * len(ids)
-                generation = int(header.get("generation", 0))
+                ids, contents, generation = _clips(file)
                 if len(ids) != file.get_slice("rows").get_shape()[0] or file.get_slice("values").get_shape()[1] != self.dim:
                     raise ValueError("its parts do not fit each other")
+            return generation, dict(zip(ids, contents, strict=True))
         except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
             raise _damaged(shard, error) from None
-        return generation, dict(zip(ids, contents, strict=True))
 
     def _load(self, shard: Path, wanted: Collection[str]) -> dict[str, Features]:
         found = {}
         try:
             with safe_open(shard, "numpy") as file:
-                ids, rows = json.loads(file.metadata()["ids"]), file.get_tensor("rows")
+                ids, rows = _clips(file)[0], file.get_tensor("rows")
                 values, times = file.get_tensor("values"), file.get_tensor("times")
                 texts = json.loads(file.get_tensor("texts").tobytes()) if "texts" in file.keys() else [None] * len(ids)  # noqa: SIM118
             ends = np.maximum(rows, 0).cumsum()
@@ -180,6 +177,16 @@ class Folder:
         except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
             raise _damaged(shard, error) from None
         return found
+
+
+def _clips(file: Any) -> tuple[list[str], list[str], int]:
+    """Return a shard's clip ids, what each was made from, and the generation."""
+    header = file.metadata()
+    if "clips" not in header:  # by a version that did not know what features were made from
+        ids = json.loads(header["ids"])
+        return ids, [""] * len(ids), 0
+    about = json.loads(header["clips"])
+    return about["ids"], about["contents"], int(about["generation"])
 
 
 def load(root: Path, experts: Mapping[str, Described], ids: Iterable[str]) -> dict[str, dict[str, Features]]:
@@ -212,9 +219,8 @@ def _others(root: Path, folder: Folder) -> str:
 
 
 def failures(root: Path) -> dict[str, str]:
-    """Return {clip id: reason} of the clips that could not be extracted."""
-    entries = Journal(root / JOURNAL).read().values()
-    return {clip: reason for entry in entries for clip, reason in entry.clips.items()}
+    """Return {clip id: reason} of all clips that ever could not be extracted, those that later could too."""
+    return {clip: reason for entry in Journal(root / JOURNAL).entries() for clip, reason in entry.clips.items()}
 
 
 def _damaged(path: Path, error: Exception) -> UserError:

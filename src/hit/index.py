@@ -80,15 +80,18 @@ def index(
     db.begin(scan.jobs)
     with progress.task("Indexing", len(scan.jobs)) as task:
         pace = Pace(task)
-        for job, part in look(list(scan.jobs.values())) if scan.jobs else ():
-            if isinstance(part, Beat):
-                pace.beat(job, part.note)
-            elif isinstance(part, End):
-                work.end(job, part)
-                pace.end(job, part)
-            else:
-                work.add(job, part)
-        work.flush()
+        try:
+            for job, part in look(list(scan.jobs.values())) if scan.jobs else ():
+                if isinstance(part, Beat):
+                    pace.beat(job, part.note)
+                elif isinstance(part, End):
+                    work.end(job, part)
+                    pace.end(job, part)
+                else:
+                    work.add(job, part)
+                work.tick()
+        finally:  # after Ctrl-C too
+            work.flush()
     sync(db, store, encoder.revision)
     known = db.files()
     broken = [Failure(path, known[path].error or "") for path in scan.paths if known[path].status == "failed"]
@@ -158,6 +161,9 @@ class _Work:
         if end.error is None and _changed(job):
             end = End(end.info, end.seconds, UserError(job.path, "changed while it was read", "index it again"))
         self.ended.append((job, end))
+
+    def tick(self) -> None:
+        """Record what is whole where that has not been done for long: the next file may take hours."""
         if time.monotonic() >= self.flushed + _FLUSH:
             self.flush()
 

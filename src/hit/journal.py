@@ -57,9 +57,10 @@ class Journal:
 
         Raises UserError where the journal cannot be read.
         """
-        return {entry.file: entry for entry in self._entries()}
+        return {entry.file: entry for entry in self.entries()}
 
-    def _entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[Entry]:
+        """Yield all entries as they were written. As `read` in all else."""
         try:
             lines = self.path.read_bytes().splitlines()
         except FileNotFoundError:

@@ -13,6 +13,7 @@ journal.jsonl   what became of each file that was looked at, see `hit.journal`
 import contextlib
 import logging
 import os
+import shutil
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -102,10 +103,12 @@ class Library:
         `say` is told what is fetched for that, and what the model goes without. Raises UserError for a folder that holds
         other things.
         """
-        if path.exists() and (not path.is_dir() or any(not entry.name.startswith(".") for entry in path.iterdir())):
+        mine = path / "model"  # where a run was killed before there was a library, it is there already
+        if path.exists() and (not path.is_dir() or any(one.name[0] != "." and one != mine for one in path.iterdir())):
             raise UserError(path, "not a library, and not empty", "choose another folder")
         if encoder is None:
-            encoder = _load(model := model or _zero_shot(path / "model", say))
+            model = model or (mine if (mine / "card.json").exists() else _zero_shot(mine, say))
+            encoder = _load(model)
         path.mkdir(parents=True, exist_ok=True)
         _write(path, LibraryConfig(_reference(path, model, encoder), segments or SegmentConfig()))
         return cls.open(path, encoder=encoder)
@@ -271,7 +274,10 @@ def _load(model: Path) -> ServingEncoder:
 def _zero_shot(folder: Path, say: Callable[[str], None]) -> Path:
     from hit import zeroshot
 
-    zeroshot.make(folder, zeroshot.Plan(), say)
+    part = folder.with_name(f".{folder.name}.part")  # until it is whole; what a killed run left there is begun anew
+    shutil.rmtree(part, ignore_errors=True)
+    zeroshot.make(part, zeroshot.Plan(), say)
+    part.replace(folder)
     return folder
 
 

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hit import remote as elsewhere
 from hit.errors import UserError
 from hit.files import is_video
-from hit.remote import Remote, check, fetch, is_url
+from hit.remote import Remote, fetch, is_url
 
 _KEYS = ("path", "video", "file", "url")  # the columns of a csv and the keys of a jsonl that name a video
 _MAGIC = frozenset("*?[")
@@ -55,11 +56,18 @@ def find(names: Sequence[str], *, lists: Sequence[str] = (), remote: Remote) -> 
             tops.append(folder / name)
     urls = list(dict.fromkeys(top for top in tops if isinstance(top, str)))
     for url in urls:
-        check(url, remote)
+        elsewhere.check(url, remote)
     copies, lost = fetch(urls, remote) if urls else ({}, [])
     walked = _Walk(failed)
     paths = [path for top in tops for path in (copies[top] if isinstance(top, str) else walked(top))]
     return Videos(list(dict.fromkeys(paths)), [*failed, *(Failure(printable(url), reason) for url, reason in lost)])
+
+
+def check(names: Sequence[str]) -> None:
+    """Raise UserError for a name of this machine that fits nothing."""
+    for name in names:
+        if not is_url(name):
+            _match(name)
 
 
 def printable(path: str | Path) -> str:

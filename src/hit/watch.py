@@ -3,23 +3,21 @@
 No file can take a run down: one that breaks, hangs, eats memory or kills its worker ends in an error of its own.
 """
 
-import os
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from hit import experts as registry
 from hit import pool, video
 from hit.errors import UserError
-from hit.types import Clip, Expert, Features, Media, Task, Want
+from hit.types import Batched, Clip, Expert, Features, Media, Task, Want
 
 GROUP, GROUP_BYTES = 8, 1 << 26  # clips, and bytes of their pictures and sound, that wait for the experts at most
-BATCH, BATCH_BYTES = 8, 1 << 25  # files, and bytes of them, that a worker is given at once
 LIMITS = pool.Limits(silence=600.0, memory=4 << 30, output=1 << 30)
 
 T = TypeVar("T")
@@ -31,11 +29,6 @@ class Job(Protocol):
     @property
     def path(self) -> Path:
         """Where it is."""
-        ...
-
-    @property
-    def size(self) -> int:
-        """How many bytes it has."""
         ...
 
 
@@ -82,33 +75,15 @@ class Crew(Generic[JobT]):
     plan: Callable[[JobT, Mapping[str, Expert], Callable[[float], None]], Plan]
     tell: Callable[[Seen], Any]
 
-    def __call__(self, jobs: Sequence[JobT], workers: int, limits: pool.Limits | None = None) -> Iterator[tuple[JobT, Any]]:
+    def __call__(self, jobs: Iterable[JobT], workers: int, limits: pool.Limits | None = None) -> Iterator[tuple[JobT, Any]]:
         """Yield (job, part) as they come: what was told of its stretches, in their order, and last an End.
 
-        Between them come pool.Beat with the seconds of video that have gone by. Files are given to workers several at once
-        where they are small and many. Where that costs a worker, the files that it had not finished are looked at once more,
-        each alone, and what had been told of them is told again.
+        Between them come pool.Beat with the seconds of video that have gone by. What was told of a file is told again where
+        its worker had several files when it was lost, see `pool.stream`.
         """
-        todo = _batches(jobs, workers or os.cpu_count() or 1)
-        while todo:
-            again: list[_Batch] = []
-            for batch, part in pool.stream(_work, todo, workers, _start, (self,), limits or LIMITS):
-                if isinstance(part, Exception):
-                    left = [job for number, job in enumerate(batch.jobs) if number not in batch.ended]
-                    if len(batch.jobs) == 1:
-                        yield left[0], End(None, 0.0, part)
-                    else:
-                        again += [_Batch((job,)) for job in left]
-                elif isinstance(part, pool.Beat):
-                    if part.note is not None:
-                        number, passed = part.note
-                        yield batch.jobs[number], pool.Beat(passed)
-                elif part is not None:
-                    number, told = part
-                    if isinstance(told, End):
-                        batch.ended.add(number)
-                    yield batch.jobs[number], told
-            todo = again
+        for job, part in pool.stream(_work, jobs, workers, _start, (self,), limits or LIMITS):
+            if part is not None:
+                yield job, End(None, 0.0, part) if isinstance(part, Exception) else part
 
 
 class Pace:
@@ -142,16 +117,7 @@ class Pace:
 # -- in the worker process
 
 
-@dataclass
-class _Batch:
-    jobs: Sequence[Any]
-    ended: set[int] = field(default_factory=set)  # in the parent
-
-    def __str__(self) -> str:
-        return ", ".join(str(job) for job in self.jobs)
-
-
-_Drawn = tuple[int, Plan | None, Media | End]  # number of the job, its plan, a stretch of it or its end
+_Drawn = tuple[int, Any, Plan | None, Media | End]  # a job's number, the job, its plan, a stretch of it or its end
 
 _crew: Crew[Any]
 _experts: Mapping[str, Expert]
@@ -162,58 +128,61 @@ def _start(crew: Crew[Any]) -> None:
     _crew, _experts = crew, crew.load()
 
 
-def _work(batch: _Batch) -> Iterator[tuple[int, Any]]:
-    """Yield (number of the job, what was told of a stretch or the End)."""
+def _work(jobs: Iterator[Any]) -> Iterator[tuple[int, Any]]:
+    """Yield (number of a job, what was told of a stretch), then its End, then None."""
     failed: dict[int, Exception] = {}
     begun = time.monotonic()
-    with closing(_Ahead(_decoded(batch.jobs, failed))) as groups:
+    with closing(_Ahead(_decoded(jobs, failed))) as groups:
         for group in groups:
-            for (number, _, thing), features in zip(group, _look(group), strict=True):
+            for (number, job, _, thing), features in zip(group, _look(group), strict=True):
                 if isinstance(thing, Media) and number not in failed:
                     try:
                         yield number, _crew.tell(Seen(thing, features))
                     except Exception as problem:  # the verb's word: the whole file ends in it
                         failed[number] = problem
                 elif isinstance(thing, End):
-                    error = failed.get(number, thing.error)
+                    error = failed.pop(number, thing.error)
                     now = time.monotonic()
-                    yield number, End(thing.info, now - begun, error and _plain(batch.jobs[number], error))
+                    yield number, End(thing.info, now - begun, error and _plain(job, error))
+                    yield number, None
                     begun = now
 
 
-def _decoded(jobs: Sequence[Any], failed: Mapping[int, Exception]) -> Generator[_Drawn]:
-    """Yield (number of the job, its plan, a stretch of it), and a last one with its End; those that have failed are cut short."""
+def _decoded(jobs: Iterator[Any], failed: Mapping[int, Exception]) -> Generator[_Drawn]:
+    """Yield the stretches of each job and, last, its End; those that have failed are cut short."""
     for number, job in enumerate(jobs):
         plan = error = None
 
         def tick(time: float, number: int = number) -> None:
-            pool.beat((number, time))
+            pool.beat(number, time)
 
         try:
             plan = _crew.plan(job, _experts, tick)
             for media in video.read(job.path, plan.clips, plan.wants, tick):
-                yield number, plan, media
+                yield number, job, plan, media
                 if number in failed:
                     break
         except Exception as problem:  # what a file ends in; what is no UserError is logged with its traceback
             error = problem
-        yield number, plan, End(plan.info if plan else None, 0.0, error)
+        yield number, job, plan, End(plan.info if plan else None, 0.0, error)
 
 
 def _look(group: Sequence[_Drawn]) -> list[Any]:
     """Return what the experts saw in each stretch of a group, or what went wrong; the experts see all stretches at once."""
     found: list[Any] = [{} for _ in group]
     takers: defaultdict[str, list[int]] = defaultdict(list)
-    for place, (_, plan, media) in enumerate(group):
+    for place, (_, _, plan, media) in enumerate(group):
         if plan and isinstance(media, Media):
             for name in plan.experts(media.clip):
                 takers[name].append(place)
     for name, places in takers.items():
         alive = [place for place in places if not isinstance(found[place], Exception)]
-        seen = registry.run_many({name: _experts[name]}, [group[place][2] for place in alive])  # type: ignore[misc]
-        for place, features in zip(alive, seen, strict=True):
-            found[place] = features if isinstance(features, Exception) else found[place] | features
-        pool.beat()
+        step = len(alive) if isinstance(_experts[name], Batched) else 1
+        for some in (alive[at : at + step] for at in range(0, len(alive), step)):
+            seen = registry.run_many({name: _experts[name]}, [group[place][3] for place in some])  # type: ignore[misc]
+            for place, features in zip(some, seen, strict=True):
+                found[place] = features if isinstance(features, Exception) else found[place] | features
+            pool.beat()
     return found
 
 
@@ -256,13 +225,13 @@ class _Ahead:
         with self._change:
             self._closed = True
             self._change.notify_all()
-        self._thread.join()
+        self._thread.join(1.0)  # it may wait for another job, and ends with the process then
 
     def _draw(self) -> None:
         try:
             with closing(self._items):
                 for item in self._items:
-                    if not self._put(item, _bytes(item[2])):
+                    if not self._put(item, _bytes(item[3])):
                         break
         except BaseException as error:  # raised where the items are taken
             self._problem = error
@@ -287,17 +256,3 @@ def _bytes(thing: Media | End) -> int:
     if isinstance(thing, End):
         return 0
     return sum(f.images.nbytes for f in thing.frames.values()) + sum(a.samples.nbytes for a in thing.audio.values())
-
-
-def _batches(jobs: Sequence[JobT], workers: int) -> list[_Batch]:
-    """Part jobs into batches: small ones together, as long as each worker gets several."""
-    most = max(1, min(BATCH, len(jobs) // (4 * workers)))
-    found: list[list[JobT]] = []
-    room = 0
-    for job in jobs:
-        room -= job.size
-        if not found or len(found[-1]) >= most or room < 0:
-            found.append([])
-            room = BATCH_BYTES - job.size
-        found[-1].append(job)
-    return [_Batch(tuple(batch)) for batch in found]

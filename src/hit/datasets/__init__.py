@@ -13,9 +13,7 @@ decides: 10 % val, 10 % test, the rest train, so that a clip stays where it is w
 
 import hashlib
 import math
-import os
 import tomllib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -55,7 +53,7 @@ def read(root: Path) -> Dataset:
     splits: dict[str, str] = {}
     missing: dict[str, int] = {}
     told = False
-    absent = "a data set is a folder with captions.csv and videos/"
+    absent = "a data set is a folder with captions.csv and videos/; `hit extract` takes other videos with --out"
     for line, row in table.rows(path, (source.named_by, ("caption",)), source.columns, absent):
         where, name, split = f"{path}, line {line}", _first(row, source.named_by), row.get("split", "")
         if not row["caption"]:
@@ -86,18 +84,13 @@ def read(root: Path) -> Dataset:
 
 
 def loose(root: Path, paths: Sequence[Path]) -> Dataset:
-    """Return videos as a data set without captions: each is a clip, whose id is its path below their common folder.
+    """Return videos, given by absolute paths, as a data set without captions: each is a clip, called by its path.
 
-    The suffix is left out where no two would then be called the same. Raises UserError where there are none.
+    Raises UserError where there are none.
     """
     if not paths:
         raise UserError(root, "no videos are given for it", "name files, or folders that hold some")
-    home = Path(os.path.commonpath([path.parent for path in paths]))
-    names = {path: path.relative_to(home) for path in paths}
-    count = Counter(name.with_suffix("") for name in names.values())
-    ids = {path: str(name if count[name.with_suffix("")] > 1 else name.with_suffix("")) for path, name in names.items()}
-    clips = {ids[path]: Clip(ids[path], str(name), path) for path, name in names.items()}
-    return Dataset(root, clips, {}, {})
+    return Dataset(root, {str(path): Clip(str(path), path.name, path) for path in paths}, {}, {})
 
 
 def _first(row: Mapping[str, str], columns: tuple[str, ...]) -> str:

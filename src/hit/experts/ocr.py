@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 
+from hit import pool
 from hit.errors import UserError
 from hit.experts.pretrained import fingerprint
 from hit.experts.sentences import Sentences
@@ -73,6 +74,7 @@ class Ocr:
             small = _reduced(image)
             if last is None or np.abs(small - last).max() > CHANGED:
                 found.append(self._read(image))
+                pool.beat()
                 last = small
             else:
                 found.append(found[-1])

@@ -18,8 +18,8 @@ class Speech:
 
     A .srt or .vtt file beside the video is read first, then a text track within it; only where there is neither does the
     Whisper model `model` (a folder or a hub id; empty: none) listen, on `device` in `dtype`, for `language` (a code such as
-    "en"; empty: any). `text` is the encoder of the vectors. A side file that comes or changes later does not change features
-    that are there: they go by the video's name or content.
+    "en"; empty: any). `text` is the encoder of the vectors. Side files are part of a video's content (`hit.content`): where one
+    changes, the video is looked at again.
     """
 
     licence, megabytes = "Apache-2.0", 0.0  # a Whisper model's own come on top

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from hit import hub
+from hit import hub, pool
 from hit.errors import UserError
 from hit.experts import pretrained
 from hit.types import Audio
@@ -77,6 +77,7 @@ class Whisper:
                 temperature=0.0,
                 no_speech_threshold=NO_SPEECH,
                 logprob_threshold=LOGPROB,
+                stopping_criteria=[_alive],
                 **self._prompt,
             )["segments"][0]
         return [cue for segment in found if (cue := self._cue(segment, audio)) is not None]
@@ -90,3 +91,9 @@ class Whisper:
         if not text.strip() or end <= start:
             return None
         return Cue(audio.start + start, audio.start + end, " ".join(text.split()))
+
+
+def _alive(ids: Any, _: Any, **__: Any) -> Any:
+    """Show at each word that this process is at work; as a criterion to stop by, never say so."""
+    pool.beat()
+    return ids.new_zeros(len(ids), dtype=bool)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from hit import pool
 from hit.types import Audio, Features, Floats, Frames
 
 
@@ -34,7 +35,10 @@ def spans(frames: Frames, rate: float) -> Floats:
 
 def in_batches(embed: Callable[[Any], Floats], rows: Any, batch: int, dim: int) -> Floats:
     """Return what `embed` makes of rows, `batch` of them at once: (n, dim), n = 0 too."""
-    found = [embed(rows[at : at + batch]) for at in range(0, len(rows), batch)]
+    found = []
+    for at in range(0, len(rows), batch):
+        found.append(embed(rows[at : at + batch]))
+        pool.beat()  # a slow network is at work, and does not hang
     return np.concatenate([np.zeros((0, dim), np.float32), *found])
 
 

@@ -35,12 +35,15 @@ class VideoInfo:
     audio_rate: int  # samples a second, 0 without audio
 
 
-def probe(path: Path) -> VideoInfo:
-    """Look at a file without reading it through. Raises UserError where it is no media file or no picture decodes."""
+def probe(path: Path, tick: Callable[[float], None] | None = None) -> VideoInfo:
+    """Look at a file, without reading it through unless its header does not say how long it is.
+
+    Then `tick` is called with the seconds that have gone by. Raises UserError where it is no media file or no picture decodes.
+    """
     with Source(path) as source:
         audio_rate = source.audio.rate if source.audio else 0
         if source.video is None:
-            length = source.duration() or source.scan().end
+            length = source.duration() or source.scan(tick).end
             return VideoInfo(length, 0, 0, 0.0, "", 0, False, source.audio is not None, audio_rate)
         first = next(source.decoded([source.video], lambda begin, until: True), None)
         if first is None:
@@ -49,7 +52,7 @@ def probe(path: Path) -> VideoInfo:
         duration = source.duration()
     if duration is None:
         with Source(path) as source:
-            duration = source.scan().end
+            duration = source.scan(tick).end
     duration = max(duration, 1 / max(source.rate, 1.0))
     return VideoInfo(duration, width, height, source.rate, source.codec, rotation(first), True, audio_rate > 0, audio_rate)
 
@@ -69,7 +72,7 @@ def read(
     clips, distinct = sorted(spans, key=lambda clip: (clip.start, clip.end)), tuple(dict.fromkeys(wants))
     if not clips:
         return
-    seek, index = clips[0].start > SEEK_FROM, _index(path, distinct)
+    seek, index = clips[0].start > SEEK_FROM, _index(path, distinct, tick)
     while clips:
         try:
             with Source(path) as source:
@@ -83,12 +86,12 @@ def read(
             index = None
 
 
-def _index(path: Path, wants: Iterable[Want]) -> Index | None:
+def _index(path: Path, wants: Iterable[Want], tick: Callable[[float], None] | None) -> Index | None:
     """Return where key pictures lie, if any want is content with them and they are fewer than all."""
     if all(want.exact for want in wants if isinstance(want, FrameWant)):
         return None
     with Source(path) as source:
-        return None if source.video is None or source.intra else source.scan()
+        return None if source.video is None or source.intra else source.scan(tick)
 
 
 def frame(path: Path, time: float, side: int) -> Bytes:

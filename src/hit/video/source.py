@@ -120,7 +120,7 @@ class Source:
         believed = 0 < seconds <= self.size / LEAN and self.container.format.name not in GUESSED
         return seconds if believed else None
 
-    def scan(self) -> Index:
+    def scan(self, tick: Callable[[float], None] | None = None) -> Index:
         """Read all packets of the pictures, or else of the sound, without decoding any: for what the header does not say."""
         keys, end = [], 0.0
         for packet in self.packets([self.video or self.audio]):
@@ -133,6 +133,8 @@ class Source:
                 begin = end
             if begin <= end + STILL:
                 end = max(end, begin + self.lasting(packet))
+                if tick:
+                    tick(end)
         return Index(tuple(sorted(key for key in keys if key <= end)), end)
 
     def lasting(self, shown: Any) -> float:
