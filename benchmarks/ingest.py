@@ -176,15 +176,19 @@ def made(path: Path, size: tuple[int, int], seconds: int) -> Path:
 
 
 def pictures(size: tuple[int, int], count: int) -> Iterator[Bytes]:
-    """Yield a view that wanders over a fixed landscape of soft shapes and grain, with a thing that crosses it."""
+    """Yield a view that wanders over a landscape of soft shapes, with a thing that crosses it and a camera's noise.
+
+    The noise is new in every picture, as it is in real films: were it painted on the landscape, all but key pictures would
+    cost next to nothing.
+    """
     (width, height), rng, margin = size, np.random.default_rng(0), 64
     coarse = rng.integers(0, 256, (12, 20, 3), np.uint8)
     soft = cv2.resize(coarse, (width + 2 * margin, height + 2 * margin), interpolation=cv2.INTER_CUBIC)
-    grain = rng.normal(0, 6, (*soft.shape[:2], 1))
-    landscape = np.clip(soft + grain, 0, 255).astype(np.uint8)
+    noise = rng.integers(-4, 5, (height + margin, width + margin, 1), np.int16)
     for k in range(count):
         y, x = (round(margin * (1 + turn(k / 40))) for turn in (np.sin, np.cos))
-        view = landscape[y : y + height, x : x + width].copy()
+        dy, dx = rng.integers(0, margin, 2)
+        view = np.clip(soft[y : y + height, x : x + width] + noise[dy : dy + height, dx : dx + width], 0, 255).astype(np.uint8)
         left = k * width // 200 % (width * 7 // 8)
         view[height // 3 : height // 2, left : left + width // 8] = (230, 60, 30)
         yield view
