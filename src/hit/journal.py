@@ -20,7 +20,7 @@ class Entry:
     file: str
     status: Status
     reason: str = ""
-    seconds: float = 0.0  # that it took
+    seconds: float = 0.0  # from its opening to its end, other files meanwhile
     duration: float = 0.0  # seconds of video, where it could be told
     content: str = ""  # its digest, see `hit.content`
     size: int = 0

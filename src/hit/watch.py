@@ -58,7 +58,7 @@ class End:
     """The last of a file."""
 
     info: video.VideoInfo | None
-    seconds: float = 0.0  # that it took
+    seconds: float = 0.0  # from its opening on; other files were at work meanwhile
     error: Exception | None = None
 
 
@@ -131,7 +131,6 @@ def _start(crew: Crew[Any]) -> None:
 def _work(jobs: Iterator[Any]) -> Iterator[tuple[int, Any]]:
     """Yield (number of a job, what was told of a stretch), then its End, then None."""
     failed: dict[int, Exception] = {}
-    begun = time.monotonic()
     with closing(_Ahead(_decoded(jobs, failed))) as groups:
         for group in groups:
             for (number, job, _, thing), features in zip(group, _look(group), strict=True):
@@ -142,16 +141,15 @@ def _work(jobs: Iterator[Any]) -> Iterator[tuple[int, Any]]:
                         failed[number] = problem
                 elif isinstance(thing, End):
                     error = failed.pop(number, thing.error)
-                    now = time.monotonic()
-                    yield number, End(thing.info, now - begun, error and _plain(job, error))
+                    yield number, End(thing.info, time.monotonic() - thing.seconds, error and _plain(job, error))
                     yield number, None
-                    begun = now
 
 
 def _decoded(jobs: Iterator[Any], failed: Mapping[int, Exception]) -> Generator[_Drawn]:
-    """Yield the stretches of each job and, last, its End; those that have failed are cut short."""
+    """Yield the stretches of each job and, last, its End, as yet with when it was opened; those that failed are cut short."""
     for number, job in enumerate(jobs):
         plan = error = None
+        begun = time.monotonic()
 
         def tick(time: float, number: int = number) -> None:
             pool.beat(number, time)
@@ -164,7 +162,7 @@ def _decoded(jobs: Iterator[Any], failed: Mapping[int, Exception]) -> Generator[
                     break
         except Exception as problem:  # what a file ends in; what is no UserError is logged with its traceback
             error = problem
-        yield number, job, plan, End(plan.info if plan else None, 0.0, error)
+        yield number, job, plan, End(plan.info if plan else None, begun, error)
 
 
 def _look(group: Sequence[_Drawn]) -> list[Any]:
