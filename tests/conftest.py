@@ -37,7 +37,7 @@ def hit() -> Callable[..., "subprocess.CompletedProcess[str]"]:
 
     def run(*words: object, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [sys.executable, "-m", "hit", *map(str, words)], cwd=cwd, capture_output=True, text=True, check=False, timeout=240
+            [sys.executable, "-m", "hit", *map(str, words)], cwd=cwd, capture_output=True, text=True, check=False, timeout=900
         )
 
     return run

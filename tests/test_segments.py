@@ -94,7 +94,7 @@ def test_the_poster_is_neither_black_nor_white_nor_blurred() -> None:
 
 @given(st.floats(0.1, 500), st.floats(4, 12), st.floats(0, 0.5))
 def test_windows_overlap_by_what_was_asked(duration: float, window: float, share: float) -> None:
-    config = SegmentConfig("windows", window, shortest=2.0, longest=12.0, overlap=round(window * share, 3))
+    config = SegmentConfig("windows", window, shortest=2.0, longest=12.0, overlap=int(window * share * 1000) / 1000)
     found = divide(duration, [], config)
     assert (found[0][0], found[-1][1]) == (0.0, duration)
     for (start, end), (following, last) in itertools.pairwise(found):
