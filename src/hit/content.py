@@ -34,6 +34,14 @@ def look(path: Path) -> Look:
     return Look(sum(one.st_size for one in stats), sum(one.st_mtime_ns for one in stats))
 
 
+def changed(path: Path, noted: Look) -> bool:
+    """Say whether a video looks otherwise than it did, or cannot be looked at any more."""
+    try:
+        return look(path) != noted
+    except OSError:
+        return True
+
+
 def digests(paths: Sequence[Path], progress: Progress) -> Generator[tuple[Path, str | OSError]]:
     """Yield each video with its digest, or with why it cannot be read, in their order.
 

@@ -27,8 +27,6 @@ SHARD = 64  # clips written at once; a crash loses at most so many
 STRETCH = 120.0  # seconds of a long clip that the experts see at once: a whole number of most experts' windows
 REST = 30.0  # seconds: a shorter rest of a clip is seen with the stretch before it
 
-FLUSH = 30.0  # seconds; a crash loses at most what was done in so many
-
 
 @dataclass(frozen=True)
 class Report:
@@ -76,20 +74,8 @@ def extract(
     todo = _todo(dataset, folders, journal, progress)
     work = _Work(folders, journal, todo.keys)
     crew: watch.Crew[Job] = watch.Crew(partial(plugins.load_all, dict(experts)), _plan, _tell)
-    try:
-        with progress.task("Extracting features", len(todo.jobs)) as task:
-            pace = watch.Pace(task)
-            for job, part in crew(todo.jobs, workers, limits):
-                if isinstance(part, pool.Beat):
-                    pace.beat(job, part.note)
-                elif isinstance(part, watch.End):
-                    work.end(job, part)
-                    pace.end(job, part)
-                else:
-                    work.add(*part)
-                work.tick()
-    finally:  # after Ctrl-C too
-        work.flush()
+    with progress.task("Extracting features", len(todo.jobs)) as task:
+        watch.follow(crew(todo.jobs, workers, limits), work, task)
     for folder in folders.values():
         _share(folder, {twin: todo.keys[twin] for twin in todo.twins})
     failed = work.failed | work.fail(todo.twins, dataset)
@@ -223,17 +209,17 @@ class _Work:
         self._parts: defaultdict[str, dict[float, Mapping[str, Features] | str]] = defaultdict(dict)  # by start
         self._whole: dict[str, dict[str, Features | None]] = {}  # clips to be written
         self._entries: list[Entry] = []
-        self._flushed = time.monotonic()
         self.failed: dict[str, str] = {}
 
-    def add(self, clip: str, start: float, found: Mapping[str, Features] | str) -> None:
+    def add(self, job: Job, told: tuple[str, float, Mapping[str, Features] | str]) -> None:
         """Take what was seen in a stretch."""
+        clip, start, found = told
         self._parts[clip][start] = found
 
     def end(self, job: Job, end: watch.End) -> None:
         """Take note that a file is done: all of its clips, or those that were complete before it broke."""
         failed = {}
-        if end.error is None and _changed(job):
+        if end.error is None and job.digest and content.changed(job.path, job.look):
             end = watch.End(None, end.seconds, UserError(job.path, "changed while it was read", "run it again"))
         why = _reason(end.error) if end.error else "nothing of it could be decoded"
         for clip, names in job.clips:
@@ -262,11 +248,6 @@ class _Work:
             self._journal.write(replace(before, status="failed", reason=reason, clips={twin: reason}))
         return failed
 
-    def tick(self) -> None:
-        """Write what is whole where that has not been done for long: the next file may take hours."""
-        if time.monotonic() >= self._flushed + FLUSH:
-            self.flush()
-
     def flush(self) -> None:
         """Write what is whole, a shard an expert, then what became of the files."""
         for name, folder in self._folders.items():
@@ -274,16 +255,6 @@ class _Work:
         self._whole.clear()
         self._journal.write(*self._entries)
         self._entries.clear()
-        self._flushed = time.monotonic()
-
-
-def _changed(job: Job) -> bool:
-    if not job.digest:
-        return False
-    try:
-        return content.look(job.path) != job.look
-    except OSError:
-        return True
 
 
 def _join(found: Sequence[Features]) -> Features | None:

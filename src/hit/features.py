@@ -27,7 +27,7 @@ from safetensors.numpy import save
 
 from hit.errors import UserError
 from hit.files import write_whole
-from hit.journal import Journal
+from hit.journal import MAKE_ROOM, Journal
 from hit.types import Features
 
 JOURNAL = "journal.jsonl"
@@ -97,8 +97,7 @@ class Folder:
             self._prepare()
             write_whole(self.path / f"{name}.safetensors", save(tensors, {"clips": header}))
         except OSError as error:
-            fix = "free some space or name another folder, then run it again: it goes on where it stopped"
-            raise UserError(self.path, f"cannot be written: {error.strerror}", fix) from None
+            raise UserError(self.path, f"cannot be written: {error.strerror}", MAKE_ROOM) from None
 
     def read(self, ids: Iterable[str]) -> dict[str, Features]:
         """Return the features of those of the clips that have any. Raises UserError for a damaged shard."""

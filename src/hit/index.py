@@ -16,19 +16,17 @@ import numpy as np
 
 from hit import content, files
 from hit.analysis import Job, Piece
-from hit.db import Database, Found, Known, Line, Segment
+from hit.db import Database, Found, Line, Segment
 from hit.errors import UserError
 from hit.journal import Entry, Journal
-from hit.pool import Beat
 from hit.sources import Failure, Videos, printable
 from hit.types import Encoder, Floats, Progress, Silent, Store
-from hit.watch import End, Pace
+from hit.watch import End, follow
 
 log = logging.getLogger(__name__)
 
 POSTERS, JOURNAL = "thumbnails", "journal.jsonl"
 _BATCH = 64  # segments embedded at once, and so about as many as a kill can cost
-_FLUSH = 30.0  # seconds; a kill costs at most what was done in so many
 _SYNC = 4096  # vectors given to the store at once
 
 
@@ -79,19 +77,7 @@ def index(
     work.drop(scan.dropped)
     db.begin(scan.jobs)
     with progress.task("Indexing", len(scan.jobs)) as task:
-        pace = Pace(task)
-        try:
-            for job, part in look(list(scan.jobs.values())) if scan.jobs else ():
-                if isinstance(part, Beat):
-                    pace.beat(job, part.note)
-                elif isinstance(part, End):
-                    work.end(job, part)
-                    pace.end(job, part)
-                else:
-                    work.add(job, part)
-                work.tick()
-        finally:  # after Ctrl-C too
-            work.flush()
+        follow(look(list(scan.jobs.values())) if scan.jobs else (), work, task)
     sync(db, store, encoder.revision)
     known = db.files()
     broken = [Failure(path, known[path].error or "") for path in scan.paths if known[path].status == "failed"]
@@ -150,7 +136,6 @@ class _Work:
         self.rows: defaultdict[str, dict[str, _Row]] = defaultdict(dict)  # by video and segment
         self.refused: dict[str, UserError] = {}  # by video: why the encoder embeds one of its segments not
         self.ended: list[tuple[Job, End]] = []
-        self.flushed = time.monotonic()
 
     def add(self, job: Job, piece: Piece) -> None:
         self.waiting[piece.clip.id] = job, piece  # told twice, it is one
@@ -158,14 +143,9 @@ class _Work:
             self.flush()
 
     def end(self, job: Job, end: End) -> None:
-        if end.error is None and _changed(job):
+        if end.error is None and content.changed(job.path, content.Look(job.size, job.mtime_ns)):
             end = End(end.info, end.seconds, UserError(job.path, "changed while it was read", "index it again"))
         self.ended.append((job, end))
-
-    def tick(self) -> None:
-        """Record what is whole where that has not been done for long: the next file may take hours."""
-        if time.monotonic() >= self.flushed + _FLUSH:
-            self.flush()
 
     def flush(self) -> None:
         """Embed what waits, and record the videos that are whole."""
@@ -177,7 +157,6 @@ class _Work:
             self.record(job, end)
         self.ended.clear()
         sync(self.db, self.store, self.encoder.revision)
-        self.flushed = time.monotonic()
 
     def vectors(self, batch: Sequence[tuple[Job, Piece]]) -> Sequence[Floats]:
         if not batch:
@@ -261,7 +240,8 @@ def _scan(videos: Videos, db: Database, revision: str, retry: bool, progress: Pr
             looks[str(file)] = content.look(file)
         except (OSError, UnicodeEncodeError) as error:
             failed.append(Failure(printable(file), _why(error)))
-    fresh = [path for path, look in looks.items() if path not in known or _differs(known[path], look)]
+    noted = {path: content.Look(file.size, file.mtime_ns) for path, file in known.items()}
+    fresh = [path for path, look in looks.items() if noted.get(path) != look]
     found = _hash(fresh, looks, failed, progress)
     contents = {file.content_hash for file in found} | {known[path].content_hash for path in set(looks).difference(fresh)}
     gone = [p for p, k in known.items() if k.content_hash in contents and p not in looks and not Path(p).exists()]
@@ -291,18 +271,6 @@ def _hash(paths: Sequence[str], looks: Mapping[str, content.Look], failed: list[
             look = looks[str(path)]
             found.append(Found(str(path), look.size, look.mtime_ns, result))
     return found
-
-
-def _differs(known: Known, look: content.Look) -> bool:
-    return (known.size, known.mtime_ns) != (look.size, look.mtime_ns)
-
-
-def _changed(job: Job) -> bool:
-    try:
-        look = content.look(job.path)
-    except OSError:
-        return True
-    return (job.size, job.mtime_ns) != (look.size, look.mtime_ns)
 
 
 def _why(error: Exception) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from hit.errors import UserError
 
+MAKE_ROOM = "free some space or name another folder, then run it again: it goes on where it stopped"
 Status = Literal["pending", "done", "failed"]
 
 
@@ -49,8 +50,7 @@ class Journal:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            fix = "free some space or name another folder, then run it again: it goes on where it stopped"
-            raise UserError(self.path, f"cannot be written: {error.strerror}", fix) from None
+            raise UserError(self.path, f"cannot be written: {error.strerror}", MAKE_ROOM) from None
 
     def read(self) -> dict[str, Entry]:
         """Return the last entry of each file. Lines that are not whole are passed over, as their work is not done.

@@ -19,8 +19,7 @@ from hit.types import Batched, Clip, Expert, Features, Media, Task, Want
 
 GROUP, GROUP_BYTES = 8, 1 << 26  # clips, and bytes of their pictures and sound, that wait for the experts at most
 LIMITS = pool.Limits(silence=600.0, memory=4 << 30, output=1 << 30)
-
-T = TypeVar("T")
+FLUSH = 30.0  # seconds; a crash loses at most what was done in so many
 
 
 class Job(Protocol):
@@ -84,6 +83,41 @@ class Crew(Generic[JobT]):
         for job, part in pool.stream(_work, jobs, workers, _start, (self,), limits or LIMITS):
             if part is not None:
                 yield job, End(None, 0.0, part) if isinstance(part, Exception) else part
+
+
+class Work(Protocol):
+    """What a verb does with what it is told."""
+
+    def add(self, job: Any, told: Any) -> None:
+        """Take what was told of a stretch; told twice, it is one."""
+        ...
+
+    def end(self, job: Any, end: End) -> None:
+        """Take note that a file is done."""
+        ...
+
+    def flush(self) -> None:
+        """Write down what is whole."""
+        ...
+
+
+def follow(parts: Iterable[tuple[JobT, Any]], work: Work, task: Task) -> None:
+    """Hand a crew's parts on as they come, and have what is whole written down now and then and at the end, after Ctrl-C too."""
+    pace, flushed = Pace(task), time.monotonic()
+    try:
+        for job, part in parts:
+            if isinstance(part, pool.Beat):
+                pace.beat(job, part.note)
+            elif isinstance(part, End):
+                work.end(job, part)
+                pace.end(job, part)
+            else:
+                work.add(job, part)
+            if time.monotonic() >= flushed + FLUSH:  # the next file may take hours
+                work.flush()
+                flushed = time.monotonic()
+    finally:
+        work.flush()
 
 
 class Pace:

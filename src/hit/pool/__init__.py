@@ -302,7 +302,7 @@ class _Worker:
         """End the process whatever it is doing."""
         self.pipe.close()
         self.process.kill()
-        self.process.join(5)  # for ever, where it hangs in the system itself: a mount that is gone, say
+        self.process.join(5)  # no longer: one that hangs in the system itself, on a mount that is gone, never ends
 
 
 def _size(count: float) -> str:
