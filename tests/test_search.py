@@ -366,6 +366,7 @@ def test_index_and_search_from_the_command_line(hit: Cli, folder: Path, model: P
     [
         (["search", "nowhere", "red"], "not a library"),
         (["index", "nowhere", "somewhere.mp4"], "no such file"),
+        (["index", "nowhere", "https://a.example/b.mp4"], "add --http"),
         (["index", "nowhere"], "no videos are given"),
         (["index", "nowhere", "/", "--model", "."], "not a model folder"),
         (["search", "nowhere", "red", "--level-weights", "1,x"], "not a list of numbers"),

@@ -149,11 +149,12 @@ def index(
     from hit import sources
     from hit.console import Bars
     from hit.library import Library
+    from hit.remote import Remote
     from hit.segments import SegmentConfig
 
     if not names and not lists and not model:
         raise UserError("hit index", "no videos are given", "name files or folders")
-    sources.check(names or [])  # before a library is begun for nothing
+    sources.check(names or [], Remote(folder / "remote", http))  # before a library is begun for nothing
     with Library.prepare(folder, model, SegmentConfig(segments, window, overlap=overlap), remark) as library:
         report = library.index(
             names or [],

@@ -63,10 +63,12 @@ def find(names: Sequence[str], *, lists: Sequence[str] = (), remote: Remote) -> 
     return Videos(list(dict.fromkeys(paths)), [*failed, *(Failure(printable(url), reason) for url, reason in lost)])
 
 
-def check(names: Sequence[str]) -> None:
-    """Raise UserError for a name of this machine that fits nothing."""
+def check(names: Sequence[str], remote: Remote) -> None:
+    """Raise UserError for a name of this machine that fits nothing, and for a URL that may not be fetched."""
     for name in names:
-        if not is_url(name):
+        if is_url(name):
+            elsewhere.check(name, remote)
+        else:
             _match(name)
 
 
