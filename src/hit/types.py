@@ -1,6 +1,6 @@
 """The nouns of the house and its three protocols. Times are float seconds from the video's start, everywhere."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
+Keys = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,26 +154,33 @@ class Encoder(Protocol):
 
 @runtime_checkable
 class Store(Protocol):
-    """Vectors by id, searched by inner product."""
+    """Vectors by key (an integer from 0 on), searched by inner product. Derived data: it can always be made anew."""
 
-    def put(self, ids: Sequence[str], vectors: Floats) -> None:
-        """Write vectors (N, dim); an id that exists is replaced. Durable on return."""
+    def put(self, keys: Keys, vectors: Floats) -> None:
+        """Write vectors (N, dim) under keys (N,) that differ; a key that exists is replaced. Durable on return."""
         ...
 
-    def search(self, queries: Floats, limit: int, allowed: Sequence[str] | None = None) -> list[list[tuple[str, float]]]:
-        """Return for each query (Q, dim) the `limit` best (id, score), best first, among `allowed` ids if given."""
+    def search(self, queries: Floats, limit: int, allowed: Keys | None = None) -> list[tuple[Keys, Floats]]:
+        """Return for each query (Q, dim) the keys and scores of the `limit` best, best first, equals in the order of keys.
+
+        Only `allowed` keys are looked at, if given. Never fewer than `limit` where there are as many.
+        """
         ...
 
-    def delete(self, ids: Iterable[str]) -> int:
-        """Remove ids, at once and durably; return how many there were."""
+    def delete(self, keys: Keys) -> int:
+        """Remove keys, at once and durably; return how many there were."""
         ...
 
     def count(self) -> int:
         """Return the number of vectors."""
         ...
 
-    def ids(self) -> list[str]:
-        """Return all ids, in no particular order."""
+    def keys(self) -> Keys:
+        """Return all keys, ascending."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections."""
         ...
 
 
