@@ -396,8 +396,8 @@ if fatal:
     hit.pool.stream = one_process
 for name in ("record_files", "begin", "finish", "synced"):
     mine(hit.db.Database, name)
-for name in ("_append", "_publish"):
-    mine(hit.stores.local.Local, name)
+mine(hit.stores.local.Local, "_publish")
+mine(hit.arrays.Matrix, "write")
 mine(hit.files, "write_whole")
 
 if __name__ == "__main__":

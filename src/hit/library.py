@@ -2,8 +2,8 @@
 
 library.toml    the model that it is searched with, and how videos are cut
 model/          a zero-shot model, where none was given
-library.db      SQLite: the truth
-vectors/        a store for each model revision: derived from the database
+library.db      SQLite: the truth, unless PostgreSQL holds it
+embeddings/     an array of vectors for each model revision, and beside it what the local store derives from it
 thumbnails/     a JPEG for each segment
 remote/         copies of videos that were given by URL
 library.log     what went wrong, file by file
@@ -13,12 +13,13 @@ journal.jsonl   what became of each file that was looked at, see `hit.journal`
 import contextlib
 import logging
 import os
+import re
 import shutil
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol, Self
+from typing import Protocol, Self, TypedDict, Unpack
 from urllib.parse import quote
 
 import tomli_w
@@ -28,7 +29,7 @@ from hit import config as configs
 from hit import index as indexing
 from hit import search as searching
 from hit.config import ExpertConfig
-from hit.db import Database
+from hit.db import Database, StaleError, Stored
 from hit.errors import UserError
 from hit.pool import Limits
 from hit.remote import Remote
@@ -70,7 +71,18 @@ class LibraryConfig:
 
     model: ModelReference
     segments: SegmentConfig = field(default_factory=SegmentConfig)
+    database: str = ""  # URL; empty: library.db
+    store: str = ""  # URI of the vector store, see `hit.stores`; empty: the local one, beside the arrays
     format: int = _FORMAT
+
+
+class Making(TypedDict, total=False):
+    """What a new library may be told; see `Library.create`."""
+
+    segments: SegmentConfig | None
+    database: str
+    store: str
+    say: Callable[[str], None]
 
 
 class Library:
@@ -83,10 +95,10 @@ class Library:
         self._loaded = encoder
         self._model: Path | None = None  # its folder, if it has one
         self._experts: dict[str, Expert] | None = None
-        self.db = Database(f"sqlite:///{quote(str(path / 'library.db'))}")
-        self.store = self._store(config.model)
+        self.db = Database(config.database or f"sqlite:///{quote(str(path / 'library.db'))}", path)
+        self._open_store()
         with contextlib.suppress(files.BusyError), self._writing(wait=0):  # a writer at work does this itself
-            indexing.repair(self.db, self.store, config.model.revision)
+            indexing.repair(self.db, self.store, self.stored)
 
     @classmethod
     def create(
@@ -96,12 +108,14 @@ class Library:
         *,
         encoder: ServingEncoder | None = None,
         segments: SegmentConfig | None = None,
+        database: str = "",
+        store: str = "",
         say: Callable[[str], None] = print,
     ) -> Self:
         """Make a library in a new or empty folder, for a model folder; without one it makes a zero-shot model of its own.
 
-        `say` is told what is fetched for that, and what the model goes without. Raises UserError for a folder that holds
-        other things.
+        `database` and `store` are as in `LibraryConfig`. `say` is told what is fetched for a model, and what it goes without.
+        Raises UserError for a folder that holds other things.
         """
         mine = path / "model"  # where a run was killed before there was a library, it is there already
         if path.exists() and (not path.is_dir() or any(one.name[0] != "." and one != mine for one in path.iterdir())):
@@ -110,17 +124,23 @@ class Library:
             model = model or (mine if (mine / "card.json").exists() else _zero_shot(mine, say))
             encoder = _load(model)
         path.mkdir(parents=True, exist_ok=True)
-        _write(path, LibraryConfig(_reference(path, model, encoder), segments or SegmentConfig()))
+        config = LibraryConfig(_reference(path, model, encoder), segments or SegmentConfig(), database, store)
+        cls(path, config, encoder).close()  # what cannot be opened is not begun
+        _write(path, config)
         return cls.open(path, encoder=encoder)
 
     @classmethod
-    def prepare(
-        cls, path: Path, model: Path | None, segments: SegmentConfig | None = None, say: Callable[[str], None] = print
-    ) -> Self:
-        """Open a library, or make it where there is none."""
-        if (path / "library.toml").exists():
-            return cls.open(path, model)
-        return cls.create(path, model, segments=segments, say=say)
+    def prepare(cls, path: Path, model: Path | None, **making: Unpack[Making]) -> Self:
+        """Open a library, or make it where there is none. Raises UserError for a database or store that an old one has not."""
+        if not (path / "library.toml").exists():
+            return cls.create(path, model, **making)
+        library = cls.open(path, model)
+        for kind, has in (("database", library.config.database), ("store", library.config.store)):
+            if (wanted := making.get(kind)) and wanted != has:
+                library.close()
+                fix = "leave the option out" if kind == "database" else "to change it, use `hit library move`"
+                raise UserError(path, f"is a library already, with another {kind}", fix)
+        return library
 
     @classmethod
     def open(cls, path: Path, model: Path | None = None, *, encoder: ServingEncoder | None = None) -> Self:
@@ -142,7 +162,8 @@ class Library:
         return library
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Let go of the database and the store."""
+        self.store.close()
         self.db.close()
 
     def __enter__(self) -> Self:
@@ -186,13 +207,13 @@ class Library:
         library.
         """
         encoder, chosen = self.encoder, [str(name) for name in names]
-        store, revision = self.store, self.config.model.revision
         with self._writing(_WAIT), self._logging():
+            store, revision = self.store, self.config.model.revision
             if changed := encoder.revision != revision:
                 if self._given is None:
                     why = f"its model has changed from revision {revision} to {encoder.revision}"
                     raise UserError(self.path, why, "to embed everything anew, name the model with --model")
-                store = self._store(_reference(self.path, self._model, encoder))
+                store = self._store(self.db.stored(encoder.revision, encoder.dim))
                 chosen += [path for path in self.db.files() if Path(path).exists()]
             remote = Remote(self.path / "remote", http, max_download, progress or Silent())
             crew = analysis.crew(encoder.experts, encoder.identities, self.config.segments)
@@ -208,45 +229,63 @@ class Library:
             )
             if changed or self._model:
                 reference = _reference(self.path, self._model, encoder)
-                self.config = LibraryConfig(reference, self.config.segments)
+                self.config = replace(self.config, model=reference)
                 _write(self.path, self.config)
-                self.store = store
+                self._open_store()
         return report
 
     def search(
         self,
         texts: str | Sequence[str] = (),
         *,
-        videos: Sequence[Path] = (),
+        videos: Sequence[str | Path] = (),
         images: Sequence[Path] = (),
+        exclude: Sequence[str] = (),
+        exclude_videos: Sequence[str | Path] = (),
         level_weights: Sequence[float] | None = None,
-        limit: int = 10,
-        group_by: Literal["clip", "video"] = "clip",
+        **options: Unpack[searching.Options],
     ) -> searching.Answer:
-        """Return the segments that fit best; see `hit.search`. Raises UserError for a query that cannot be made."""
+        """Return the segments that fit best; see `hit.search`. A video may be a stretch of one: "film.mp4#t=10,20".
+
+        Raises UserError for a query that cannot be made.
+        """
         encoder = self.encoder
+        examples: list[searching.Example] = []
+        excluded: list[searching.Example] = []
         if encoder.revision == self.config.model.revision:  # else search refuses, and nothing need be decoded for that
-            examples = [self._look_at_video(path) for path in videos]
+            examples += [self._look_at_video(name) for name in videos]
             examples += [[analysis.look_at_image(path, self.experts)] for path in images]
-        else:
-            examples = []
+            excluded += [self._look_at_video(name) for name in exclude_videos]
         query = searching.Query(
             texts=[texts] if isinstance(texts, str) else texts,
             examples=examples,
+            exclude=exclude,
+            exclude_examples=excluded,
             weights=encoder.weights if level_weights is None else _weights(level_weights, encoder),
-            limit=limit,
-            group_by=group_by,
+            **options,
         )
-        revision = self.config.model.revision
-        return searching.search(
-            query, db=self.db, store=self.store, encoder=encoder, revision=revision, posters=self.posters.absolute()
-        )
+        while True:
+            shelf = searching.Shelf(self.db, self.store, self.stored, encoder, self.posters.absolute())
+            try:
+                return searching.search(query, shelf)
+            except StaleError:  # another process has pruned the library
+                self._open_store()
 
-    def _look_at_video(self, path: Path) -> list[searching.Looked]:
-        return [piece.features for piece in analysis.analyse("query", path, self.experts, self.config.segments)]
+    def _look_at_video(self, name: str | Path) -> list[searching.Looked]:
+        path, within = _stretch(name)
+        pieces = analysis.analyse("query", path, self.experts, self.config.segments, within)
+        return [piece.features for piece in pieces]
 
-    def _store(self, reference: ModelReference) -> Store:
-        return stores.open(self.path / "vectors" / quote(reference.revision, safe=""), reference.dim)
+    def _open_store(self) -> None:
+        """Open the store of the current model's array as it is now."""
+        model = self.config.model
+        self.stored = self.db.stored(model.revision, model.dim)
+        self.store = self._store(self.stored)
+
+    def _store(self, stored: Stored) -> Store:
+        if self.config.store:
+            return stores.open(self.config.store, stored.dim, f"{stored.revision}_{stored.generation}")
+        return stores.open(self.path / stored.name, stored.dim)
 
     def _writing(self, wait: float) -> contextlib.AbstractContextManager[None]:
         return files.locked(self.path / ".lock", wait)
@@ -289,6 +328,20 @@ def _reference(library: Path, model: Path | None, encoder: ServingEncoder) -> Mo
 
 def _write(path: Path, config: LibraryConfig) -> None:
     files.write_whole(path / "library.toml", tomli_w.dumps(configs.to_table(config)).encode())
+
+
+def _stretch(name: str | Path) -> tuple[Path, tuple[float, float]]:
+    """Return a video's path and the times of what is meant of it, where the name ends in #t=START,END [Media Fragments]."""
+    found = re.fullmatch(r"(.+)#t=([0-9.]*)(?:,([0-9.]+))?", str(name), re.DOTALL)
+    if not found or Path(name).exists():
+        return Path(name), (0.0, float("inf"))
+    try:
+        within = float(found[2] or 0), float(found[3] or "inf")
+    except ValueError:
+        within = 0.0, 0.0
+    if within[0] >= within[1]:
+        raise UserError(name, "its times are no stretch of time", "write VIDEO#t=10,20 for second 10 to 20")
+    return Path(found[1]), within
 
 
 def _weights(values: Sequence[float], encoder: Encoder) -> dict[str, float]:

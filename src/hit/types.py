@@ -195,8 +195,26 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Moment:
+    """A stretch of a video, where to begin to look, and the best score in it."""
+
+    start: float
+    end: float
+    seek: float
+    score: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the moment under the names of the command line's and the API's JSON."""
+        return {"start": round(self.start, 3), "end": round(self.end, 3), "seek": round(self.seek, 3), "score": self.score}
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
-    """One answer. `score` is raw and never rescaled; `confidence` is a calibrated probability or None."""
+    """One answer. `score` is raw and never rescaled; `confidence` is a calibrated probability or None.
+
+    moments, best first, and curve, (start, end, score) of each segment in the order of time: of a hit that stands for its
+    whole video. explanation: what the score and the rank are made of, where that was asked for.
+    """
 
     rank: int
     clip: Clip
@@ -206,6 +224,9 @@ class Hit:
     thumbnail: Path | None = None
     evidence: Sequence[Evidence] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    moments: Sequence[Moment] | None = None
+    curve: Sequence[tuple[float, float, float]] | None = None
+    explanation: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the hit under the names of the command line's and the API's JSON."""
@@ -224,6 +245,9 @@ class Hit:
                 for line in self.evidence
             ],
             "metadata": {"path": str(self.clip.path), **self.metadata},
+            **({} if self.moments is None else {"moments": [moment.to_json() for moment in self.moments]}),
+            **({} if self.curve is None else {"curve": [[round(a, 3), round(b, 3), score] for a, b, score in self.curve]}),
+            **({} if self.explanation is None else {"explanation": dict(self.explanation)}),
         }
 
 

@@ -7,8 +7,11 @@ from hit.stores.local import Local
 from hit.types import Store
 
 
-def open(where: str | Path, dim: int) -> Store:  # noqa: A001  # stores.open, as one says it
-    """Open, or make, the store at a folder for vectors of width `dim`. Raises UserError for one that cannot hold them."""
+def open(where: str | Path, dim: int, name: str = "") -> Store:  # noqa: A001  # stores.open, as one says it
+    """Open, or make, a store for vectors of width `dim`: in a folder, or of this `name` in a database of vectors.
+
+    Raises UserError for one that cannot hold them.
+    """
     kind, scheme, _ = str(where).partition("://")
     if scheme:
         raise UserError(where, f"no kind of store is called '{kind}'", "give a folder")
