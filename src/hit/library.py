@@ -12,20 +12,18 @@ journal.jsonl   what became of each file that was looked at, see `hit.journal`
 
 import contextlib
 import logging
-import os
 import re
 import shutil
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, Self, TypedDict, Unpack
+from typing import Any, Protocol, Self, TypedDict, Unpack
 from urllib.parse import quote
 
-import tomli_w
+import numpy as np
 
-from hit import analysis, files, sources, stores
-from hit import config as configs
+from hit import analysis, files, settings, sources, stores
+from hit import describe as describing
 from hit import index as indexing
 from hit import search as searching
 from hit.config import ExpertConfig
@@ -34,10 +32,11 @@ from hit.errors import UserError
 from hit.pool import Limits
 from hit.remote import Remote
 from hit.segments import SegmentConfig
+from hit.settings import LibraryConfig
 from hit.types import Encoder, Expert, Progress, Silent, Store
 
-_FORMAT = 1
 _WAIT = 10.0  # seconds for another process that indexes
+_NAMED = 20  # sources that a job names
 
 
 class ServingEncoder(Encoder, Protocol):
@@ -52,28 +51,6 @@ class ServingEncoder(Encoder, Protocol):
     def identities(self) -> Mapping[str, str]:
         """The identity that each expert had then."""
         ...
-
-
-@dataclass(frozen=True)
-class ModelReference:
-    """The model whose vectors are searched. Its folder is looked for beside the library first, then where it was."""
-
-    id: str
-    revision: str
-    dim: int
-    relative: str = ""
-    absolute: str = ""
-
-
-@dataclass(frozen=True)
-class LibraryConfig:
-    """The library.toml."""
-
-    model: ModelReference
-    segments: SegmentConfig = field(default_factory=SegmentConfig)
-    database: str = ""  # URL; empty: library.db
-    store: str = ""  # URI of the vector store, see `hit.stores`; empty: the local one, beside the arrays
-    format: int = _FORMAT
 
 
 class Making(TypedDict, total=False):
@@ -124,9 +101,9 @@ class Library:
             model = model or (mine if (mine / "card.json").exists() else _zero_shot(mine, say))
             encoder = _load(model)
         path.mkdir(parents=True, exist_ok=True)
-        config = LibraryConfig(_reference(path, model, encoder), segments or SegmentConfig(), database, store)
+        config = LibraryConfig(settings.reference(path, model, encoder), segments or SegmentConfig(), database, store)
         cls(path, config, encoder).close()  # what cannot be opened is not begun
-        _write(path, config)
+        settings.write(path, config)
         return cls.open(path, encoder=encoder)
 
     @classmethod
@@ -148,15 +125,7 @@ class Library:
 
         Raises UserError for a folder that is no library, or that a newer program wrote.
         """
-        try:
-            table = tomllib.loads((path / "library.toml").read_text())
-        except (FileNotFoundError, NotADirectoryError):
-            raise UserError(path, "not a library", "make one with `hit index LIBRARY PATH`") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UserError(path / "library.toml", f"not a TOML file: {error}") from None
-        if table.get("format", _FORMAT) > _FORMAT:
-            raise UserError(path, f"its format {table['format']} is newer than this program's {_FORMAT}", "upgrade hit")
-        config = configs.build(LibraryConfig, table, str(path / "library.toml"))
+        config = settings.read(path)
         library = cls(path, config, encoder or (_load(model) if model else None))
         library._model = model
         return library
@@ -217,20 +186,22 @@ class Library:
                 chosen += [path for path in self.db.files() if Path(path).exists()]
             remote = Remote(self.path / "remote", http, max_download, progress or Silent())
             crew = analysis.crew(encoder.experts, encoder.identities, self.config.segments)
-            report = indexing.index(
-                sources.find(chosen, lists=lists, remote=remote),
-                db=self.db,
-                store=store,
-                encoder=encoder,
-                look=lambda jobs: crew(jobs, workers, limits),
-                folder=self.path,
-                retry=retry,
-                progress=progress,
-            )
+            with self._job("index", {"sources": chosen[:_NAMED], "revision": encoder.revision}) as detail:
+                report = indexing.index(
+                    sources.find(chosen, lists=lists, remote=remote),
+                    db=self.db,
+                    store=store,
+                    encoder=encoder,
+                    look=lambda jobs: crew(jobs, workers, limits),
+                    folder=self.path,
+                    retry=retry,
+                    progress=progress,
+                )
+                detail |= {"added": report.added, "failed": len(report.failed), "seconds": round(report.seconds, 3)}
             if changed or self._model:
-                reference = _reference(self.path, self._model, encoder)
+                reference = settings.reference(self.path, self._model, encoder)
                 self.config = replace(self.config, model=reference)
-                _write(self.path, self.config)
+                settings.write(self.path, self.config)
                 self._open_store()
         return report
 
@@ -271,6 +242,41 @@ class Library:
             except StaleError:  # another process has pruned the library
                 self._open_store()
 
+    def describe(
+        self, videos: Sequence[Path], texts: Path, *, limit: int = 10, level_weights: Sequence[float] | None = None
+    ) -> dict[str, Any]:
+        """Return the texts of a file that fit each video best; see `hit.describe`. Those of the library are not decoded.
+
+        Raises UserError for a file without texts, and for a video that cannot be read.
+        """
+        encoder, wanted = self.encoder, describing.read_texts(texts)
+        searching.check(encoder, self.stored)
+        found = describing.describe(
+            [self._seen(path) for path in videos],
+            wanted,
+            encoder,
+            weights=None if level_weights is None else _weights(level_weights, encoder),
+            limit=limit,
+        )
+        return {"videos": found, "model": {"id": encoder.id, "revision": encoder.revision}}
+
+    def saved(self, name: str) -> dict[str, Any]:
+        """Return the arguments of a saved search. Raises UserError for one that is not there."""
+        names = self.db.saved_searches()
+        if name not in names:
+            raise UserError(f"@{name}", "no search is saved under this name", f"there are: {', '.join(names) or 'none'}")
+        return dict(names[name].query)
+
+    def _seen(self, path: Path) -> describing.Seen:
+        video = self.db.named(str(path.absolute()))
+        own = self.db.segments(self.stored, [video]).get(video, {}) if video else {}
+        if own:
+            times = [(segment.start, segment.end) for segment in own.values()]
+            return describing.Seen(path, times, self.db.vectors(self.stored, np.fromiter(own, np.int64)))
+        pieces = analysis.analyse("query", path, self.experts, self.config.segments)
+        vectors = self.encoder.embed_clips([piece.features for piece in pieces])
+        return describing.Seen(path, [(piece.clip.start, piece.clip.end) for piece in pieces], vectors)
+
     def _look_at_video(self, name: str | Path) -> list[searching.Looked]:
         path, within = _stretch(name)
         pieces = analysis.analyse("query", path, self.experts, self.config.segments, within)
@@ -286,6 +292,17 @@ class Library:
         if self.config.store:
             return stores.open(self.config.store, stored.dim, f"{stored.revision}_{stored.generation}")
         return stores.open(self.path / stored.name, stored.dim)
+
+    @contextlib.contextmanager
+    def _job(self, kind: str, detail: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Note in the database that work is done, and how it ended; what is put into the dictionary is noted at the end."""
+        number, result = self.db.begin_job(kind, detail), dict[str, Any]()
+        try:
+            yield result
+        except BaseException as error:
+            self.db.end_job(number, "failed", {"error": f"{type(error).__name__}: {error}"})
+            raise
+        self.db.end_job(number, "done", result)
 
     def _writing(self, wait: float) -> contextlib.AbstractContextManager[None]:
         return files.locked(self.path / ".lock", wait)
@@ -318,16 +335,6 @@ def _zero_shot(folder: Path, say: Callable[[str], None]) -> Path:
     zeroshot.make(part, zeroshot.Plan(), say)
     part.replace(folder)
     return folder
-
-
-def _reference(library: Path, model: Path | None, encoder: ServingEncoder) -> ModelReference:
-    absolute = str(model.resolve()) if model else ""
-    relative = os.path.relpath(absolute, library.resolve()) if model else ""
-    return ModelReference(encoder.id, encoder.revision, encoder.dim, relative, absolute)
-
-
-def _write(path: Path, config: LibraryConfig) -> None:
-    files.write_whole(path / "library.toml", tomli_w.dumps(configs.to_table(config)).encode())
 
 
 def _stretch(name: str | Path) -> tuple[Path, tuple[float, float]]:

@@ -4,15 +4,15 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 
-from hit import pages
+from hit import embeddings, metrics, pages
 from hit.db import Database, Line, Match, Place, Stored, words
 from hit.errors import UserError
 from hit.moments import moments
-from hit.types import Clip, Encoder, Evidence, Features, Floats, Hit, Keys, Moment, Store
+from hit.types import Clip, Encoder, Evidence, Features, Floats, Hit, Judge, Keys, Moment, Store
 
 EVIDENCE = 5  # lines shown with a hit
 K = 60  # of reciprocal rank fusion [Cormack, Clarke and Buettcher 2009]
@@ -24,20 +24,6 @@ Looked = Mapping[str, Features]
 Example = Sequence[Looked]  # a video or an image as the experts saw it, segment by segment
 Mode = Literal["hybrid", "meaning", "words", "normalised"]
 Level = Literal["clip", "video"]
-
-
-class Judge(Protocol):
-    """What search knows of a model's calibration; see `hit.calibration`."""
-
-    threshold: float
-
-    def judge(self, query: Floats, scores: Floats, segments: int) -> Floats:
-        """Return for scores (n,) of a text in a library of so many segments the probability (n,) that the hit is right."""
-        ...
-
-    def normalise(self, query: Floats, scores: Floats, vectors: Floats) -> Floats:
-        """Return scores (n,) made anew against hubs, for vectors (n, dim)."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +111,17 @@ def search(query: Query, shelf: Shelf) -> Answer:
     """
     if query.limit < 1:
         raise UserError("the limit", f"{query.limit} is below 1")
-    if shelf.encoder.revision != shelf.stored.revision:
-        why = f"it was indexed with model revision {shelf.stored.revision}, the query would be made by {shelf.encoder.revision}"
-        raise UserError("the library", why, "index it again with `hit index LIBRARY --model MODEL`")
+    check(shelf.encoder, shelf.stored)
     if not shelf.store.count():
         raise UserError("the library", "holds no videos yet", "add some with `hit index LIBRARY PATH`")
     return _Search(query, shelf).answer()
+
+
+def check(encoder: Encoder, stored: Stored) -> None:
+    """Raise UserError for vectors that another model has made."""
+    if encoder.revision != stored.revision:
+        why = f"it was indexed with model revision {stored.revision}, the query would be made by {encoder.revision}"
+        raise UserError("the library", why, "index it again with `hit index LIBRARY --model MODEL`")
 
 
 class _Search:
@@ -347,19 +338,10 @@ def embed(query: Query, encoder: Encoder) -> Floats:
 
 def _rows(texts: Sequence[str], examples: Sequence[Example], encoder: Encoder) -> Floats:
     rows = list(encoder.embed_texts(texts)) if texts else []
-    rows += [_mean(encoder.embed_clips(example), encoder.parts) for example in examples]
+    rows += [embeddings.mean(encoder.embed_clips(example), encoder.parts) for example in examples]
     return np.array(rows, np.float32).reshape(-1, encoder.dim)
 
 
 def _weighted(rows: Floats, query: Query, encoder: Encoder) -> Floats:
-    rows = rows.copy()
-    for name, part in encoder.parts.items():
-        rows[:, part] *= (query.weights or {}).get(name, 1.0)
-    return rows
-
-
-def _mean(vectors: Floats, parts: Mapping[str, slice]) -> Floats:
-    mean: Floats = vectors.mean(axis=0)
-    for part in parts.values():
-        mean[part] /= max(float(np.linalg.norm(mean[part])), 1e-12)
-    return mean
+    weighted: Floats = rows * metrics.weighting(encoder.parts, query.weights or {}, encoder.dim)
+    return weighted

@@ -184,6 +184,23 @@ class Store(Protocol):
         ...
 
 
+class Judge(Protocol):
+    """What search knows of a model's calibration; see `hit.calibration`. Queries (dim,) bear the parts' weights."""
+
+    @property
+    def threshold(self) -> float:
+        """The confidence under which a hit is taken for no match."""
+        ...
+
+    def judge(self, query: Floats, scores: Floats, segments: int) -> Floats:
+        """Return for scores (n,) in a library of so many segments the probability (n,) that each hit is right."""
+        ...
+
+    def normalise(self, query: Floats, scores: Floats, vectors: Floats) -> Floats:
+        """Return scores (n,) made anew against hubs, for vectors (n, dim)."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """A line that `expert` read or heard in a clip and that has words in common with the query."""

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from hit.arrays import Matrix
+from hit.db.records import Records
 from hit.db.schema import Array, Base, Changes, Embedding, File, Job, Line, SavedSearch, Segment, Tag, Unsynced, Video
 from hit.db.setup import HEAD, complaints, engines, migrate
 from hit.db.words import Match, words
@@ -103,7 +104,7 @@ class Stored:
         return f"embeddings/{quote(self.revision, safe='')}/{self.generation}"
 
 
-class Database:
+class Database(Records):
     """An open database, brought to the newest schema, and the arrays in the library's `folder`.
 
     Raises UserError where a newer program wrote it, and where it cannot be reached.

@@ -1,7 +1,10 @@
 """Words: what of a text counts, and which segments have them. Keyword search follows."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
 
 # Words that a line may share with any query: they prove nothing.
 _COMMON = (
@@ -24,3 +27,7 @@ class Match:
 def words(text: str) -> set[str]:
     """Return the words of a text, upper and lower case alike, without single letters and the commonest ones of English."""
     return set(re.findall(r"\w{2,}", text.casefold())) - COMMON
+
+
+def refresh(session: Session, videos: Iterable[str]) -> None:
+    """Keyword search follows."""

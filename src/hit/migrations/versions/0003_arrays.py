@@ -39,6 +39,15 @@ def upgrade() -> None:
         sa.Column("row", sa.BigInteger(), nullable=False, autoincrement=False),
         sa.PrimaryKeyConstraint("revision", "row", name="pk_unsynced"),
     )
+    _make_records()
+    for name, (dim, segments) in moved.items():
+        op.bulk_insert(arrays, [{"revision": name, "generation": 0, "dim": dim, "rows": len(segments)}])
+        rows = [{"segment_id": segment, "revision": name, "row": row} for row, segment in enumerate(segments)]
+        op.bulk_insert(embeddings, rows)
+        op.bulk_insert(unsynced, [{"revision": name, "row": row} for row in range(len(segments))])
+
+
+def _make_records() -> None:
     op.create_table(
         "tags",
         sa.Column("video_id", sa.String(), nullable=False),
@@ -74,11 +83,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_changes"),
     )
     op.bulk_insert(changes, [{"id": 1, "count": 0}])
-    for name, (dim, segments) in moved.items():
-        op.bulk_insert(arrays, [{"revision": name, "generation": 0, "dim": dim, "rows": len(segments)}])
-        rows = [{"segment_id": segment, "revision": name, "row": row} for row, segment in enumerate(segments)]
-        op.bulk_insert(embeddings, rows)
-        op.bulk_insert(unsynced, [{"revision": name, "row": row} for row in range(len(segments))])
 
 
 def _move_vectors() -> dict[str, tuple[int, list[str]]]:
