@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import tiny_model
-from hit import cli, experts
+from hit import cli_search, experts
 from hit.analysis import analyse, still
 from hit.db import Line, words
 from hit.errors import UserError
@@ -152,7 +152,7 @@ def test_the_table_shows_the_words(talking: Library, monkeypatch: pytest.MonkeyP
     answer = talking.search("red picture").to_json()
     said: list[object] = []
     monkeypatch.setattr("hit.console.table", lambda *what: said.extend(what))
-    cli._show_hits(answer)
+    cli_search.show_hits(answer)
     _, columns, rows = said
     assert columns == ["rank", "video", "time", "score", "words"]
     assert isinstance(rows, list)

@@ -102,9 +102,12 @@ class Library:
             encoder = _load(model)
         path.mkdir(parents=True, exist_ok=True)
         config = LibraryConfig(settings.reference(path, model, encoder), segments or SegmentConfig(), database, store)
-        cls(path, config, encoder).close()  # what cannot be opened is not begun
         settings.write(path, config)
-        return cls.open(path, encoder=encoder)
+        try:
+            return cls.open(path, encoder=encoder)
+        except UserError:  # a database or a store that cannot be reached: nothing is begun
+            (path / "library.toml").unlink()
+            raise
 
     @classmethod
     def prepare(cls, path: Path, model: Path | None, **making: Unpack[Making]) -> Self:
