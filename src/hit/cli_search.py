@@ -49,6 +49,7 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Find the moments that fit texts, videos and images best."""
+    from hit import filters
     from hit.library import Library
 
     asked: dict[str, Any] = {
@@ -67,7 +68,8 @@ def search(
     with Library.open(folder) as library:
         if len(asked["texts"]) == 1 and asked["texts"][0].startswith("@"):
             asked = library.saved(asked["texts"][0][1:])
-        answer = library.search(**asked, page=page, explain=explain)
+        chosen = {**asked, "where": None if asked["where"] is None else filters.parse(asked["where"])}
+        answer = library.search(**chosen, page=page, explain=explain)
         if save is not None:
             library.db.save_search(save, asked)
             remark(f"saved: hit search {folder} @{save}")

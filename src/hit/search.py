@@ -8,7 +8,7 @@ from typing import Any, Literal, TypedDict
 
 import numpy as np
 
-from hit import embeddings, metrics, pages
+from hit import embeddings, filters, metrics, pages
 from hit.db import Database, Line, Match, Place, Stored, words
 from hit.errors import UserError
 from hit.moments import moments
@@ -42,7 +42,7 @@ class Query:
     exclude_examples: Sequence[Example] = ()
     mix: Sequence[float] | None = None
     weights: Mapping[str, float] | None = None
-    where: Any | None = None
+    where: filters.Node | None = None
     mode: Mode = "hybrid"
     limit: int = 10
     group_by: Level = "clip"
@@ -54,7 +54,7 @@ class Options(TypedDict, total=False):
     """The fields of a Query that every door passes on as they are."""
 
     mix: Sequence[float] | None
-    where: Any | None
+    where: filters.Node | None
     mode: Mode
     limit: int
     group_by: Level
@@ -131,7 +131,7 @@ class _Search:
         self.query, self.shelf, self.db = query, shelf, shelf.db
         self.vector = embed(query, shelf.encoder)
         self.barred = _weighted(_rows(query.exclude, query.exclude_examples, shelf.encoder), query, shelf.encoder)
-        described = [query.texts, query.mode, query.group_by, query.where and query.where]
+        described = [query.texts, query.mode, query.group_by, query.where and filters.to_json(query.where)]
         vectors = hashlib.sha256(self.vector.tobytes() + self.barred.tobytes()).hexdigest()
         self.digest = pages.digest({"query": [*described, vectors]})
         self.page = None if query.page is None else pages.read(query.page, self.digest, shelf.stored.name)

@@ -19,11 +19,13 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from hit.arrays import Matrix
+from hit.db import where
 from hit.db.records import Records
 from hit.db.schema import Array, Base, Changes, Embedding, File, Job, Line, SavedSearch, Segment, Tag, Unsynced, Video
 from hit.db.setup import HEAD, complaints, engines, migrate
 from hit.db.words import Match, words
 from hit.errors import UserError
+from hit.filters import Node, to_text
 from hit.types import Floats, Keys
 
 __all__ = [
@@ -47,6 +49,7 @@ __all__ = [
 Status = Literal["pending", "indexing", "ready", "failed"]
 T = TypeVar("T")
 _BATCH = 500  # ids in one statement
+_FILTERS = 32  # whose rows are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,7 @@ class Database(Records):
         self.folder = folder
         self._engine, self._writer = engines(url)
         self._matrices: dict[str, Matrix] = {}
+        self._allowed: dict[tuple[str, str, int], Keys] = {}
         with complaints(self._engine):
             migrate(self._writer, folder)
 
@@ -290,9 +294,20 @@ class Database(Records):
         """Keyword search follows."""
         return []
 
-    def allowed(self, stored: Stored, node: Any) -> Keys:
-        """Follow a filter."""
-        raise NotImplementedError
+    def allowed(self, stored: Stored, node: Node) -> Keys:
+        """Return the rows, ascending, whose segments a filter lets through. Raises StaleError as `places` does.
+
+        The last few filters' rows are kept until the library changes.
+        """
+        with self.read() as session:
+            key = stored.name, to_text(node), session.scalars(sa.select(Changes.count)).one()
+            if key not in self._allowed:
+                _check(session, stored)
+                rows = session.scalars(where.rows(stored.revision, node)).all()
+                while len(self._allowed) >= _FILTERS:
+                    self._allowed.pop(next(iter(self._allowed)), None)
+                self._allowed[key] = np.array(rows, np.int64)
+            return self._allowed[key]
 
     def unsynced(self, revision: str, limit: int) -> tuple[Keys, Keys]:
         """Return up to `limit` rows that the store may not have as they are here: those that live, and those that do not."""

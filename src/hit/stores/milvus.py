@@ -181,7 +181,9 @@ class Milvus:
         if set(fields) != {"id", "vector"}:
             raise UserError(self.where, f"its collection {name} is not one of this program's", "name another database")
         if (dim := int(fields["vector"]["params"]["dim"])) != self.dim:
-            raise UserError(self.where, f"its collection {name} holds vectors of width {dim}, not {self.dim}", "name another database")
+            raise UserError(
+                self.where, f"its collection {name} holds vectors of width {dim}, not {self.dim}", "name another database"
+            )
         kind = client.describe_index(name, "vector", timeout=_CALL)["index_type"]
         if kind != address.index:
             raise UserError(self.where, f"its collection {name} has the index {kind}", f"say ?index={kind}, or drop it")
@@ -258,7 +260,9 @@ class Milvus:
                 return found
             if level == "Strong" and least >= (there := min(wanted, self._count(ids))):
                 return found
-        raise UserError(self.where, f"Milvus gave {least} results where there are {there}", "make it search more, or use index=FLAT")
+        raise UserError(
+            self.where, f"Milvus gave {least} results where there are {there}", "make it search more, or use index=FLAT"
+        )
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
@@ -300,7 +304,9 @@ def _parse(where: str) -> _Address:
     except ValueError as error:
         raise UserError(where.rpartition("@")[2], f"is no address: {error}") from None
     if "@" in parts.netloc:
-        raise UserError(parts.hostname or "Milvus", "its address has a password in it", f"take it out and set {TOKEN}=user:password")
+        raise UserError(
+            parts.hostname or "Milvus", "its address has a password in it", f"take it out and set {TOKEN}=user:password"
+        )
     if not host:
         raise UserError(where, "names no server", "say http://host:port")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -311,7 +317,9 @@ def _parse(where: str) -> _Address:
     for name, value in options.items():
         some = build if name in build else effort
         if name not in some or not value.isdecimal():
-            raise UserError(where, f"'{name}={value}' is nothing that {index} knows", f"it takes {' '.join([*build, *effort]) or 'nothing'}")
+            raise UserError(
+                where, f"'{name}={value}' is nothing that {index} knows", f"it takes {' '.join([*build, *effort]) or 'nothing'}"
+            )
         some[name] = int(value)
     return _Address(f"{scheme}://{host}:{port}", None, parts.path.strip("/"), index, build, effort)
 
