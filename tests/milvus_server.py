@@ -27,7 +27,9 @@ class Server:
         """Start it and wait until it takes connections."""
         words = ["-m", "milvus_lite", "server", "--data-dir", str(self.folder), "--host", "127.0.0.1", "--port", str(self.port)]
         with self.folder.with_suffix(".log").open("ab") as log:
-            self._process = subprocess.Popen([sys.executable, *words], stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
+            self._process = subprocess.Popen(
+                [sys.executable, *words], stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"}
+            )
         until = time.monotonic() + DEADLINE
         while True:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.milvus_server import Server
 
 from hit import stores
 from hit.errors import UserError
 from hit.stores.milvus import TOKEN, Milvus
 from hit.types import Floats, Keys, Store
-from tests.milvus_server import Server
 
 DIM = 3
 names = (f"test_{os.getpid()}_{i}" for i in itertools.count())
@@ -363,9 +363,8 @@ def test_a_server_that_was_killed_is_named_and_has_everything_when_it_is_back(tm
 
 def test_a_server_that_says_nothing_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hit.stores.milvus._CONNECT", 0.3)
-    with socket.create_server(("127.0.0.1", 0)) as mute:
-        with pytest.raises(UserError, match="does not answer"):
-            stores.open(f"http://127.0.0.1:{mute.getsockname()[1]}", DIM)
+    with socket.create_server(("127.0.0.1", 0)) as mute, pytest.raises(UserError, match="does not answer"):
+        stores.open(f"http://127.0.0.1:{mute.getsockname()[1]}", DIM)
 
 
 @pytest.fixture
@@ -414,7 +413,9 @@ def test_a_server_that_is_no_milvus_is_named(doorman: Callable[[grpc.StatusCode]
 def test_a_second_process_is_kept_out_of_an_embedded_one(tmp_path: Path) -> None:
     where = f"milvus+lite:{tmp_path / 'lite'}"
     store = stores.open(where, DIM)
-    code = f"from hit import stores\ntry: stores.open({where!r}, 3)\nexcept Exception as error: print(type(error).__name__, error)"
+    code = (
+        f"from hit import stores\ntry: stores.open({where!r}, 3)\nexcept Exception as error: print(type(error).__name__, error)"
+    )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     store.close()
     assert "UserError" in told.stdout and "another process has it open" in told.stdout
