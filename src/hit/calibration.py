@@ -26,6 +26,7 @@ from hit.metrics import Ints, Values
 from hit.types import Floats
 
 FORMAT = 1
+FILE = "calibration.json"
 CLIPS, TEXTS = 1000, 2000  # of the background, at most
 LEAST = 20  # clips to fit to
 NEIGHBOURS = 5  # that a query has in the background of its own kind
@@ -83,28 +84,34 @@ class Calibration:
         """The confidence that the best hit of a text query must reach; else there is no good match."""
         return self.ways["t2v"].threshold
 
-    def judge(self, query: Floats, scores: Floats, segments: int, way: str = "t2v") -> Values:
+    def judge(self, query: Floats, scores: Floats, segments: int, way: str = "t2v") -> Floats:
         """Return how probably each answer is right (n,), from its score (n,) for the query (d,) in a library of `segments`.
 
         The query's length does not matter, and its weights may be others than the model's own. "v2t" judges texts, of which
         there are `segments`, for a clip. Raises ValueError for numbers that are not finite and shapes that do not fit.
         """
-        if query.shape != self.scale.shape or scores.ndim != 1 or segments < 1:
-            raise ValueError(f"query {query.shape} for {self.scale.shape}, scores {scores.shape}, {segments} segments")
-        if not (np.isfinite(query).all() and np.isfinite(scores).all()):
-            raise ValueError("the query or a score is not finite")
-        background, own = (self.clips, self.texts) if way == "t2v" else (self.texts, self.clips)
-        ground = Ground.of(query[None], background, own)
-        return self.ways[way].confidence(ground.signs(np.zeros(len(scores), np.int64), scores, segments))
+        return self.judge_each(query[None], np.zeros(len(scores), np.int64), scores, segments, way)
 
-    def normalise(self, query: Floats, scores: Floats, vectors: Floats) -> Values:
+    def judge_each(self, queries: Floats, rows: Ints, scores: Floats, segments: int, way: str = "t2v") -> Floats:
+        """Judge answers (n,) to several queries (Q, d), each to that of its row (n,); as `judge` in all else."""
+        if queries.shape[1:] != self.scale.shape or scores.shape != rows.shape or segments < 1:
+            raise ValueError(f"queries {queries.shape} for {self.scale.shape}, scores {scores.shape}, {segments} segments")
+        if not (np.isfinite(queries).all() and np.isfinite(scores).all()):
+            raise ValueError("a query or a score is not finite")
+        background, own = (self.clips, self.texts) if way == "t2v" else (self.texts, self.clips)
+        signs = Ground.of(queries, background, own).signs(rows, scores, segments)
+        return self.ways[way].confidence(signs).astype(np.float32)
+
+    def normalise(self, query: Floats, scores: Floats, vectors: Floats) -> Floats:
         """Return what to rank a text query's candidates (n, d) by instead of their scores (n,): query-bank normalisation.
 
         The bank are the background's texts; hubs are those candidates that come first for one of them. See `hit.hubness`.
         """
-        assert query.shape == self.scale.shape, "one query"
+        if query.shape != self.scale.shape:
+            raise ValueError(f"query {query.shape} for {self.scale.shape}")
         rule = hubness.query_bank(self.texts * (self.scale / np.float32(self.weight)), vectors)
-        return rule((scores / np.float32(self.weight))[None])[0]
+        made: Floats = rule((scores / np.float32(self.weight))[None])[0].astype(np.float32)
+        return made
 
     def save(self, folder: Path) -> None:
         """Write the calibration into a model folder; calibration.json comes last and names what belongs to it."""
@@ -119,7 +126,7 @@ class Calibration:
             "about": self.about,
         }
         write_whole(folder / "background.safetensors", tensors)
-        write_whole(folder / "calibration.json", (json.dumps(table, indent=2, allow_nan=False) + "\n").encode())
+        write_whole(folder / FILE, (json.dumps(table, indent=2, allow_nan=False) + "\n").encode())
 
     @classmethod
     def load(cls, folder: Path, revision: str) -> Self | None:
@@ -127,7 +134,7 @@ class Calibration:
 
         Raises UserError for one that is damaged, of a newer program, or of another revision of the model.
         """
-        path = folder / "calibration.json"
+        path = folder / FILE
         try:
             table = json.loads(path.read_text())
             if table["format"] > FORMAT:
@@ -152,7 +159,7 @@ class Calibration:
 
 def forget(folder: Path) -> None:
     """Remove a model folder's calibration, if it has one."""
-    for name in ("calibration.json", "background.safetensors"):
+    for name in (FILE, "background.safetensors"):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -265,31 +272,34 @@ def libraries(item_group: Ints) -> Iterator[tuple[int, Ints]]:
 
 def _fit(real: Queries, nonsense: Queries) -> tuple[Fit, dict[str, Any]]:
     """Fit one direction to the first answers, in libraries of several sizes, of queries with an answer and of such without."""
-    kinds = [(real, False, 1.0), (real, True, REMOVED), (nonsense, False, NONSENSE)]
     parts = []
     for halvings, items in libraries(real.item_group):
-        for kind, (queries, taken, weight) in enumerate(kinds):
+        for number, (queries, taken, weight) in enumerate(
+            ((real, False, 1.0), (real, True, REMOVED), (nonsense, False, NONSENSE))
+        ):
             signs, right, group = queries.first(items, taken)
-            fold = (np.arange(len(right)) if kind == 2 else group) % FOLDS
-            shared = weight / max(1, len(right)) / 2**halvings  # so that every size weighs the same
-            parts.append((signs, right, np.full(len(right), shared), fold, np.full(len(right), kind)))
+            fold = np.where(group < 0, np.arange(len(group)), group) % FOLDS
+            shared = np.full(len(right), weight / max(1, len(right)) / 2**halvings)  # so that every size weighs the same
+            parts.append((signs, right, shared, fold, np.full(len(right), number)))
     signs, right, weights, fold, kind = (np.concatenate(column) for column in zip(*parts, strict=True))
     chances = np.empty(len(right))  # each by a fit that has not seen its clip's queries
-    for number in range(FOLDS):
-        rest = fold != number
+    for left_out in range(FOLDS):
+        rest = fold != left_out
         chances[~rest] = _apply(logistic.fit(signs[rest], right[rest], weights[rest]), signs[~rest])
     good = kind == 0
     threshold = min(CERTAIN, float(np.quantile(chances[good], REFUSED, method="lower")))
+    refused = {
+        name: float(np.mean(chances[kind == number] < threshold))
+        for number, name in enumerate(("good", "removed", "nonsense"))
+        if np.any(kind == number)
+    }
     about = {
         "ece": reliability.ece(reliability.bins(chances[good], right[good])),
         "brier": reliability.brier(chances[good], right[good]),
-        "refused": {
-            name: float((chances[kind == number] < threshold).mean())
-            for number, name in enumerate(("good", "removed", "nonsense"))
-            if (kind == number).any()
-        },
+        "refused": refused,
     }
-    return Fit(*map(float, logistic.fit(signs, right, weights)), threshold), about
+    intercept, cosine, surprise, familiar = logistic.fit(signs, right, weights).tolist()
+    return Fit(intercept, cosine, surprise, familiar, threshold), about
 
 
 def _apply(found: Values, signs: Values) -> Values:

@@ -1,13 +1,16 @@
-"""What a calibration is made from: a model's embeddings of held-out pairs, of training clips and captions, and of nonsense."""
+"""Calibrations of models: made from held-out pairs, training clips, their captions and nonsense, and measured on other pairs."""
 
-import random
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
-from hit import calibration, metrics
+from hit import calibration, metrics, reliability
 from hit.calibration import Calibration, Held
-from hit.measure import Measured, measure
+from hit.measure import Measured
+from hit.metrics import WAYS, Values
+from hit.reliability import Bin
 from hit.splits import Split
 from hit.types import Encoder, Floats
 
@@ -38,13 +41,58 @@ def nonsense(texts: Sequence[str], count: int) -> list[str]:
 
     By turns their words with shuffled letters, words drawn from all of them, and letters drawn so. The same for the same texts.
     """
-    rng = random.Random(0)
+    rng = np.random.default_rng(0)
     words = sorted({word for text in texts for word in text.split()})
     letters = sorted({letter for word in words for letter in word})
     made = (
-        lambda word: "".join(rng.sample(word, len(word))),
-        lambda word: rng.choice(words),
-        lambda word: "".join(rng.choice(letters) for _ in word),
+        lambda word: "".join(word[i] for i in rng.permutation(len(word))),
+        lambda word: words[rng.integers(len(words))],
+        lambda word: "".join(letters[i] for i in rng.integers(len(letters), size=len(word))),
     )
-    chosen = rng.sample(list(texts), min(count, len(texts)))
-    return [" ".join(made[i % len(made)](word) for word in text.split()) for i, text in enumerate(chosen)]
+    chosen = rng.permutation(len(texts))[:count].tolist()
+    return [" ".join(made[i % len(made)](word) for word in texts[row].split()) for i, row in enumerate(chosen)]
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """The first answers to the queries of one direction: their confidence (Q,), whether they are right, and the threshold."""
+
+    confidence: Values
+    right: Values
+    threshold: float
+
+    @property
+    def bins(self) -> list[Bin]:
+        """Bins of equal mass."""
+        return reliability.bins(self.confidence, self.right)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return calibration error, Brier score, the share of queries whose first answer is no good match, and the bins."""
+        return {
+            "ece": reliability.ece(self.bins),
+            "brier": reliability.brier(self.confidence, self.right),
+            "refused": float((self.confidence < self.threshold).mean()),
+            "threshold": self.threshold,
+            "bins": [asdict(one) for one in self.bins],
+        }
+
+
+def judged(measured: Measured, by: Calibration) -> dict[str, Judged]:
+    """Judge the first answer to each query of both directions, all of which have an answer among the others' clips and texts."""
+    own = np.arange(len(measured.clip))
+    found = {}
+    for way, queries, group, items, item_group in (
+        ("t2v", measured.text, measured.owner, measured.clip, own),
+        ("v2t", measured.clip, own, measured.text, measured.owner),
+    ):
+        confidence, right = np.empty(len(queries)), np.empty(len(queries))
+        for part in metrics.blocks(len(queries), max(len(items), len(by.texts), len(by.clips))):
+            weighted = queries[part] * by.scale
+            scores = weighted @ items.T
+            first = scores.argmax(axis=1)
+            at = np.arange(len(first))
+            confidence[part] = by.judge_each(weighted, at, scores[at, first], len(items), way)
+            right[part] = item_group[first] == group[part]
+        found[way] = Judged(confidence, right, by.ways[way].threshold)
+    assert set(found) == set(WAYS)
+    return found

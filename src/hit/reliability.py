@@ -1,5 +1,6 @@
 """How far probabilities keep their word: bins of equal mass, expected calibration error, Brier score. Outcomes are 0 or 1."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +32,7 @@ def bins(confidence: Values, right: Values, count: int = BINS) -> list[Bin]:
     return [Bin(len(part), float(confidence[part].mean()), float(right[part].mean())) for part in parts]
 
 
-def ece(found: list[Bin]) -> float:
+def ece(found: Sequence[Bin]) -> float:
     """Return the expected calibration error: the mean distance of the bins' confidence from their share of right answers."""
     total = sum(one.count for one in found)
     return sum(one.count * abs(one.confidence - one.right) for one in found) / total
