@@ -48,7 +48,7 @@ def describe(
         scores = rows @ mean  # (texts,)
         best = np.lexsort((np.arange(len(texts)), -scores))[:limit]
         where = (rows[best] * scale) @ video.vectors.T  # (limit, segments)
-        sure = judge.judge(mean, scores[best], len(texts)).tolist() if judge and own else [None] * len(best)
+        sure = judge.judge(mean, scores[best], len(texts), "v2t").tolist() if judge and own else [None] * len(best)
         found.append(
             {
                 "path": str(video.path),

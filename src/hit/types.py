@@ -192,8 +192,11 @@ class Judge(Protocol):
         """The confidence under which a hit is taken for no match."""
         ...
 
-    def judge(self, query: Floats, scores: Floats, segments: int) -> Floats:
-        """Return for scores (n,) in a library of so many segments the probability (n,) that each hit is right."""
+    def judge(self, query: Floats, scores: Floats, segments: int, way: str = "t2v") -> Floats:
+        """Return for scores (n,) in a library of so many segments the probability (n,) that each hit is right.
+
+        `way` is "v2t" where the query is a video and so many texts were asked for.
+        """
         ...
 
     def normalise(self, query: Floats, scores: Floats, vectors: Floats) -> Floats:
