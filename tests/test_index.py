@@ -458,7 +458,7 @@ def test_two_processes_at_once_lose_nothing(script: Path, tmp_path: Path, five: 
 
 def test_who_waits_too_long_is_told(library: Library, five: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hit.library._WAIT", 0.05)
-    with library._writing(0), Library.open(library.path, encoder=ToyEncoder()) as other:
+    with library.writing(0), Library.open(library.path, encoder=ToyEncoder()) as other:
         with pytest.raises(UserError, match="another process is writing"):
             index(other, five)
         assert other.store.count() == 0  # reading goes on

@@ -27,7 +27,7 @@ from hit import describe as describing
 from hit import index as indexing
 from hit import search as searching
 from hit.config import ExpertConfig
-from hit.db import Database, StaleError, Stored
+from hit.db import Database, Stored
 from hit.errors import UserError
 from hit.pool import Limits
 from hit.remote import Remote
@@ -65,7 +65,7 @@ class Making(TypedDict, total=False):
 class Library:
     """An open library. `Library.create` makes one, `Library.open` opens one; both are context managers."""
 
-    def __init__(self, path: Path, config: LibraryConfig, encoder: ServingEncoder | None) -> None:
+    def __init__(self, path: Path, config: LibraryConfig, encoder: ServingEncoder | None, mend: bool = True) -> None:
         self.path, self.config = path, config
         self.posters = path / indexing.POSTERS
         self._given = encoder  # whoever opens a library with an encoder means to index with that one
@@ -73,9 +73,10 @@ class Library:
         self._model: Path | None = None  # its folder, if it has one
         self._experts: dict[str, Expert] | None = None
         self.db = Database(config.database or f"sqlite:///{quote(str(path / 'library.db'))}", path)
-        self._open_store()
-        with contextlib.suppress(files.BusyError), self._writing(wait=0):  # a writer at work does this itself
-            indexing.repair(self.db, self.store, self.stored)
+        self._stored: Stored | None = None
+        self._store: Store | None = None
+        if mend:
+            self._mend()
 
     @classmethod
     def create(
@@ -123,19 +124,22 @@ class Library:
         return library
 
     @classmethod
-    def open(cls, path: Path, model: Path | None = None, *, encoder: ServingEncoder | None = None) -> Self:
+    def open(
+        cls, path: Path, model: Path | None = None, *, encoder: ServingEncoder | None = None, mend: bool = True
+    ) -> Self:
         """Open a library. With a model (its folder, or an encoder) the next `index` goes over to it.
 
+        What a store lacks is made good, unless `mend` says otherwise: the store is then opened when it is first needed.
         Raises UserError for a folder that is no library, or that a newer program wrote.
         """
         config = settings.read(path)
-        library = cls(path, config, encoder or (_load(model) if model else None))
+        library = cls(path, config, encoder or (_load(model) if model else None), mend)
         library._model = model
         return library
 
     def close(self) -> None:
         """Let go of the database and the store."""
-        self.store.close()
+        self._let_go()
         self.db.close()
 
     def __enter__(self) -> Self:
@@ -143,6 +147,63 @@ class Library:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def stored(self) -> Stored:
+        """The array of the current model's vectors."""
+        if self._stored is None:
+            self._stored = self.db.stored(self.config.model.revision, self.config.model.dim)
+        return self._stored
+
+    @property
+    def store(self) -> Store:
+        """The store of that array, opened when it is first needed."""
+        if self._store is None:
+            self._store = self.store_of(self.stored)
+        return self._store
+
+    def store_of(self, stored: Stored, uri: str | None = None) -> Store:
+        """Open the store of an array, where this library's are, or at another address."""
+        where = self.config.store if uri is None else uri
+        if where:
+            return stores.open(where, stored.dim, f"{stored.revision}_{stored.generation}")
+        return stores.open(self.path / stored.name, stored.dim)
+
+    def renew(self) -> bool:
+        """Take notice of what other processes have made of the settings and the array; tell whether these are others now."""
+        config = settings.read(self.path)
+        stored = self.db.stored(config.model.revision, config.model.dim)
+        if config == self.config and stored.name == self.stored.name:
+            return False
+        if config.model.revision != self.config.model.revision and self._given is None:
+            self._loaded = self._experts = None
+        self.config = config
+        self._let_go()
+        return True
+
+    def change(self, config: LibraryConfig) -> None:
+        """Go over to other settings, for good. The caller keeps other writers out."""
+        settings.write(self.path, config)
+        self.config = config
+        self._let_go()
+
+    @contextlib.contextmanager
+    def writing(self, wait: float | None = None) -> Iterator[None]:
+        """Keep other writers out. Raises BusyError where another one is at work for longer than `wait` seconds."""
+        with files.locked(self.path / ".lock", _WAIT if wait is None else wait):
+            self.renew()
+            yield
+
+    @contextlib.contextmanager
+    def job(self, kind: str, detail: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Note in the database that work is done, and how it ended; what is put into the dictionary is noted at the end."""
+        number, result = self.db.begin_job(kind, detail), dict[str, Any]()
+        try:
+            yield result
+        except BaseException as error:
+            self.db.end_job(number, "failed", {"error": f"{type(error).__name__}: {error}"})
+            raise
+        self.db.end_job(number, "done", result)
 
     @property
     def encoder(self) -> ServingEncoder:
@@ -178,18 +239,18 @@ class Library:
         known is embedded anew. Raises UserError for a name that fits nothing, and where another process indexes into this
         library.
         """
-        encoder, chosen = self.encoder, [str(name) for name in names]
-        with self._writing(_WAIT), self._logging():
-            store, revision = self.store, self.config.model.revision
+        chosen = [str(name) for name in names]
+        with self.writing(), self._logging():
+            encoder, store, revision = self.encoder, self.store, self.config.model.revision
             if changed := encoder.revision != revision:
                 if self._given is None:
                     why = f"its model has changed from revision {revision} to {encoder.revision}"
                     raise UserError(self.path, why, "to embed everything anew, name the model with --model")
-                store = self._store(self.db.stored(encoder.revision, encoder.dim))
+                store = self.store_of(self.db.stored(encoder.revision, encoder.dim))
                 chosen += [path for path in self.db.files() if Path(path).exists()]
             remote = Remote(self.path / "remote", http, max_download, progress or Silent())
             crew = analysis.crew(encoder.experts, encoder.identities, self.config.segments)
-            with self._job("index", {"sources": chosen[:_NAMED], "revision": encoder.revision}) as detail:
+            with self.job("index", {"sources": chosen[:_NAMED], "revision": encoder.revision}) as detail:
                 report = indexing.index(
                     sources.find(chosen, lists=lists, remote=remote),
                     db=self.db,
@@ -202,10 +263,9 @@ class Library:
                 )
                 detail |= {"added": report.added, "failed": len(report.failed), "seconds": round(report.seconds, 3)}
             if changed or self._model:
-                reference = settings.reference(self.path, self._model, encoder)
-                self.config = replace(self.config, model=reference)
-                settings.write(self.path, self.config)
-                self._open_store()
+                if changed:
+                    store.close()
+                self.change(replace(self.config, model=settings.reference(self.path, self._model, encoder)))
         return report
 
     def search(
@@ -239,11 +299,11 @@ class Library:
             **options,
         )
         while True:
-            shelf = searching.Shelf(self.db, self.store, self.stored, encoder, self.posters.absolute())
             try:
-                return searching.search(query, shelf)
-            except StaleError:  # another process has pruned the library
-                self._open_store()
+                return searching.search(query, searching.Shelf(self.db, self.store, self.stored, encoder, self.posters.absolute()))
+            except Exception:  # StaleError, or whatever comes of a store that is gone, where another process pruned the library
+                if not self.renew():
+                    raise
 
     def describe(
         self, videos: Sequence[Path], texts: Path, *, limit: int = 10, level_weights: Sequence[float] | None = None
@@ -285,30 +345,17 @@ class Library:
         pieces = analysis.analyse("query", path, self.experts, self.config.segments, within)
         return [piece.features for piece in pieces]
 
-    def _open_store(self) -> None:
-        """Open the store of the current model's array as it is now."""
-        model = self.config.model
-        self.stored = self.db.stored(model.revision, model.dim)
-        self.store = self._store(self.stored)
+    def _mend(self) -> None:
+        """Make the store hold what the database says; a writer at work does this itself."""
+        with contextlib.suppress(files.BusyError), files.locked(self.path / ".lock", 0):
+            if (self.path / "library.toml").exists():
+                self.renew()
+            indexing.repair(self.db, self.store, self.stored)
 
-    def _store(self, stored: Stored) -> Store:
-        if self.config.store:
-            return stores.open(self.config.store, stored.dim, f"{stored.revision}_{stored.generation}")
-        return stores.open(self.path / stored.name, stored.dim)
-
-    @contextlib.contextmanager
-    def _job(self, kind: str, detail: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Note in the database that work is done, and how it ended; what is put into the dictionary is noted at the end."""
-        number, result = self.db.begin_job(kind, detail), dict[str, Any]()
-        try:
-            yield result
-        except BaseException as error:
-            self.db.end_job(number, "failed", {"error": f"{type(error).__name__}: {error}"})
-            raise
-        self.db.end_job(number, "done", result)
-
-    def _writing(self, wait: float) -> contextlib.AbstractContextManager[None]:
-        return files.locked(self.path / ".lock", wait)
+    def _let_go(self) -> None:
+        if self._store:
+            self._store.close()
+        self._store = self._stored = None
 
     @contextlib.contextmanager
     def _logging(self) -> Iterator[None]:
