@@ -170,7 +170,7 @@ def test_pages_stay_what_they_were_while_the_library_grows(tmp_path: Path, monke
         for group_by in ("clip", "video"):
             before = library.search("red", limit=99, group_by=group_by).hits  # type: ignore[arg-type]
             first = library.search("red", limit=2, group_by=group_by)  # type: ignore[arg-type]
-            render(tmp_path / "videos" / f"{group_by}.mp4", ["red", "grey", "red"], seconds=0.5)
+            render(tmp_path / "videos" / f"{group_by}.mp4", ["red", "grey" if group_by == "clip" else "blue", "red"], seconds=0.5)
             library.index([tmp_path / "videos"], workers=1)
             rest = library.search("red", limit=99, page=first.next_page_token, group_by=group_by)  # type: ignore[arg-type]
             assert ids([*first.hits, *rest.hits]) == ids(before)
@@ -286,7 +286,7 @@ class Sure:
         self.hub = hub
         self.asked: list[int] = []
 
-    def judge(self, query: Floats, scores: Floats, segments: int) -> Floats:
+    def judge(self, query: Floats, scores: Floats, segments: int, way: str = "t2v") -> Floats:
         self.asked.append(segments)
         return np.where(scores >= 1.9, 0.9, 0.2).astype(np.float32)
 

@@ -26,6 +26,7 @@ from hit import analysis, files, settings, sources, stores
 from hit import describe as describing
 from hit import index as indexing
 from hit import search as searching
+from hit.calibration import Calibration
 from hit.config import ExpertConfig
 from hit.db import Database, Stored
 from hit.errors import UserError
@@ -33,7 +34,7 @@ from hit.pool import Limits
 from hit.remote import Remote
 from hit.segments import SegmentConfig
 from hit.settings import LibraryConfig
-from hit.types import Encoder, Expert, Progress, Silent, Store
+from hit.types import Encoder, Expert, Judge, Progress, Silent, Store
 
 _WAIT = 10.0  # seconds for another process that indexes
 _NAMED = 20  # sources that a job names
@@ -72,6 +73,7 @@ class Library:
         self._loaded = encoder
         self._model: Path | None = None  # its folder, if it has one
         self._experts: dict[str, Expert] | None = None
+        self._judge: Judge | None = None
         self.db = Database(config.database or f"sqlite:///{quote(str(path / 'library.db'))}", path)
         self._stored: Stored | None = None
         self._store: Store | None = None
@@ -124,9 +126,7 @@ class Library:
         return library
 
     @classmethod
-    def open(
-        cls, path: Path, model: Path | None = None, *, encoder: ServingEncoder | None = None, mend: bool = True
-    ) -> Self:
+    def open(cls, path: Path, model: Path | None = None, *, encoder: ServingEncoder | None = None, mend: bool = True) -> Self:
         """Open a library. With a model (its folder, or an encoder) the next `index` goes over to it.
 
         What a store lacks is made good, unless `mend` says otherwise: the store is then opened when it is first needed.
@@ -176,7 +176,7 @@ class Library:
         if config == self.config and stored.name == self.stored.name:
             return False
         if config.model.revision != self.config.model.revision and self._given is None:
-            self._loaded = self._experts = None
+            self._loaded = self._experts = self._judge = None
         self.config = config
         self._let_go()
         return True
@@ -209,10 +209,15 @@ class Library:
     def encoder(self) -> ServingEncoder:
         """The model, loaded when it is first needed."""
         if self._loaded is None:
-            reference = self.config.model
-            beside = (self.path / reference.relative).resolve()
-            self._loaded = _load(beside if reference.relative and beside.exists() else Path(reference.absolute))
+            self._loaded = _load(self._folder() or Path())
         return self._loaded
+
+    @property
+    def judge(self) -> Judge | None:
+        """The model's calibration, if it has one."""
+        if self._judge is None and (folder := self._folder()):
+            self._judge = Calibration.load(folder, self.config.model.revision)
+        return self._judge
 
     @property
     def experts(self) -> Mapping[str, Expert]:
@@ -300,7 +305,8 @@ class Library:
         )
         while True:
             try:
-                return searching.search(query, searching.Shelf(self.db, self.store, self.stored, encoder, self.posters.absolute()))
+                posters = self.posters.absolute()
+                return searching.search(query, searching.Shelf(self.db, self.store, self.stored, encoder, posters, self.judge))
             except Exception:  # StaleError, or whatever comes of a store that is gone, where another process pruned the library
                 if not self.renew():
                     raise
@@ -319,6 +325,7 @@ class Library:
             wanted,
             encoder,
             weights=None if level_weights is None else _weights(level_weights, encoder),
+            judge=self.judge,
             limit=limit,
         )
         return {"videos": found, "model": {"id": encoder.id, "revision": encoder.revision}}
@@ -344,6 +351,14 @@ class Library:
         path, within = _stretch(name)
         pieces = analysis.analyse("query", path, self.experts, self.config.segments, within)
         return [piece.features for piece in pieces]
+
+    def _folder(self) -> Path | None:
+        """Return the model's folder, None for an encoder that came without one."""
+        reference = self.config.model
+        beside = (self.path / reference.relative).resolve()
+        if reference.relative and beside.exists():
+            return beside
+        return Path(reference.absolute) if reference.absolute else None
 
     def _mend(self) -> None:
         """Make the store hold what the database says; a writer at work does this itself."""

@@ -149,14 +149,18 @@ class _Search:
 
     def answer(self) -> Answer:
         found = self._hits()
-        hits = [self._hit(rank, one, place) for rank, (one, place) in enumerate(found, 1 + (self.page.shown if self.page else 0))]
+        shown = self.page.shown if self.page else 0
+        sure = self._confidences([one.score for one, _ in found])
+        hits = [
+            self._hit(rank, one, place, confidence)
+            for rank, ((one, place), confidence) in enumerate(zip(found, sure, strict=True), shown + 1)
+        ]
         if self.query.group_by == "video":
             hits = self._with_moments(hits)
         token = None
         if len(found) == self.query.limit:
             last = found[-1][0].key
-            shown = len(found) + (self.page.shown if self.page else 0)
-            token = pages.Page(self.digest, self.shelf.stored.name, self.rows, shown, last).token()
+            token = pages.Page(self.digest, self.shelf.stored.name, self.rows, shown + len(found), last).token()
         return Answer(hits, self.shelf.encoder.id, self.shelf.encoder.revision, self._no_good_match(hits, found), token)
 
     # -- candidates, best first
@@ -241,8 +245,7 @@ class _Search:
         return [match for match in found if match.row < self.rows]
 
     def _scores(self, rows: Keys) -> Floats:
-        vectors = self.db.vectors(self.shelf.stored, rows).astype(np.float64)
-        scores: Floats = (vectors @ self.vector.astype(np.float64)).astype(np.float32)
+        scores: Floats = _products(self.db.vectors(self.shelf.stored, rows), self.vector[None])[:, 0]
         return scores
 
     def _barred(self, candidates: Sequence[_Candidate]) -> set[int]:
@@ -250,7 +253,7 @@ class _Search:
         if not len(self.barred) or not candidates:
             return set()
         rows = np.array([one.row for one in candidates], np.int64)
-        scores = self.db.vectors(self.shelf.stored, rows) @ self.barred.T  # (n, excluded)
+        scores = _products(self.db.vectors(self.shelf.stored, rows), self.barred)  # (n, excluded)
         bad = (scores >= np.array([[one.score] for one in candidates], np.float32)).any(axis=1)
         if self.shelf.judge and not self.query.exclude_examples:
             for vector, column in zip(self.barred, scores.T, strict=True):
@@ -262,16 +265,21 @@ class _Search:
 
     # -- hits
 
-    def _hit(self, rank: int, one: _Candidate, place: Place) -> Hit:
+    def _confidences(self, scores: Sequence[float]) -> Sequence[float | None]:
+        if self.judge is None or not scores:
+            return [None] * len(scores)
+        found: list[float | None] = self.judge.judge(self.vector, np.array(scores, np.float32), self._size()).tolist()
+        return found
+
+    def _hit(self, rank: int, one: _Candidate, place: Place, confidence: float | None) -> Hit:
         segment, query = place.segment, self.query
         lines = self.db.lines([segment.id]).get(segment.id, ()) if query.texts else ()
-        scores = np.array([one.score], np.float32)
         return Hit(
             rank=rank,
             clip=Clip(segment.id, segment.video_id, place.path, segment.start, segment.end),
             score=one.score,
             seek=segment.seek,
-            confidence=float(self.judge.judge(self.vector, scores, self._size())[0]) if self.judge else None,
+            confidence=confidence,
             thumbnail=self.shelf.posters / segment.thumbnail if segment.thumbnail else None,
             evidence=evidence(query.texts, lines),
             explanation=self._explain(one) if query.explain else None,
@@ -340,6 +348,12 @@ def _rows(texts: Sequence[str], examples: Sequence[Example], encoder: Encoder) -
     rows = list(encoder.embed_texts(texts)) if texts else []
     rows += [embeddings.mean(encoder.embed_clips(example), encoder.parts) for example in examples]
     return np.array(rows, np.float32).reshape(-1, encoder.dim)
+
+
+def _products(vectors: Floats, queries: Floats) -> Floats:
+    """Return inner products (n, Q), by exact sums as the local store has them: what is equal there is equal here."""
+    found: Floats = (vectors.astype(np.float64) @ queries.astype(np.float64).T).astype(np.float32)
+    return found
 
 
 def _weighted(rows: Floats, query: Query, encoder: Encoder) -> Floats:

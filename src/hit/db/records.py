@@ -50,7 +50,7 @@ class Records:
         """Return how many videos bear each tag."""
         query = sa.select(Tag.name, sa.func.count()).group_by(Tag.name).order_by(Tag.name)
         with self.read() as session:
-            return dict(session.execute(query).tuples().all())
+            return {row[0]: row[1] for row in session.execute(query)}
 
     def named(self, name: str) -> str | None:
         """Return the id of the video with this id or path."""
