@@ -213,13 +213,14 @@ class _Search:
     def _fused(self, rows: Keys, scores: Floats) -> list[_Candidate]:
         matches = {match.row: (place, match) for place, match in enumerate(self.matches, 1)}
         found = dict(zip(rows.tolist(), scores.tolist(), strict=True))
-        ranks = {row: rank for rank, row in enumerate(found, 1) if rank <= DEPTH} if matches else {}
+        ranks = {row: rank for rank, row in enumerate(found, 1) if rank <= DEPTH}
         further = np.array([row for row in matches if row not in found], np.int64)
         found |= dict(zip(further.tolist(), self._scores(further).tolist(), strict=True))
         candidates = []
         for row, score in found.items():
             place, match = matches.get(row, (None, None))
-            fused = sum(1 / (K + rank) for rank in (ranks.get(row), place) if rank)
+            # Without words the scores alone make the order, so that pages stay true when something is removed.
+            fused = sum(1 / (K + rank) for rank in (ranks.get(row), place) if rank) if matches else 0.0
             candidates.append(_Candidate(row, score, (-fused, -score, row), ranks.get(row), match))
         return sorted(candidates, key=lambda one: one.key)
 
@@ -296,7 +297,7 @@ class _Search:
             "meaning_rank": one.rank,
             "words_rank": 1 + [match.row for match in self.matches].index(one.row) if one.match else None,
             "words": list(one.match.words) if one.match else [],
-            "fused": -one.key[0] if self.query.mode == "hybrid" else None,
+            "fused": -one.key[0] if self.query.mode == "hybrid" and self.matches else None,
         }
 
     def _with_moments(self, hits: Sequence[Hit]) -> list[Hit]:
