@@ -1,13 +1,17 @@
 """The commands that ask: search, describe."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from hit.door import Json, LibraryFolder, emit, remark
 from hit.errors import UserError
+
+if TYPE_CHECKING:
+    from hit import filters
 
 searching = typer.Typer()
 Modes = Literal["hybrid", "meaning", "words", "normalised"]
@@ -49,7 +53,6 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Find the moments that fit texts, videos and images best."""
-    from hit import filters
     from hit.library import Library
 
     asked: dict[str, Any] = {
@@ -68,8 +71,7 @@ def search(
     with Library.open(folder) as library:
         if len(asked["texts"]) == 1 and asked["texts"][0].startswith("@"):
             asked = library.saved(asked["texts"][0][1:])
-        chosen = {**asked, "where": None if asked["where"] is None else filters.parse(asked["where"])}
-        answer = library.search(**chosen, page=page, explain=explain)
+        answer = library.search(**{**asked, "where": read_filter(asked["where"])}, page=page, explain=explain)
         if save is not None:
             library.db.save_search(save, asked)
             remark(f"saved: hit search {folder} @{save}")
@@ -94,6 +96,19 @@ def describe(
     with Library.open(folder) as library:
         found = library.describe(videos, texts, limit=limit, level_weights=weights)
     emit(found, as_json, _show_descriptions)
+
+
+def read_filter(text: str | None) -> "filters.Node | None":
+    """Return a filter that was typed, in its language or, where it begins with a brace, as JSON."""
+    from hit import filters
+
+    if text is None or not text.lstrip().startswith("{"):
+        return None if text is None else filters.parse(text)
+    try:
+        table = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError("the filter", f"is not JSON: {error}", "docs/filters.md has examples") from None
+    return filters.from_json(table)
 
 
 def show_hits(result: Mapping[str, Any], title: str = "Hits") -> None:
