@@ -28,10 +28,11 @@ FLOORS = [
     ("model", "board"),
     ("verbs", "render extract importers train evaluate calibrate compare index search describe"),
     ("hall", "library"),
+    ("hall", "upkeep"),
     ("hall", "demo ablate"),
     ("hall", "reproduce"),
     ("doors", "door"),
-    ("doors", "cli_data cli_model cli_search"),
+    ("doors", "cli_data cli_library cli_model cli_search"),
     ("doors", "cli"),
     ("gate", "__main__"),
 ]
@@ -47,13 +48,14 @@ ROOMS = {
     "alembic": "db migrations",
     "lark": "filters.lang",
     "rich": "console",
-    "typer": "cli cli_data cli_model cli_search door",
+    "typer": "cli cli_data cli_library cli_model cli_search door",
     "matplotlib": "plots",
     "jinja2": "report",
     "httpx2": "remote",
     "obstore": "remote",
     "h5py": "importers.mmt",
     "onnxruntime": "experts.onnx_model",
+    "pyarrow": "upkeep.export",
 }
 
 

@@ -1,5 +1,6 @@
 """Looking at files with a model's experts: videos, segment by segment and in worker processes, and images."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -137,3 +138,17 @@ def still(path: Path, wants: Iterable[Want]) -> Media:
             pixels = np.asarray(image.resize(size, Image.Resampling.BILINEAR))
             frames[want] = Frames(np.repeat(pixels[None], len(times), axis=0), times)
     return Media(Clip("query", "query", path, 0.0, STILL_SECONDS), frames, audio)
+
+
+def stretch(name: str | Path) -> tuple[Path, tuple[float, float]]:
+    """Return a video's path and the times of what is meant of it, where the name ends in #t=START,END [Media Fragments]."""
+    found = re.fullmatch(r"(.+)#t=([0-9.]*)(?:,([0-9.]+))?", str(name), re.DOTALL)
+    if not found or Path(name).exists():
+        return Path(name), (0.0, float("inf"))
+    try:
+        within = float(found[2] or 0), float(found[3] or "inf")
+    except ValueError:
+        within = 0.0, 0.0
+    if within[0] >= within[1]:
+        raise UserError(name, "its times are no stretch of time", "write VIDEO#t=10,20 for second 10 to 20")
+    return Path(found[1]), within

@@ -12,7 +12,6 @@ journal.jsonl   what became of each file that was looked at, see `hit.journal`
 
 import contextlib
 import logging
-import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -348,7 +347,7 @@ class Library:
         return describing.Seen(path, [(piece.clip.start, piece.clip.end) for piece in pieces], vectors)
 
     def _look_at_video(self, name: str | Path) -> list[searching.Looked]:
-        path, within = _stretch(name)
+        path, within = analysis.stretch(name)
         pieces = analysis.analyse("query", path, self.experts, self.config.segments, within)
         return [piece.features for piece in pieces]
 
@@ -400,20 +399,6 @@ def _zero_shot(folder: Path, say: Callable[[str], None]) -> Path:
     zeroshot.make(part, zeroshot.Plan(), say)
     part.replace(folder)
     return folder
-
-
-def _stretch(name: str | Path) -> tuple[Path, tuple[float, float]]:
-    """Return a video's path and the times of what is meant of it, where the name ends in #t=START,END [Media Fragments]."""
-    found = re.fullmatch(r"(.+)#t=([0-9.]*)(?:,([0-9.]+))?", str(name), re.DOTALL)
-    if not found or Path(name).exists():
-        return Path(name), (0.0, float("inf"))
-    try:
-        within = float(found[2] or 0), float(found[3] or "inf")
-    except ValueError:
-        within = 0.0, 0.0
-    if within[0] >= within[1]:
-        raise UserError(name, "its times are no stretch of time", "write VIDEO#t=10,20 for second 10 to 20")
-    return Path(found[1]), within
 
 
 def _weights(values: Sequence[float], encoder: Encoder) -> dict[str, float]:

@@ -184,6 +184,24 @@ class Store(Protocol):
         ...
 
 
+@runtime_checkable
+class Builds(Store, Protocol):
+    """A store that answers faster once it has been built over what it holds."""
+
+    def build(self, progress: "Progress | None" = None) -> object:
+        """Build what is searched first. Until that is done, searches see the store as it was."""
+        ...
+
+
+@runtime_checkable
+class Drops(Store, Protocol):
+    """A store that is elsewhere, and can be done away with."""
+
+    def drop(self) -> None:
+        """Remove all that it holds, and itself; it is of no use any more."""
+        ...
+
+
 class Judge(Protocol):
     """What search knows of a model's calibration; see `hit.calibration`. Queries (dim,) bear the parts' weights."""
 

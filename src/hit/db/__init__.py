@@ -281,12 +281,14 @@ class Database(Records):
         return self._matrices[stored.name]
 
     def vectors(self, stored: Stored, rows: Keys) -> Floats:
-        """Return the vectors (N, dim) in these rows. Raises UserError where the array is shorter."""
+        """Return the vectors (N, dim) in these rows. Raises StaleError as `places` does, UserError where the array is shorter."""
         if not len(rows):
             return np.zeros((0, stored.dim), np.float32)
         try:
             found: Floats = np.array(self.matrix(stored).view(int(max(rows)) + 1)[rows], np.float32)
         except EOFError as error:
+            with self.read() as session:
+                _check(session, stored)  # an array of before is gone
             raise UserError(self.folder, f"is damaged: {error}", "restore a backup with `hit library restore`") from None
         return found
 

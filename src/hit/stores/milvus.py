@@ -159,6 +159,12 @@ class Milvus:
             lite.release(self._embedded)
             self._embedded = None
 
+    def drop(self) -> None:
+        """Do away with the collection, and let go of the connection."""
+        with self._told():
+            self._client.drop_collection(self.collection, timeout=_CALL)
+        self.close()
+
     # -- the collection
 
     def _prepare(self, address: _Address) -> None:

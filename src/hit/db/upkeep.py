@@ -1,0 +1,273 @@
+"""What those who look after a library ask of its database: totals, checks, other numbers for rows, whole copies."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from hit.db import Database, Stored, batches
+from hit.db.schema import Array, Base, Changes, Embedding, File, Job, Line, Segment, Tag, Unsynced, Video
+from hit.types import Keys
+
+_MANY = 10_000  # rows in one statement that is given its values one by one
+
+
+def totals(db: Database) -> dict[str, Any]:
+    """Return how many videos, by their state, files, segments, lines and tags there are."""
+    with db.read() as session:
+        states = dict(session.execute(sa.select(Video.status, sa.func.count()).group_by(Video.status)).tuples().all())
+        tables = {"files": File, "segments": Segment, "lines": Line}
+        counts = {name: session.scalar(sa.select(sa.func.count()).select_from(table)) or 0 for name, table in tables.items()}
+        tags = session.scalar(sa.select(sa.func.count(sa.distinct(Tag.name)))) or 0
+        seconds = session.scalar(sa.select(sa.func.sum(Video.duration))) or 0.0
+    names = ("ready", "indexing", "pending", "failed")
+    return {"videos": {name: states.get(name, 0) for name in names}, **counts, "tags": tags, "seconds": seconds}
+
+
+def kind(db: Database) -> dict[str, str]:
+    """Return what the database is, and its schema."""
+    with db.read() as session:
+        name = session.get_bind().dialect.name
+        return {"kind": name, "schema": session.scalar(sa.text("SELECT version_num FROM alembic_version")) or ""}
+
+
+def arrays(db: Database) -> dict[Stored, int]:
+    """Return the arrays of all revisions, and how many vectors live in each."""
+    query = sa.select(Embedding.revision, sa.func.count()).group_by(Embedding.revision)
+    with db.read() as session:
+        living = dict(session.execute(query).tuples().all())
+        found = session.scalars(sa.select(Array).order_by(Array.revision)).all()
+    return {Stored(one.revision, one.dim, one.generation, one.rows): living.get(one.revision, 0) for one in found}
+
+
+# -- checks
+
+
+def complaints(db: Database) -> list[str]:
+    """Return what the database's own checks find: damaged pages, rows that refer to nothing."""
+    with db.read() as session:
+        if session.get_bind().dialect.name != "sqlite":
+            return []
+        found = [str(line) for line in session.scalars(sa.text("PRAGMA integrity_check")) if line != "ok"]
+        loose = session.execute(sa.text("PRAGMA foreign_key_check")).all()
+        return found + [
+            f"a row of the table {table} refers to one of {parent} that is not there" for table, _, parent, _ in loose
+        ]
+
+
+def words_complaints(db: Database) -> list[str]:
+    """Return what keeps segments from being found by their words."""
+    with db.read() as session:
+        if not sa.inspect(session.connection()).has_table("documents"):
+            return []
+        lacking = session.scalar(sa.text("SELECT count(*) FROM segments WHERE id NOT IN (SELECT segment_id FROM documents)"))
+        found = [f"{lacking} segments have no words to be found by"] if lacking else []
+        return found + (_index_complaints(session) if session.get_bind().dialect.name == "sqlite" else [])
+
+
+def _index_complaints(session: Session) -> list[str]:
+    try:
+        session.execute(sa.text("INSERT INTO documents_fts (documents_fts, rank) VALUES ('integrity-check', 1)"))
+    except sa.exc.DatabaseError as error:
+        return [f"the index of words is damaged: {error.orig}"]
+    finally:
+        session.rollback()
+    return []
+
+
+def _grouped(pairs: Iterable[Any]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for key, value in pairs:
+        found.setdefault(key, []).append(value)
+    return found
+
+
+def incomplete(db: Database, revision: str) -> dict[str, list[str]]:
+    """Return the ready videos that cannot be found as they should, by what they lack.
+
+    "segments": any; "vectors": of this revision for each of their segments; "embedded": the same, where their last embedding
+    was by another revision, as is so while a library goes over to another model.
+    """
+    has = sa.exists().where(Embedding.segment_id == Segment.id, Embedding.revision == revision)
+    lacks = sa.exists().where(Segment.video_id == Video.id, ~has)
+    ready = sa.select(Video.id).where(Video.status == "ready").order_by(Video.id)
+    own = Video.revision == revision
+    with db.read() as session:
+        return {
+            "segments": list(session.scalars(ready.where(~sa.exists().where(Segment.video_id == Video.id)))),
+            "vectors": list(session.scalars(ready.where(lacks, own))),
+            "embedded": list(session.scalars(ready.where(lacks, ~own))),
+        }
+
+
+def outside(db: Database) -> dict[str, int]:
+    """Return for each revision how many vectors have a row that its array does not have."""
+    query = (
+        sa.select(Embedding.revision, sa.func.count())
+        .outerjoin(Array, Array.revision == Embedding.revision)
+        .where(sa.or_(Array.revision.is_(None), Embedding.row < 0, Embedding.row >= Array.rows))
+        .group_by(Embedding.revision)
+    )
+    with db.read() as session:
+        return dict(session.execute(query).tuples().all())
+
+
+# -- rows with other numbers, and revisions that go
+
+
+def turn(db: Database, stored: Stored, rows: Keys | None = None) -> Stored:
+    """Go over to the next generation of an array, whose vectors and store are there, complete, and return it.
+
+    In it `rows`, ascending, are 0, 1, 2, ...; without them every row has the number that it had.
+    """
+    changes = [] if rows is None else [(old, new) for new, old in enumerate(rows.tolist()) if old != new]
+    fresh = Stored(stored.revision, stored.dim, stored.generation + 1, stored.rows if rows is None else len(rows))
+    move = sa.update(Embedding.__table__).where(  # type: ignore[arg-type]
+        Embedding.revision == stored.revision, Embedding.row == sa.bindparam("old")
+    )
+    with db.write() as session:
+        for start in range(0, len(changes), _MANY):  # upwards: each number is free by the time that it is taken
+            some = [{"old": old, "new": new} for old, new in changes[start : start + _MANY]]
+            session.connection().execute(move.values(row=sa.bindparam("new")), some)
+        array = session.get_one(Array, stored.revision)
+        assert array.generation == stored.generation, "whoever turns keeps other writers out"
+        array.generation, array.rows = fresh.generation, fresh.rows
+        session.execute(sa.delete(Unsynced).where(Unsynced.revision == stored.revision))
+    return fresh
+
+
+def drop_revisions(db: Database, revision: str) -> None:
+    """Forget the vectors of all revisions but one. Videos that this one has not embedded whole are to be indexed again."""
+    with db.write() as session:
+        for table in (Embedding, Unsynced, Array):
+            session.execute(sa.delete(table).where(table.revision != revision))
+        has = sa.exists().where(Embedding.segment_id == Segment.id)
+        lacks = sa.exists().where(Segment.video_id == Video.id, ~has)
+        strayed = sa.update(Video).where(Video.status == "ready", Video.revision != revision)
+        session.execute(strayed.where(lacks).values(status="pending"))
+        session.execute(strayed.where(~lacks).values(revision=revision))
+
+
+def end_jobs(db: Database) -> int:
+    """Note that jobs which are said to be running were cut short; return how many. The caller is the only writer."""
+    with db.write() as session:
+        cut = session.scalars(sa.select(Job).where(Job.state == "running")).all()
+        for job in cut:
+            job.state, job.detail = "failed", {**job.detail, "error": "cut short"}
+        return len(cut)
+
+
+# -- whole copies, and tables for others
+
+
+@contextmanager
+def snapshot(db: Database) -> Iterator[Session]:
+    """Open a session that sees one state of the library, whatever is written meanwhile."""
+    with db.read() as session:
+        if session.get_bind().dialect.name != "sqlite":  # there a transaction that reads is one as it is
+            session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+        session.execute(sa.select(Changes.count)).all()
+        yield session
+
+
+def size(session: Session) -> int:
+    """Return how many rows all tables have."""
+    return sum(session.scalar(sa.select(sa.func.count()).select_from(table)) or 0 for table in Base.metadata.sorted_tables)
+
+
+def copy(session: Session, target: Database, advance: Callable[[float], None]) -> None:
+    """Write a library's tables into an empty database, all or nothing; `advance` is told of rows.
+
+    Jobs that run are not running there, and its store is taken to hold everything.
+    """
+    with target.write() as out:
+        for table in reversed(Base.metadata.sorted_tables):
+            out.execute(sa.delete(table))
+        for table in Base.metadata.sorted_tables:
+            for some in session.execute(sa.select(table).execution_options(yield_per=1000)).partitions():
+                out.execute(table.insert(), [dict(row._mapping) for row in some])
+                advance(len(some))
+        out.execute(sa.delete(Unsynced))
+        out.execute(sa.delete(Job).where(Job.state == "running"))
+        if out.get_bind().dialect.name == "postgresql":
+            _count_on(out)
+
+
+def _count_on(session: Session) -> None:
+    """Have PostgreSQL give numbers that are free."""
+    for table in Base.metadata.sorted_tables:
+        column = table.autoincrement_column
+        if column is not None and isinstance(column.type, sa.Integer) and column.autoincrement == "auto":
+            sequence = sa.func.pg_get_serial_sequence(table.name, column.name)
+            session.execute(sa.select(sa.func.setval(sequence, sa.func.coalesce(sa.func.max(column), 0) + 1, False)))
+
+
+def empty(db: Database) -> bool:
+    """Tell whether nothing is recorded yet."""
+    with db.read() as session:
+        return not any(session.scalar(sa.select(sa.func.count()).select_from(table)) for table in (Video, Array, Tag))
+
+
+def stored_in(session: Session) -> list[Stored]:
+    """Return the arrays of all revisions, as this session sees them."""
+    return [Stored(a.revision, a.dim, a.generation, a.rows) for a in session.scalars(sa.select(Array).order_by(Array.revision))]
+
+
+def thumbnails(session: Session) -> list[str]:
+    """Return the names of all segments' thumbnails, as this session sees them."""
+    return list(session.scalars(sa.select(Segment.thumbnail).where(Segment.thumbnail.is_not(None)).order_by(Segment.id)))
+
+
+def rows_in(session: Session, revision: str) -> Keys:
+    """Return the rows of all vectors by a revision, ascending, as this session sees them."""
+    query = sa.select(Embedding.row).where(Embedding.revision == revision).order_by(Embedding.row)
+    return np.fromiter(session.scalars(query), np.int64)
+
+
+def segments_in(session: Session, revision: str) -> Iterator[list[Mapping[str, Any]]]:
+    """Yield the segments with a vector of a revision, in the order of its rows."""
+    path = sa.select(sa.func.min(File.path)).where(File.video_id == Segment.video_id).scalar_subquery()
+    query = (
+        sa.select(
+            Segment.id.label("segment"),
+            Segment.video_id.label("video"),
+            Segment.start,
+            Segment.end,
+            Segment.seek,
+            path.label("path"),
+        )
+        .join(Embedding, Embedding.segment_id == Segment.id)
+        .where(Embedding.revision == revision)
+        .order_by(Embedding.row)
+    )
+    for some in session.execute(query.execution_options(yield_per=1000)).partitions():
+        tags: dict[str, list[str]] = {}
+        for videos in batches({row.video for row in some}):
+            here = sa.select(Tag.video_id, Tag.name).where(Tag.video_id.in_(videos)).order_by(Tag.name)
+            for video, name in session.execute(here):
+                tags.setdefault(video, []).append(name)
+        yield [{**row._mapping, "tags": tags.get(row.video, [])} for row in some]
+
+
+def videos_in(session: Session) -> Iterator[list[Mapping[str, Any]]]:
+    """Yield all videos with their files and tags, in the order of their ids."""
+    columns = [Video.id.label("video"), *(column for column in Video.__table__.columns if column.name != "id")]
+    query = sa.select(*columns).order_by(Video.id).execution_options(yield_per=500)
+    for some in session.execute(query).partitions():
+        ids = [row.video for row in some]
+        files, tags = (
+            _grouped(session.execute(sa.select(table.video_id, value).where(table.video_id.in_(ids)).order_by(value)))
+            for table, value in ((File, File.path), (Tag, Tag.name))
+        )
+        yield [{**row._mapping, "paths": files.get(row.video, []), "tags": tags.get(row.video, [])} for row in some]
+
+
+def lines_in(session: Session) -> Iterator[list[Mapping[str, Any]]]:
+    """Yield all lines, by segment and in order."""
+    columns = (Line.segment_id.label("segment"), Line.number, Line.expert, Line.start, Line.end, Line.text)
+    query = sa.select(*columns).order_by(Line.segment_id, Line.number).execution_options(yield_per=1000)
+    for some in session.execute(query).partitions():
+        yield [dict(row._mapping) for row in some]

@@ -1,0 +1,339 @@
+"""A library as one file, and back.
+
+The file is a tar, plain or gzipped, that any tar reads:
+
+    library.toml        without addresses of databases and stores
+    library.db          SQLite, whatever the library has its records in
+    embeddings/...      the arrays, as many rows as count
+    thumbnails/...
+    model/...           the model's folder, if it lies inside the library
+    MANIFEST.json       the last one: what it is of, and the size and sha256 of each file
+
+Stores are derived data and are made anew; videos, and copies of remote ones, stay where they are.
+"""
+
+import contextlib
+import gzip
+import hashlib
+import io
+import json
+import os
+import shutil
+import tarfile
+import time
+import zlib
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+from urllib.parse import quote
+
+import tomli_w
+
+import hit
+from hit import arrays, files, settings
+from hit import config as configs
+from hit.db import HEAD, Database, upkeep
+from hit.errors import UserError
+from hit.library import Library
+from hit.settings import LibraryConfig
+from hit.types import Progress, Silent, Task
+from hit.upkeep import shelves, sizes
+
+FORMAT = 1
+MANIFEST = "MANIFEST.json"
+SUFFIXES = (".tar", ".tar.gz", ".tgz")
+_TOPS = {"library.toml", "library.db", "embeddings", "thumbnails", "model", MANIFEST}
+_BLOCK = 1 << 20  # bytes copied at once
+_PATIENCE = 600.0  # seconds for a writer, where a backup beside it did not succeed
+
+
+class _GoneError(Exception):
+    """A file that the database names was removed by a writer."""
+
+
+@dataclass(slots=True)
+class _Written:
+    """A tar as it is written, and the digests of what is in it."""
+
+    tar: tarfile.TarFile
+    task: Task
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def add(self, name: str, file: IO[bytes], size: int) -> None:
+        """Add the next `size` bytes of a file."""
+        about = tarfile.TarInfo(name)
+        about.size, about.mtime, about.mode = size, int(time.time()), 0o644
+        source = _Hashing(file, self.task)
+        self.tar.addfile(about, source)  # type: ignore[arg-type]
+        self.files[name] = {"size": size, "sha256": source.digest.hexdigest()}
+
+
+class _Hashing:
+    """A file whose digest is taken as it is read."""
+
+    def __init__(self, file: IO[bytes], task: Task) -> None:
+        self._file, self._task, self.digest = file, task, hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self.digest.update(data)
+        self._task.advance(len(data) / 1e6)
+        return data
+
+
+def backup(library: Library, out: Path, progress: Progress | None = None) -> dict[str, Any]:
+    """Write a library to a file, as it is at one moment; others may go on writing to it meanwhile.
+
+    The file appears when it is whole. Raises UserError for another suffix than .tar, .tar.gz and .tgz.
+    """
+    if not out.name.endswith(SUFFIXES):
+        raise UserError(out, "is no name for a backup", f"let it end with {', '.join(SUFFIXES)}")
+    part, progress = out.with_name(f".{out.name}.part"), progress or Silent()
+    try:
+        try:
+            about = _write(library, part, out.name.endswith("gz"), progress)
+        except _GoneError:  # a writer has removed what was to be copied: once more, with no writer at work
+            with library.writing(_PATIENCE):
+                about = _write(library, part, out.name.endswith("gz"), progress)
+        part.replace(out)
+        files.sync_folder(out.absolute().parent)
+    except OSError as error:
+        raise UserError(out, f"cannot be written: {error.strerror}", "make room, or name another place") from None
+    finally:
+        part.unlink(missing_ok=True)
+    size = out.stat().st_size
+    with library.job("backup", {"file": str(out)}) as detail:
+        detail |= {"bytes": size, "vectors": about["vectors"]}
+    return {"library": str(library.path), "file": str(out), "bytes": size, **{key: about[key] for key in about if key != "files"}}
+
+
+def _write(library: Library, part: Path, packed: bool, progress: Progress) -> dict[str, Any]:
+    copy = part.with_name(f"{part.name}.db")
+    with contextlib.ExitStack() as stack:
+        stack.callback(_forget, copy)
+        session = stack.enter_context(upkeep.snapshot(library.db))
+        held = _arrays(stack, library, session)
+        thumbnails = upkeep.thumbnails(session)
+        totals = {"vectors": sum(len(upkeep.rows_in(session, one.revision)) for one, _ in held), "thumbnails": len(thumbnails)}
+        _dump(session, copy, progress)
+        model = library.path / "model" if _model_inside(library) else None
+        total = sum(one.rows * 4 * one.dim for one, _ in held) + copy.stat().st_size + (sizes.of(model) if model else 0)
+        raw = stack.enter_context(part.open("wb"))
+        file: Any = stack.enter_context(gzip.GzipFile("", "wb", 6, raw)) if packed else raw
+        with (
+            tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar,
+            progress.task("Backup, MB", total / 1e6) as task,
+        ):
+            written = _Written(tar, task)
+            plain = replace(library.config, database="", store="")
+            data = tomli_w.dumps(configs.to_table(plain)).encode()
+            written.add("library.toml", io.BytesIO(data), len(data))
+            with copy.open("rb") as database:
+                written.add("library.db", database, copy.stat().st_size)
+            for one, array in held:
+                written.add(f"{one.name}/{arrays.NAME}", array, one.rows * 4 * one.dim)
+            for path in sizes.tree(model) if model else ():
+                _add(written, f"model/{path.relative_to(model).as_posix()}" if model else "", path)
+            for name in thumbnails:
+                _add(written, f"thumbnails/{name}", library.posters / name)
+            about = _about(library, model, totals) | {"files": written.files}
+            data = (json.dumps(about, indent=1) + "\n").encode()
+            written.add(MANIFEST, io.BytesIO(data), len(data))
+        if packed:
+            file.close()
+        raw.flush()
+        os.fsync(raw.fileno())
+    return about
+
+
+def _about(library: Library, model: Path | None, totals: dict[str, int]) -> dict[str, Any]:
+    reference = library.config.model
+    where = "in the backup" if model else f"not in the backup: {reference.absolute}"
+    return {
+        "format": FORMAT,
+        "made_by": f"hit {hit.__version__}",
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "schema": HEAD,
+        "model": {"id": reference.id, "revision": reference.revision, "folder": where},
+        **totals,
+    }
+
+
+def _arrays(stack: contextlib.ExitStack, library: Library, session: Any) -> list[tuple[Any, IO[bytes]]]:
+    """Open all arrays: once open, a file stays what it is, whoever removes it."""
+    held: list[tuple[Any, IO[bytes]]] = []
+    for one in upkeep.stored_in(session):
+        path = library.path / one.name / arrays.NAME
+        try:
+            file = stack.enter_context(path.open("rb"))
+        except FileNotFoundError:
+            raise _GoneError from None
+        if os.fstat(file.fileno()).st_size < one.rows * 4 * one.dim:
+            raise UserError(path, "is damaged", "run `hit library verify`")
+        held.append((one, file))
+    return held
+
+
+def _add(written: _Written, name: str, path: Path) -> None:
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        raise _GoneError from None
+    with file:
+        written.add(name, file, os.fstat(file.fileno()).st_size)
+
+
+def _dump(session: Any, copy: Path, progress: Progress) -> None:
+    """Write the tables to a SQLite file."""
+    _forget(copy)
+    with progress.task("Records", upkeep.size(session)) as task, contextlib.closing(_sqlite(copy)) as database:
+        upkeep.copy(session, database, task.advance)
+
+
+def _sqlite(path: Path) -> Database:
+    return Database(f"sqlite:///{quote(str(path.absolute()))}", path.parent)
+
+
+def _forget(copy: Path) -> None:
+    for end in ("", "-wal", "-shm", "-journal"):
+        copy.with_name(copy.name + end).unlink(missing_ok=True)
+
+
+def _model_inside(library: Library) -> bool:
+    reference, inside = library.config.model, library.path / "model"
+    return bool(reference.relative) and (library.path / reference.relative).resolve() == inside.resolve() and inside.is_dir()
+
+
+# -- and back
+
+
+def restore(file: Path, path: Path, database: str = "", store: str = "", progress: Progress | None = None) -> dict[str, Any]:
+    """Make a library of a backup, in a new or empty folder; its records go to SQLite there, or to an empty database.
+
+    Every file is compared with its digest. The library appears when it is whole. Raises UserError for what is no backup, is
+    damaged, or comes from a newer program, and for a folder, database or store with something in it.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(path, "is not empty", "restore into a new folder")
+    if not file.is_file():
+        raise UserError(file, "there is no such file", "name a backup that `hit library backup` made")
+    part, progress = path.with_name(f".{path.name}.part"), progress or Silent()
+    begun = _begun(part)
+    try:
+        if part.exists():  # of a call that was killed
+            shutil.rmtree(part)
+        part.mkdir(parents=True)
+        about = _unpack(file, part, progress)
+        counts = _Making(part, path, begun).make(database, store, progress)
+        os.sync()
+        part.replace(path)
+        files.sync_folder(path.absolute().parent)
+    except OSError as error:
+        raise UserError(path, f"cannot be written: {error.strerror}", "make room, or name another place") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return {"library": str(path), "from": str(file), "made": about["at"], "model": about["model"], **counts}
+
+
+def _unpack(file: Path, part: Path, progress: Progress) -> dict[str, Any]:
+    """Unpack a backup into a folder, and return what its manifest says."""
+    damaged = UserError(file, "is no backup of a library, or is damaged", "take another one")
+    found: dict[str, dict[str, Any]] = {}
+    try:
+        with file.open("rb") as raw, _tar(raw) as tar, progress.task("Unpacking, MB", file.stat().st_size / 1e6) as task:
+            done = 0
+            for member in tar:
+                steps = PurePosixPath(member.name).parts
+                safe = member.isreg() and steps and steps[0] in _TOPS and ".." not in steps and member.name not in found
+                source = tar.extractfile(member) if safe else None
+                if source is None:
+                    raise damaged
+                target = part.joinpath(*steps)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                found[member.name] = _extract(source, target)
+                task.advance((raw.tell() - done) / 1e6)
+                done = raw.tell()
+        manifest = part / MANIFEST
+        about: dict[str, Any] = json.loads(manifest.read_text())
+        found.pop(MANIFEST)
+        manifest.unlink()
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, KeyError) as error:
+        raise damaged from error
+    except (FileNotFoundError, IsADirectoryError, FileExistsError, NotADirectoryError) as error:
+        raise damaged from error
+    if not isinstance(about, dict) or not isinstance(about.get("format"), int):
+        raise damaged
+    if about["format"] > FORMAT:
+        raise UserError(file, f"its format {about['format']} is newer than this program's {FORMAT}", "upgrade hit")
+    if found != about.get("files"):
+        wrong = [name for name in {**found, **about.get("files", {})} if found.get(name) != about.get("files", {}).get(name)]
+        raise UserError(file, f"is damaged: {sorted(wrong)[0]} is not what it was", "take another backup")
+    return about
+
+
+def _tar(raw: IO[bytes]) -> tarfile.TarFile:
+    packed = raw.read(2) == b"\x1f\x8b"
+    raw.seek(0)
+    return tarfile.open(fileobj=raw, mode="r|gz" if packed else "r|")
+
+
+def _extract(source: IO[bytes], target: Path) -> dict[str, Any]:
+    digest, size = hashlib.sha256(), 0
+    with target.open("xb") as out:
+        while data := source.read(_BLOCK):
+            digest.update(data)
+            size += len(data)
+            out.write(data)
+    return {"size": size, "sha256": digest.hexdigest()}
+
+
+def _begun(part: Path) -> LibraryConfig | None:
+    """Return the settings of a library that a call which was killed has begun to make."""
+    try:
+        return settings.read(part)
+    except UserError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Making:
+    """What was unpacked into `part` becomes a library that will lie at `path`; `begun`: what a call that was killed had in mind."""
+
+    part: Path
+    path: Path
+    begun: LibraryConfig | None
+
+    def make(self, database: str, store: str, progress: Progress) -> dict[str, Any]:
+        """Write the settings, fill the store, and bring the records into another database, if one is named."""
+        config = settings.read(self.part)
+        config = replace(config, model=self.model(config.model), store=store, database="")
+        settings.write(self.part, config)
+        with contextlib.closing(Library.open(self.part, mend=False)) as library:
+            stored = library.stored
+            rows = library.db.rows(stored.revision)
+            with contextlib.closing(library.store_of(stored)) as filled:
+                if store and filled.count() and not (self.begun and self.begun.store == store):
+                    raise UserError(store, "holds vectors of such a library already", "name another database there")
+                shelves.fill(library, stored, filled, rows, progress)
+            counts = {**library.db.counts(), "vectors": len(rows)}
+            if database:
+                settings.write(self.part, replace(config, database=database))
+                self.hand_over(library, database, progress)
+        if database:
+            _forget(self.part / "library.db")
+        return counts
+
+    def model(self, reference: settings.ModelReference) -> settings.ModelReference:
+        if (self.part / "model").exists():
+            return replace(reference, relative="model", absolute=str(self.path.absolute() / "model"))
+        if reference.absolute:
+            return replace(reference, relative=os.path.relpath(reference.absolute, self.path.absolute()))
+        return reference
+
+    def hand_over(self, library: Library, url: str, progress: Progress) -> None:
+        with contextlib.closing(Database(url, self.part)) as target:
+            if not upkeep.empty(target) and not (self.begun and self.begun.database == url):
+                raise UserError("the database", "holds a library already", "name an empty one")
+            with upkeep.snapshot(library.db) as session, progress.task("Records", upkeep.size(session)) as task:
+                upkeep.copy(session, target, task.advance)

@@ -1,0 +1,67 @@
+"""What a library holds, and where."""
+
+from typing import Any
+
+from hit import arrays, index
+from hit.db import upkeep
+from hit.errors import UserError
+from hit.library import Library
+from hit.upkeep import sizes
+
+_JOBS = 5
+
+
+def info(library: Library) -> dict[str, Any]:
+    """Return a library's totals, models, store, database, bytes, newest jobs and saved searches. Nothing is loaded or changed."""
+    model = library.config.model
+    found = upkeep.arrays(library.db)
+    living = next((count for stored, count in found.items() if stored.revision == model.revision), 0)
+    return {
+        "library": str(library.path),
+        **upkeep.totals(library.db),
+        "models": [
+            {
+                "revision": stored.revision,
+                "current": stored.revision == model.revision,
+                "dim": stored.dim,
+                "vectors": count,
+                "dead": stored.rows - count,
+                "bytes": stored.rows * 4 * stored.dim,
+            }
+            for stored, count in found.items()
+        ],
+        "model": {"id": model.id, "revision": model.revision, "folder": model.absolute},
+        "store": _store(library, living),
+        "database": upkeep.kind(library.db),
+        "bytes": _bytes(library),
+        "jobs": [
+            {"kind": job.kind, "state": job.state, "begun_at": job.begun_at, "ended_at": job.ended_at, **job.detail}
+            for job in library.db.jobs(_JOBS)
+        ],
+        "searches": list(library.db.saved_searches()),
+    }
+
+
+def _store(library: Library, living: int) -> dict[str, Any]:
+    kind = library.config.store.partition(":")[0] or "local"
+    about = {"kind": kind, "where": library.config.store or str(library.path / library.stored.name)}
+    try:
+        count = library.store.count()
+    except UserError as error:
+        return about | {"vectors": None, "in_step": False, "error": str(error)}
+    return about | {"vectors": count, "in_step": count == living, "error": None}
+
+
+def _bytes(library: Library) -> dict[str, int]:
+    path = library.path
+    rows = [file.lstat().st_size for file in sizes.tree(path / "embeddings") if file.name == arrays.NAME]
+    parts = {
+        "database": sum(sizes.of(path / f"library.db{end}") for end in ("", "-wal", "-shm")),
+        "arrays": sum(rows),
+        "store": sizes.of(path / "embeddings") - sum(rows),
+        "thumbnails": sizes.of(library.posters),
+        "remote": sizes.of(path / "remote"),
+        "model": sizes.of(path / "model"),
+        "logs": sizes.of(path / "library.log") + sizes.of(path / index.JOURNAL),
+    }
+    return {**parts, "all": sizes.of(path)}

@@ -1,0 +1,75 @@
+"""Files in a library's folder that nothing in it names: what runs that were killed left there, and what has had its time."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from hit.db import Stored, upkeep
+from hit.library import Library
+from hit.upkeep import sizes
+
+_PART = re.compile(r"\..+\.part")
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """Files or folders of one kind, and their bytes."""
+
+    what: str
+    paths: list[Path]
+
+    @property
+    def bytes(self) -> int:
+        """What they take on the disk."""
+        return sum(sizes.of(path) for path in self.paths)
+
+
+def find(library: Library) -> list[Leftover]:
+    """Return what may go without loss. The caller keeps writers out: what they are about to name would be found too."""
+    return [
+        Leftover("thumbnails that no segment has", list(_thumbnails(library))),
+        Leftover("copies of remote videos that nothing names", list(_copies(library))),
+        Leftover("arrays that nothing names", [library.path / stored.name for stored in generations(library)]),
+        Leftover("unfinished files of runs that were killed", list(_parts(library))),
+        Leftover("vectors in the form of an earlier program", [path for path in [library.path / "vectors"] if path.exists()]),
+    ]
+
+
+def generations(library: Library) -> list[Stored]:
+    """Return the arrays on the disk that the database knows nothing of, as far as their folders tell what they are."""
+    known = {stored.name: stored for stored in upkeep.arrays(library.db)}
+    revisions = {Path(name).parent.name: stored for name, stored in known.items()}
+    found = []
+    for folder in sorted((library.path / "embeddings").glob("*/*")):
+        name = f"embeddings/{folder.parent.name}/{folder.name}"
+        if name not in known and folder.name.isdecimal():
+            # A revision that the database has forgotten was dropped from a store elsewhere before that.
+            here = revisions.get(folder.parent.name)
+            revision, dim = (here.revision, here.dim) if here else (unquote(folder.parent.name), library.config.model.dim)
+            found.append(Stored(revision, dim, int(folder.name)))
+    return found
+
+
+def _thumbnails(library: Library) -> Iterator[Path]:
+    with library.db.read() as session:
+        named = {library.posters / name for name in upkeep.thumbnails(session)}
+    yield from (path for path in sizes.tree(library.posters) if path not in named)
+
+
+def _copies(library: Library) -> Iterator[Path]:
+    folder = library.path / "remote"
+    named = {Path(name) for name in library.db.files()}
+    for path in sizes.tree(folder):
+        own = path  # `hit.remote` keeps .NAME.json and .NAME.part beside the copy NAME
+        if path.name.startswith(".") and path.suffix in (".json", ".part"):
+            own = path.with_name(path.name[1 : -len(path.suffix)])
+        if own.absolute() not in named and own not in named:
+            yield path
+
+
+def _parts(library: Library) -> Iterator[Path]:
+    for folder in (library.path, *(library.path / "embeddings").rglob("*")):
+        if folder.is_dir():
+            yield from (path for path in sorted(folder.iterdir()) if _PART.fullmatch(path.name))

@@ -1,0 +1,63 @@
+"""Forgetting videos. Their own files are never touched."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hit import index
+from hit.db import Known
+from hit.errors import UserError
+from hit.library import Library
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What is to be forgotten: paths of files, and the videos of which none is left then."""
+
+    paths: list[str]
+    videos: list[str]
+
+
+def plan(library: Library, names: Sequence[str] = (), missing: bool = False) -> Removal:
+    """Return what goes: files by path, all below a folder, videos by id; with `missing` all files that are not there any more.
+
+    A video that has other files stays. Raises UserError for a name that the library does not know.
+    """
+    known = library.db.files()
+    paths: set[str] = set()
+    for name in names:
+        paths |= _named(library, name, known)
+    if missing:
+        paths |= {path for path in known if not Path(path).exists()}
+    staying = {file.video for path, file in known.items() if path not in paths}
+    return Removal(sorted(paths), sorted({known[path].video for path in paths} - staying))
+
+
+def remove(library: Library, names: Sequence[str] = (), missing: bool = False) -> dict[str, Any]:
+    """Forget what `plan` says, with its segments, vectors, words, tags and thumbnails; they are found no more at once."""
+    with library.writing(), library.job("remove", {}) as detail:
+        going = plan(library, names, missing)
+        thumbnails = library.db.record_files([], going.paths)
+        index.sync(library.db, library.store, library.stored)
+        for name in thumbnails:
+            (library.posters / name).unlink(missing_ok=True)
+        detail |= {"files": len(going.paths), "videos": len(going.videos)}
+    return {"library": str(library.path), "removed": going.videos, "files": going.paths, "videos": library.db.counts()["videos"]}
+
+
+def videos(library: Library, names: Sequence[str]) -> list[str]:
+    """Return the ids of the videos that names stand for, as in `plan`. Raises UserError for one that is not known."""
+    known = library.db.files()
+    return sorted({known[path].video for name in names for path in _named(library, name, known)})
+
+
+def _named(library: Library, name: str, known: dict[str, Known]) -> set[str]:
+    path = str(Path(name).absolute())
+    if path in known:
+        return {path}
+    below = path.rstrip("/") + "/"
+    found = {one for one, file in known.items() if file.video == name or one.startswith(below)}
+    if not found:
+        raise UserError(name, "the library knows no video of this path or id", "`hit search` names the paths that it knows")
+    return found
