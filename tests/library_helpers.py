@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 
 from hit.library import Library
+from hit.types import Floats
 from toy import ToyEncoder, render
 
 TABLES = {
     "videos": "id, content_hash, status, error, revision, duration, width, height, rate, codec, has_audio",
     "files": "path, video_id, size, mtime_ns",
     "segments": '"id", video_id, start, "end", seek, thumbnail',
-    "embeddings": "segment_id, revision, vector",
+    "embeddings": "segment_id, revision",
+    "tags": "*",
     "lines": 'segment_id, number, expert, start, "end", text',
     "unsynced": "*",
 }
@@ -29,21 +31,39 @@ def dump(path: Path, encoder: ToyEncoder) -> dict[str, Any]:
     posters = (path / "thumbnails").rglob("*")
     content["posters"] = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in posters if p.is_file()}
     with Library.open(path, encoder=encoder) as library:
-        vectors = library.db.vectors(encoder.revision, library.db.vector_ids(encoder.revision))
+        vectors = by_segment(library)
+        content["vectors"] = {key: vector.tolist() for key, vector in vectors.items()}
         queries = np.random.default_rng(0).normal(size=(3, encoder.dim)).astype(np.float32)
-        content["ids"] = sorted(library.store.ids())
-        content["nearest"] = library.store.search(queries, 1000)
+        rows = library.store.keys()
+        names = {row: place.segment.id for row, place in library.db.places(library.stored, rows.tolist()).items()}
+        content["ids"] = sorted(names[row] for row in rows.tolist())
+        content["nearest"] = [
+            sorted(((names[row], score) for row, score in zip(*map(np.ndarray.tolist, found), strict=True)), key=_order)
+            for found in library.store.search(queries, 1000)
+        ]
         content["oracle"] = [
             sorted(
                 (
                     (key, float(np.float32(vector.astype(np.float64) @ query.astype(np.float64))))
                     for key, vector in vectors.items()
                 ),
-                key=lambda hit: (-hit[1], hit[0]),
+                key=_order,
             )
             for query in queries
         ]
     return content
+
+
+def by_segment(library: Library) -> dict[str, Floats]:
+    """Return the vectors of a library's model by their segments."""
+    rows = library.db.rows(library.stored.revision)
+    places = library.db.places(library.stored, rows.tolist())
+    found = library.db.vectors(library.stored, rows)
+    return {places[row].segment.id: vector for row, vector in zip(rows.tolist(), found, strict=True)}
+
+
+def _order(pair: tuple[str, float]) -> tuple[float, str]:
+    return -pair[1], pair[0]
 
 
 def good_videos(folder: Path) -> list[Path]:

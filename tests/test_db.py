@@ -11,20 +11,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import hit.db
-from hit.db import HEAD, Base, Database, Found, Line, Segment, video_id
+from hit.db import HEAD, Base, Database, Found, Line, Segment, StaleError, Stored, video_id
 from hit.errors import UserError
+from hit.types import Keys
 
 A, B, C = (letter * 64 for letter in "abc")
 
 
 @pytest.fixture
 def db(tmp_path: Path) -> Database:
-    return Database(url(tmp_path))
+    return opened(tmp_path)
+
+
+def opened(folder: Path) -> Database:
+    return Database(url(folder), folder)
 
 
 def url(folder: Path) -> str:
@@ -46,6 +53,23 @@ def add(db: Database, path: str, content: str, names: list[str], revision: str =
     db.finish(video_id(content), facts, [segment(name, content) for name in names], revision, vectors)
 
 
+def vectors(db: Database, revision: str = "r1") -> dict[str, list[float]]:
+    """Return every vector by its segment, in the order of their rows."""
+    stored = db.stored(revision, 3)
+    rows = db.rows(revision)
+    places = db.places(stored, rows.tolist())
+    return {places[row].segment.id: vector for row, vector in zip(rows.tolist(), db.vectors(stored, rows).tolist(), strict=True)}
+
+
+def unsynced(db: Database, revision: str = "r1", limit: int = 9999) -> tuple[list[int], list[int]]:
+    living, dead = db.unsynced(revision, limit)
+    return living.tolist(), dead.tolist()
+
+
+def keys(*rows: int) -> Keys:
+    return np.array(rows, np.int64)
+
+
 # -- migrations
 
 
@@ -56,17 +80,17 @@ def test_migrations_lead_to_the_schema(db: Database) -> None:
 
 
 def test_head_is_the_newest_migration() -> None:
-    scripts = ScriptDirectory(str(Path(hit.db.__file__).with_name("migrations")))
+    scripts = ScriptDirectory(str(Path(hit.db.__file__).parent.with_name("migrations")))
     assert scripts.get_heads() == [HEAD]
 
 
 def test_a_library_of_a_newer_program_is_refused_in_one_line(tmp_path: Path) -> None:
-    Database(url(tmp_path)).close()
+    opened(tmp_path).close()
     with sqlite3.connect(tmp_path / "library.db") as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     before = (tmp_path / "library.db").read_bytes()
     with pytest.raises(UserError, match="'9999' is newer than this program's") as error:
-        Database(url(tmp_path))
+        opened(tmp_path)
     assert "\n" not in str(error.value)
     assert (tmp_path / "library.db").read_bytes() == before
 
@@ -74,24 +98,40 @@ def test_a_library_of_a_newer_program_is_refused_in_one_line(tmp_path: Path) -> 
 def test_an_older_library_is_migrated(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "library.db") as connection:
         connection.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")  # before the first migration
-    db = Database(url(tmp_path))
+    db = opened(tmp_path)
     assert db.counts() == {"videos": 0, "segments": 0}
 
 
-def test_a_library_from_before_words_keeps_what_it_holds(tmp_path: Path) -> None:
-    db = Database(url(tmp_path))
-    add(db, "/a.mp4", A, ["s1"])
-    db.close()
-    with sqlite3.connect(tmp_path / "library.db") as connection:  # what migration 0001 leaves
-        connection.execute("DROP TABLE lines")
-        connection.execute("UPDATE alembic_version SET version_num = '0001'")
-    db = Database(url(tmp_path))
-    assert (db.vector_ids("r1"), db.lines(["s1"])) == ({"s1"}, {})
+def test_a_library_of_blobs_keeps_its_vectors(tmp_path: Path) -> None:
+    """Until migration 0003 vectors stood in the database itself."""
+    opened(tmp_path).close()
+    config = Config()
+    config.set_main_option("script_location", str(Path(hit.db.__file__).parent.with_name("migrations")))
+    (tmp_path / "library.db").unlink()
+    engine = sa.create_engine(url(tmp_path))
+    with engine.begin() as connection:
+        config.attributes |= {"connection": connection, "folder": tmp_path}
+        command.upgrade(config, "0002")
+    blobs = np.arange(6, dtype="<f4").reshape(2, 3)
+    with sqlite3.connect(tmp_path / "library.db") as connection:
+        connection.execute(
+            f"INSERT INTO videos VALUES ('v', '{A}', 'ready', NULL, 'r/1', 4, 64, 48, 25, 'h264', 0, '2026-01-01')"
+        )
+        connection.execute("INSERT INTO files VALUES ('/a.mp4', 'v', 10, 1)")
+        connection.executemany("INSERT INTO segments VALUES (?, 'v', 0, 2, 0, NULL)", [("s2",), ("s1",)])
+        rows = [(name, "r/1", blob.tobytes()) for name, blob in zip(("s1", "s2"), blobs, strict=True)]
+        connection.executemany("INSERT INTO embeddings VALUES (?, ?, ?)", rows)
+        connection.execute("INSERT INTO lines VALUES ('s1', 0, 'ocr', 0, 1, 'EXIT')")
+    db = opened(tmp_path)
+    assert vectors(db, "r/1") == {"s1": [0, 1, 2], "s2": [3, 4, 5]}
+    assert unsynced(db, "r/1") == ([0, 1], [])
+    assert [line.text for line in db.lines(["s1"])["s1"]] == ["EXIT"]
     test_migrations_lead_to_the_schema(db)
 
 
 def test_opening_a_library_that_is_up_to_date_loads_no_alembic(db: Database, tmp_path: Path) -> None:
-    code = f"import sys; from hit.db import Database; Database({url(tmp_path)!r}); assert 'alembic' not in sys.modules"
+    code = f"import sys; from pathlib import Path; from hit.db import Database; Database({url(tmp_path)!r}, Path()); "
+    code += "assert 'alembic' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
@@ -100,7 +140,7 @@ def test_many_make_the_same_library_at_once(tmp_path: Path) -> None:
 
     def make() -> None:
         try:
-            Database(url(tmp_path)).record_files([found("/a", A)])
+            opened(tmp_path).record_files([found("/a", A)])
         except BaseException as error:
             errors.append(error)
 
@@ -110,7 +150,7 @@ def test_many_make_the_same_library_at_once(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert errors == []
-    assert list(Database(url(tmp_path)).files()) == ["/a"]
+    assert list(opened(tmp_path).files()) == ["/a"]
 
 
 def test_a_kill_while_migrating_leaves_nothing_half_made(tmp_path: Path) -> None:
@@ -123,11 +163,12 @@ def create_table(name, *columns):
         os.kill(os.getpid(), signal.SIGKILL)
     make(name, *columns)
 op.create_table = create_table
+from pathlib import Path
 from hit.db import Database
-Database({url(tmp_path)!r})
+Database({url(tmp_path)!r}, Path({str(tmp_path)!r}))
 """
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == -signal.SIGKILL
-    assert Database(url(tmp_path)).counts() == {"videos": 0, "segments": 0}
+    assert opened(tmp_path).counts() == {"videos": 0, "segments": 0}
 
 
 def test_sqlite_is_set_up_to_last(db: Database) -> None:
@@ -158,14 +199,14 @@ def test_a_file_with_new_content_drops_the_old(db: Database) -> None:
     assert db.record_files([found("/a.mp4", B, 2)]) == ["s1.jpg", "s2.jpg"]
     assert db.files()["/a.mp4"].video == video_id(B)
     assert db.counts() == {"videos": 0, "segments": 0}
-    assert db.unsynced("r1", 9) == ["s1", "s2"]
-    assert db.vectors("r1", ["s1", "s2"]) == {}  # so the store will delete them
+    assert vectors(db) == {}
+    assert unsynced(db) == ([], [0, 1])  # so the store will delete them
 
 
 def test_a_moved_file_keeps_its_segments(db: Database) -> None:
     add(db, "/a.mp4", A, ["s1"])
     assert db.record_files([found("/z.mp4", A)], gone=["/a.mp4"]) == []
-    assert db.places(["s1"])["s1"].path == Path("/z.mp4")
+    assert db.places(db.stored("r1", 3), [0, 7])[0].path == Path("/z.mp4")
 
 
 def test_failing_and_finishing(db: Database) -> None:
@@ -186,19 +227,20 @@ def test_a_video_is_recorded_whole_or_not_at_all(db: Database) -> None:
         db.finish(video_id(A), {}, [segment("s2", A), segment("s3", A)], "r1", np.zeros((1, 3), np.float32))
     with pytest.raises(sa.exc.IntegrityError):  # no such video
         db.finish(video_id(C), {}, [segment("s2", C)], "r1", np.zeros((1, 3), np.float32))
-    assert list(db.places(["s1", "s2", "s3"])) == ["s1"]
-    assert db.vector_ids("r1") == {"s1"}
+    assert vectors(db) == {"s1": [0, 1, 2]}
+    add(db, "/b.mp4", B, ["s4"])
+    assert vectors(db) == {"s1": [0, 1, 2], "s4": [0, 1, 2]}, "what failed left no gap and no trace"
+    assert db.stored("r1", 3).rows == 2
 
 
 def test_recording_again_replaces_and_drops_what_is_no_longer(db: Database) -> None:
     add(db, "/a.mp4", A, ["s1", "s2"])
-    db.synced("r1", ["s1", "s2"])
+    db.synced("r1", keys(0, 1))
     changed = np.full((2, 3), 7, np.float32)
     assert db.finish(video_id(A), {}, [segment("s2", A, 1.0), segment("s3", A)], "r1", changed) == ["s1.jpg"]
-    assert db.unsynced("r1", 9) == ["s1", "s2", "s3"]
-    assert db.vector_ids("r1") == {"s2", "s3"}
-    assert db.vectors("r1", ["s2"])["s2"].tolist() == [7, 7, 7]
-    assert db.places(["s2"])["s2"].segment.start == 1.0
+    assert unsynced(db) == ([2, 3], [0, 1]), "a row is used once"
+    assert vectors(db) == {"s2": [7, 7, 7], "s3": [7, 7, 7]}
+    assert db.places(db.stored("r1", 3), [2])[2].segment.start == 1.0
 
 
 def test_words_go_with_their_segments(db: Database) -> None:
@@ -226,21 +268,46 @@ def test_words_go_with_their_segments(db: Database) -> None:
 
 def test_vectors_of_two_revisions_stand_side_by_side(db: Database) -> None:
     add(db, "/a.mp4", A, ["s1"])
-    db.synced("r1", ["s1"])
+    db.synced("r1", keys(0))
     db.finish(video_id(A), {}, [segment("s1", A)], "r2", np.ones((1, 3), np.float32))
-    assert db.vectors("r1", ["s1"])["s1"].tolist() == [0, 1, 2]
-    assert db.vectors("r2", ["s1"])["s1"].tolist() == [1, 1, 1]
-    assert (db.unsynced("r1", 9), db.unsynced("r2", 9)) == ([], ["s1"])
+    assert (vectors(db, "r1"), vectors(db, "r2")) == ({"s1": [0, 1, 2]}, {"s1": [1, 1, 1]})
+    assert (unsynced(db, "r1"), unsynced(db, "r2")) == (([], []), ([0], []))
     assert (db.vector_count("r1"), db.vector_count("r2"), db.vector_count("r3")) == (1, 1, 0)
 
 
 def test_more_ids_than_fit_one_statement(db: Database) -> None:
     names = [f"s{i:05d}" for i in range(1203)]
     add(db, "/a.mp4", A, names)
-    assert list(db.vectors("r1", names)) == names and len(db.places(names)) == 1203
-    assert db.unsynced("r1", 1000) == names[:1000]
-    db.synced("r1", names[:1100])
-    assert db.unsynced("r1", 1000) == names[1100:]
+    assert list(vectors(db)) == names and len(db.places(db.stored("r1", 3), range(1203))) == 1203
+    assert unsynced(db, limit=1000) == ([*range(1000)], [])
+    db.synced("r1", np.arange(1100))
+    assert unsynced(db, limit=1000) == ([*range(1100, 1203)], [])
+
+
+def test_rows_that_were_numbered_anew_are_not_mistaken(db: Database) -> None:
+    add(db, "/a.mp4", A, ["s1"])
+    old = db.stored("r1", 3)
+    with db.write() as session:
+        session.execute(sa.text("UPDATE arrays SET generation = 1"))
+    for ask in (lambda: db.places(old, [0]), lambda: db.segments(old, [video_id(A)])):
+        with pytest.raises(StaleError):
+            ask()
+    assert db.stored("r1", 3) == Stored("r1", 3, 1, 1)
+
+
+def test_an_array_that_was_cut_off_is_told(db: Database) -> None:
+    add(db, "/a.mp4", A, ["s1", "s2"])
+    stored = db.stored("r1", 3)
+    os.truncate(db.matrix(stored).path, 12)
+    again = opened(db.folder)
+    with pytest.raises(UserError, match=r"holds 1 rows, not 2.*restore"):
+        again.vectors(stored, keys(0, 1))
+
+
+def test_every_change_counts(db: Database) -> None:
+    before = db.changes()
+    add(db, "/a.mp4", A, ["s1"])
+    assert db.changes() == before + 2
 
 
 def test_odd_names_come_back_as_they_were(db: Database) -> None:
@@ -250,8 +317,8 @@ def test_odd_names_come_back_as_they_were(db: Database) -> None:
 
 
 def test_a_reader_does_not_wait_for_a_writer_and_a_writer_waits_for_its_turn(tmp_path: Path) -> None:
-    db, other = Database(url(tmp_path)), Database(url(tmp_path))
-    with db._write():
+    db, other = opened(tmp_path), opened(tmp_path)
+    with db.write():
         assert other.files() == {}
         waiting = threading.Thread(target=other.record_files, args=([found("/a", A)],))
         waiting.start()
@@ -260,17 +327,18 @@ def test_a_reader_does_not_wait_for_a_writer_and_a_writer_waits_for_its_turn(tmp
 
 
 def test_a_kill_in_a_transaction_undoes_it(tmp_path: Path) -> None:
-    Database(url(tmp_path)).record_files([found("/a", A)])
+    opened(tmp_path).record_files([found("/a", A)])
     code = f"""
 import os, signal, sqlalchemy as sa
+from pathlib import Path
 from hit.db import Database, Found
-db = Database({url(tmp_path)!r})
-with db._write() as session:
+db = Database({url(tmp_path)!r}, Path({str(tmp_path)!r}))
+with db.write() as session:
     session.execute(sa.text("DELETE FROM files"))
     print(session.scalar(sa.text("SELECT count(*) FROM files")), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout.strip()) == (-signal.SIGKILL, "0")
-    assert list(Database(url(tmp_path)).files()) == ["/a"]
+    assert list(opened(tmp_path).files()) == ["/a"]
     assert not os.path.exists(tmp_path / "library.db-journal")  # noqa: PTH110

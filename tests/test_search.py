@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import tiny_model
-from hit import cli, experts
+from hit import cli_search, experts
 from hit.analysis import analyse, still
-from hit.db import Line
+from hit.db import Line, words
 from hit.errors import UserError
 from hit.library import Library
-from hit.search import EVIDENCE, Query, embed, evidence, words
+from hit.search import EVIDENCE, Query, embed, evidence
 from hit.segments import SegmentConfig
-from hit.types import Floats, Hit
-from library_helpers import dump, good_videos
+from hit.types import Hit
+from library_helpers import by_segment, dump, good_videos
 from toy import PLUGIN, ToyEncoder, render
 
 Cli = Callable[..., "CompletedProcess[str]"]
@@ -47,10 +47,6 @@ def library(folder: Path) -> Library:
 
 def names(hits: Sequence[Hit]) -> list[str]:
     return [hit.clip.path.stem for hit in hits]
-
-
-def vectors(library: Library) -> dict[str, Floats]:
-    return library.db.vectors("toy-1", library.db.vector_ids("toy-1"))
 
 
 # -- what a hit is
@@ -87,7 +83,7 @@ def test_the_score_is_the_weighted_sum_of_the_levels_cosines(library: Library, w
     feature, semantic = weights or (1.0, 1.0)
     expected = {
         key: feature * float(query[:4] @ vector[:4]) + semantic * float(query[4:] @ vector[4:])
-        for key, vector in vectors(library).items()
+        for key, vector in by_segment(library).items()
     }
     hits = library.search("red blue", limit=99, level_weights=weights).hits
     assert {hit.clip.id: hit.score for hit in hits} == pytest.approx(expected, abs=1e-6)
@@ -156,7 +152,7 @@ def test_the_table_shows_the_words(talking: Library, monkeypatch: pytest.MonkeyP
     answer = talking.search("red picture").to_json()
     said: list[object] = []
     monkeypatch.setattr("hit.console.table", lambda *what: said.extend(what))
-    cli._show_hits(answer)
+    cli_search.show_hits(answer)
     _, columns, rows = said
     assert columns == ["rank", "video", "time", "score", "words"]
     assert isinstance(rows, list)
@@ -175,10 +171,10 @@ def test_a_video_finds_itself_first(library: Library, folder: Path, name: str) -
 
 def test_a_long_video_is_the_mean_of_its_segments(library: Library, folder: Path) -> None:
     answer = library.search(videos=[folder / "videos" / "long.mp4"], limit=99)
-    rows = np.array([vector for key, vector in vectors(library).items() if key.split("-")[0] == long_id(library)])
+    rows = np.array([vector for key, vector in by_segment(library).items() if key.split("-")[0] == long_id(library)])
     mean = rows.mean(axis=0)
     mean = np.concatenate([mean[:4] / np.linalg.norm(mean[:4]), mean[4:] / np.linalg.norm(mean[4:])])
-    expected = {key: float(mean @ vector) for key, vector in vectors(library).items()}
+    expected = {key: float(mean @ vector) for key, vector in by_segment(library).items()}
     assert {hit.clip.id: hit.score for hit in answer.hits} == pytest.approx(expected, abs=1e-5)
 
 

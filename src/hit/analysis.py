@@ -1,7 +1,7 @@
 """Looking at files with a model's experts: videos, segment by segment and in worker processes, and images."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -57,9 +57,21 @@ def load_experts(experts: Mapping[str, ExpertConfig], identities: Mapping[str, s
     return loaded
 
 
-def analyse(key: str, path: Path, experts: Mapping[str, Expert], config: SegmentConfig) -> list[Piece]:
-    """Cut the video at `path` into segments and look at each. Raises UserError where it cannot be read."""
+def analyse(
+    key: str, path: Path, experts: Mapping[str, Expert], config: SegmentConfig, within: tuple[float, float] = (0.0, np.inf)
+) -> list[Piece]:
+    """Cut the video at `path` into segments and look at each, or at what of it lies `within` two times.
+
+    Raises UserError where it cannot be read, and where it has nothing at these times.
+    """
     plan = _plan(config, Job(key, path, 0, 0), experts, lambda _: None)
+    start, end = within
+    spans = [(max(clip.start, start), min(clip.end, end)) for clip in plan.clips]
+    plan = replace(plan, clips=[_segment(key, path, *span) for span in spans if span[1] - span[0] > _TICK])
+    if not plan.clips:
+        raise UserError(
+            path, f"is {plan.info.duration:.1f} s long, and has nothing from {start:g} s to {end:g} s", "name other times"
+        )
     seen = (watch.Seen(media, registry.run(experts, media)) for media in video.read(path, plan.clips, plan.wants))
     return sorted(map(_piece, seen), key=lambda piece: piece.clip.start)
 

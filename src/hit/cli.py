@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 import hit
-from hit import cli_data, cli_model
-from hit.door import Http, Json, Memory, Patience, Workers, emit, remark
+from hit import cli_data, cli_model, cli_search
+from hit.door import Http, Json, LibraryFolder, Memory, Patience, Workers, emit, remark
 from hit.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-LibraryFolder = Annotated[Path, typer.Argument(metavar="LIB", help="A library folder; `hit index` makes it.")]
 Segments = Literal["auto", "shots", "windows"]
 app.add_typer(cli_model.modelling)
+app.add_typer(cli_search.searching)
 app.add_typer(cli_data.importing, name="import")
 app.add_typer(cli_data.looking, name="data")
 
@@ -143,6 +143,12 @@ def index(
     ] = None,
     http: Http = False,
     max_download: Annotated[float, typer.Option(metavar="GIB", min=0, help="Fetch no file that is larger.")] = 20.0,
+    database: Annotated[
+        str, typer.Option(metavar="URL", help="Keep a new library's records in PostgreSQL, not in its folder.")
+    ] = "",
+    store: Annotated[
+        str, typer.Option(metavar="URI", help="Search a new library's vectors by Milvus: http://HOST:PORT or milvus+lite:FILE.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Make videos searchable. A second run does only what is new; files that fail are listed and stop nothing."""
@@ -155,7 +161,8 @@ def index(
     if not names and not lists and not model:
         raise UserError("hit index", "no videos are given", "name files or folders")
     sources.check(names or [], Remote(folder / "remote", http))  # before a library is begun for nothing
-    with Library.prepare(folder, model, SegmentConfig(segments, window, overlap=overlap), remark) as library:
+    cut = SegmentConfig(segments, window, overlap=overlap)
+    with Library.prepare(folder, model, segments=cut, database=database, store=store, say=remark) as library:
         report = library.index(
             names or [],
             lists=lists or [],
@@ -167,35 +174,6 @@ def index(
             progress=Bars(),
         )
     emit({**dataclasses.asdict(report), "seconds": round(report.seconds, 3), "library": str(folder)}, as_json, _show_index)
-
-
-@app.command()
-def search(
-    folder: LibraryFolder,
-    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="What the video should show.")] = None,
-    video: Annotated[list[Path] | None, typer.Option(help="Find what is like this video; may be given again.")] = None,
-    image: Annotated[list[Path] | None, typer.Option(help="Find what is like this image; may be given again.")] = None,
-    limit: Annotated[int, typer.Option(help="How many hits.")] = 10,
-    group_by: Annotated[Literal["clip", "video"], typer.Option(help="Whether each clip or each video is a hit.")] = "clip",
-    level_weights: Annotated[
-        str | None, typer.Option(metavar="F,S", help="Weights of the feature and the semantic level, instead of the model's.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Find the moments that fit a text, a video or an image best; several queries are averaged."""
-    from hit.library import Library
-
-    weights = None if level_weights is None else _numbers(level_weights, "--level-weights")
-    with Library.open(folder) as library:
-        answer = library.search(
-            text if text is not None else (),
-            videos=video or (),
-            images=image or (),
-            level_weights=weights,
-            limit=limit,
-            group_by=group_by,
-        )
-    emit(answer.to_json(), as_json, _show_hits)
 
 
 @app.command()
@@ -241,7 +219,7 @@ def _show_demo(result: Mapping[str, Any]) -> None:
     from hit.console import say, table
 
     for search in result["searches"]:
-        _show_hits(search, search["query"])
+        cli_search.show_hits(search, search["query"])
     cli_model.score_table(result, f"Retrieval among {result['test_clips']} clips that were never seen")
     pairs = result["pairs_accuracy_by_level"]
     kinds = {"order": "which event comes first", "colour": "which thing has which colour"}
@@ -269,28 +247,6 @@ def _show_index(result: Mapping[str, Any]) -> None:
     say(f"{result['library']} holds {result['videos']} videos in {result['segments']} segments")
     if result["failed"]:
         table("Failed", ["file", "reason"], [[row["path"], row["reason"]] for row in result["failed"]])
-
-
-def _show_hits(result: Mapping[str, Any], title: str = "Hits") -> None:
-    from hit.console import seconds, table
-
-    rows = [
-        [hit["rank"], hit["metadata"]["path"], f"{seconds(hit['start'])} - {seconds(hit['end'])}", f"{hit['score']:.3f}"]
-        for hit in result["hits"]
-    ]
-    columns = ["rank", "video", "time", "score"]
-    if any(hit["evidence"] for hit in result["hits"]):
-        columns.append("words")
-        for row, hit in zip(rows, result["hits"], strict=True):
-            row.append(" | ".join(f"{seconds(line['start'])} {line['text']}" for line in hit["evidence"]))
-    table(title, columns, rows)
-
-
-def _numbers(text: str, what: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise UserError(what, f"'{text}' is not a list of numbers", "for example 1,0.5") from None
 
 
 def _show_experts(result: Mapping[str, Any]) -> None:

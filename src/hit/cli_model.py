@@ -128,6 +128,23 @@ def evaluate(
 
 
 @modelling.command()
+def calibrate(
+    model: Model,
+    dataset: DatasetFolder,
+    split: Annotated[
+        str,
+        typer.Option(help="Which split of the data set; else what training validates on: `val`, or the clips held out."),
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Fit how sure a model's answers are, on clips that it has not learnt from; training does it by itself."""
+    from hit import calibrate as verb
+    from hit.console import Bars
+
+    emit(verb.calibrate(model, dataset, split, Bars()), as_json, _show_calibration)
+
+
+@modelling.command()
 def compare(
     first: Annotated[Path, typer.Argument(metavar="FIRST", help="A file of `hit evaluate --queries`.")],
     second: Annotated[Path, typer.Argument(metavar="SECOND", help="Another, of the same queries.")],
@@ -173,7 +190,10 @@ def _show_scores(result: Mapping[str, Any]) -> None:
     for way, figures in result.get("intervals", {}).items():
         ends = ", ".join(f"{name} {low:.1f} to {high:.1f}" for name, (low, high) in figures.items())
         say(f"{WAYS[way]}, fused, 95 % interval: {ends}")
-    _show_values({key: value for key, value in result.items() if key not in (*WAYS, "intervals", "post")})
+    for way, found in result.get("confidence", {}).items():
+        share = f"{found['refused']:.1%} of the queries without a good match"
+        say(f"{WAYS[way]}, confidence of the first answer: ECE {found['ece']:.3f}, Brier {found['brier']:.3f}, {share}")
+    _show_values({key: value for key, value in result.items() if key not in (*WAYS, "intervals", "post", "confidence")})
 
 
 def _show_reproduction(result: Mapping[str, Any]) -> None:
@@ -186,6 +206,17 @@ def _show_reproduction(result: Mapping[str, Any]) -> None:
         table(f"{words}: {title(result)}", ["method", *FIGURES], lines)
     say("mean ± deviation over the seeds, [95 % bootstrap interval of the mean over clips]")
     say(f"results.json, table.md and report.html, with the sources of published figures, are in {result['out']}")
+
+
+def _show_calibration(result: Mapping[str, Any]) -> None:
+    from hit.console import say
+    from hit.metrics import WAYS
+
+    for way, words in WAYS.items():
+        found = result[way]
+        refused = ", ".join(f"{share:.1%} of {kind}" for kind, share in found["refused"].items())
+        say(f"{words}: ECE {found['ece']:.3f}, Brier {found['brier']:.3f} by cross-validation; no good match for {refused}")
+    _show_values({key: value for key, value in result.items() if key not in WAYS})
 
 
 def _show_comparison(result: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ import typer
 DatasetFolder = Annotated[
     Path, typer.Argument(metavar="DATASET", help="A folder with captions.csv (columns video,caption[,split]) and the videos.")
 ]
+LibraryFolder = Annotated[Path, typer.Argument(metavar="LIB", help="A library folder; `hit index` makes it.")]
 Http = Annotated[bool, typer.Option("--http", help="Fetch http:// and https:// URLs too.")]
 Workers = Annotated[int, typer.Option(min=0, help="How many processes; 0: one per core.")]
 Patience = Annotated[float, typer.Option(metavar="SECONDS", min=5, help="Give a file up that makes no progress for so long.")]

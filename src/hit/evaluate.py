@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hit import datasets, intervals, provenance, report, splits
+from hit import confidence, datasets, intervals, provenance, report, splits
 from hit.analysis import load_experts
+from hit.calibration import Calibration
 from hit.datasets import Dataset
 from hit.encoder import read_card
 from hit.errors import UserError
@@ -29,7 +30,8 @@ def evaluate(
     """Return t2v and v2t scores {feature, semantic, fused: {R1, R5, R10, R50, geometric_mean, MdR, MnR}} and what made them.
 
     With `page`, write the model's report on these clips there; with `queries`, the outcome of every query. `post` adds what
-    dual softmax and query-bank normalisation make of the fused scores. Raises UserError for features that are missing or of
+    dual softmax and query-bank normalisation make of the fused scores. Where the model has a calibration, it is measured on the
+    first answers. Raises UserError for features that are missing or of
     other experts than the model's.
     """
     card, encoder = read_card(model), open_encoder(model, "auto")
@@ -40,8 +42,11 @@ def evaluate(
     clips = splits.load(data, split, experts)
     with progress.task("Evaluating", len(clips.ids)) as task:
         measured = measure(encoder, clips)
+        judge = Calibration.load(model, encoder.revision)
+        sure = confidence.judged(measured, judge) if judge else {}
         if page:
-            report.write(page, card, report.collect(measured, data, f"split {split}"))
+            found = report.collect(measured, data, f"split {split}", {way: one.bins for way, one in sure.items()})
+            report.write(page, card, found)
         if queries:
             write_queries(queries, measured)
         ways = {way: intervals.intervals([levels["fused"]], measured.groups(way)) for way, levels in measured.ranks.items()}
@@ -50,6 +55,7 @@ def evaluate(
         **measured.scores(),
         "intervals": ways,
         **({"post": measured.rescored(bank(encoder, data, card["recipe"]["data"]["train_split"], experts))} if post else {}),
+        **({"confidence": {way: one.to_json() for way, one in sure.items()}} if sure else {}),
         "protocol": PROTOCOL,
         "split": split,
         **({"report": str(page)} if page else {}),

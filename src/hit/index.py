@@ -16,11 +16,11 @@ import numpy as np
 
 from hit import content, files
 from hit.analysis import Job, Piece
-from hit.db import Database, Found, Line, Segment
+from hit.db import Database, Found, Line, Segment, Stored
 from hit.errors import UserError
 from hit.journal import Entry, Journal
 from hit.sources import Failure, Videos, printable
-from hit.types import Encoder, Floats, Progress, Silent, Store
+from hit.types import Encoder, Floats, Keys, Progress, Silent, Store, Task
 from hit.watch import End, follow
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def index(
     db.begin(scan.jobs)
     with progress.task("Indexing", len(scan.jobs)) as task:
         follow(look(list(scan.jobs.values())) if scan.jobs else (), work, task)
-    sync(db, store, encoder.revision)
+    sync(db, store, db.stored(encoder.revision, encoder.dim))
     known = db.files()
     broken = [Failure(path, known[path].error or "") for path in scan.paths if known[path].status == "failed"]
     counts = db.counts()
@@ -94,28 +94,38 @@ def index(
     )
 
 
-def sync(db: Database, store: Store, revision: str) -> None:
+def sync(db: Database, store: Store, stored: Stored) -> None:
     """Tell the store what has changed in the database since it was told last."""
-    while changed := db.unsynced(revision, _SYNC):
-        vectors = db.vectors(revision, changed)
-        if vectors:
-            store.put(list(vectors), np.stack(list(vectors.values())))
-        store.delete(set(changed) - set(vectors))
-        db.synced(revision, changed)
+    while True:
+        living, dead = db.unsynced(stored.revision, _SYNC)
+        if not len(living) and not len(dead):
+            return
+        if len(living):
+            store.put(living, db.vectors(stored, living))
+        if len(dead):
+            store.delete(dead)
+        db.synced(stored.revision, np.concatenate([living, dead]))
 
 
-def repair(db: Database, store: Store, revision: str) -> None:
+def repair(db: Database, store: Store, stored: Stored) -> None:
     """Make the store hold what the database says, whatever became of it."""
-    sync(db, store, revision)
-    if store.count() == db.vector_count(revision):
+    sync(db, store, stored)
+    if store.count() == db.vector_count(stored.revision):
         return
-    wanted, there = db.vector_ids(revision), set(store.ids())
-    log.warning("the vector store lacks %d vectors and has %d too many: repaired", len(wanted - there), len(there - wanted))
-    store.delete(there - wanted)
-    lacking = sorted(wanted - there)
-    for start in range(0, len(lacking), _SYNC):
-        vectors = db.vectors(revision, lacking[start : start + _SYNC])
-        store.put(list(vectors), np.stack(list(vectors.values())))
+    wanted, there = db.rows(stored.revision), store.keys()
+    lacking, extra = np.setdiff1d(wanted, there), np.setdiff1d(there, wanted)
+    log.warning("the vector store lacks %d vectors and has %d too many: repaired", len(lacking), len(extra))
+    store.delete(extra)
+    fill(db, store, stored, lacking)
+
+
+def fill(db: Database, store: Store, stored: Stored, rows: Keys, task: Task | None = None) -> None:
+    """Put these rows of the array into the store."""
+    for start in range(0, len(rows), _SYNC):
+        some = rows[start : start + _SYNC]
+        store.put(some, db.vectors(stored, some))
+        if task:
+            task.advance(len(some))
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +166,7 @@ class _Work:
         for job, end in self.ended:
             self.record(job, end)
         self.ended.clear()
-        sync(self.db, self.store, self.encoder.revision)
+        sync(self.db, self.store, self.db.stored(self.encoder.revision, self.encoder.dim))
 
     def vectors(self, batch: Sequence[tuple[Job, Piece]]) -> Sequence[Floats]:
         if not batch:

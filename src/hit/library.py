@@ -2,8 +2,8 @@
 
 library.toml    the model that it is searched with, and how videos are cut
 model/          a zero-shot model, where none was given
-library.db      SQLite: the truth
-vectors/        a store for each model revision: derived from the database
+library.db      SQLite: the truth, unless PostgreSQL holds it
+embeddings/     an array of vectors for each model revision, and beside it what the local store derives from it
 thumbnails/     a JPEG for each segment
 remote/         copies of videos that were given by URL
 library.log     what went wrong, file by file
@@ -12,31 +12,31 @@ journal.jsonl   what became of each file that was looked at, see `hit.journal`
 
 import contextlib
 import logging
-import os
+import re
 import shutil
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Protocol, Self
+from typing import Any, Protocol, Self, TypedDict, Unpack
 from urllib.parse import quote
 
-import tomli_w
+import numpy as np
 
-from hit import analysis, files, sources, stores
-from hit import config as configs
+from hit import analysis, files, settings, sources, stores
+from hit import describe as describing
 from hit import index as indexing
 from hit import search as searching
 from hit.config import ExpertConfig
-from hit.db import Database
+from hit.db import Database, Stored
 from hit.errors import UserError
 from hit.pool import Limits
 from hit.remote import Remote
 from hit.segments import SegmentConfig
+from hit.settings import LibraryConfig
 from hit.types import Encoder, Expert, Progress, Silent, Store
 
-_FORMAT = 1
 _WAIT = 10.0  # seconds for another process that indexes
+_NAMED = 20  # sources that a job names
 
 
 class ServingEncoder(Encoder, Protocol):
@@ -53,40 +53,30 @@ class ServingEncoder(Encoder, Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class ModelReference:
-    """The model whose vectors are searched. Its folder is looked for beside the library first, then where it was."""
+class Making(TypedDict, total=False):
+    """What a new library may be told; see `Library.create`."""
 
-    id: str
-    revision: str
-    dim: int
-    relative: str = ""
-    absolute: str = ""
-
-
-@dataclass(frozen=True)
-class LibraryConfig:
-    """The library.toml."""
-
-    model: ModelReference
-    segments: SegmentConfig = field(default_factory=SegmentConfig)
-    format: int = _FORMAT
+    segments: SegmentConfig | None
+    database: str
+    store: str
+    say: Callable[[str], None]
 
 
 class Library:
     """An open library. `Library.create` makes one, `Library.open` opens one; both are context managers."""
 
-    def __init__(self, path: Path, config: LibraryConfig, encoder: ServingEncoder | None) -> None:
+    def __init__(self, path: Path, config: LibraryConfig, encoder: ServingEncoder | None, mend: bool = True) -> None:
         self.path, self.config = path, config
         self.posters = path / indexing.POSTERS
         self._given = encoder  # whoever opens a library with an encoder means to index with that one
         self._loaded = encoder
         self._model: Path | None = None  # its folder, if it has one
         self._experts: dict[str, Expert] | None = None
-        self.db = Database(f"sqlite:///{quote(str(path / 'library.db'))}")
-        self.store = self._store(config.model)
-        with contextlib.suppress(files.BusyError), self._writing(wait=0):  # a writer at work does this itself
-            indexing.repair(self.db, self.store, config.model.revision)
+        self.db = Database(config.database or f"sqlite:///{quote(str(path / 'library.db'))}", path)
+        self._stored: Stored | None = None
+        self._store: Store | None = None
+        if mend:
+            self._mend()
 
     @classmethod
     def create(
@@ -96,12 +86,14 @@ class Library:
         *,
         encoder: ServingEncoder | None = None,
         segments: SegmentConfig | None = None,
+        database: str = "",
+        store: str = "",
         say: Callable[[str], None] = print,
     ) -> Self:
         """Make a library in a new or empty folder, for a model folder; without one it makes a zero-shot model of its own.
 
-        `say` is told what is fetched for that, and what the model goes without. Raises UserError for a folder that holds
-        other things.
+        `database` and `store` are as in `LibraryConfig`. `say` is told what is fetched for a model, and what it goes without.
+        Raises UserError for a folder that holds other things.
         """
         mine = path / "model"  # where a run was killed before there was a library, it is there already
         if path.exists() and (not path.is_dir() or any(one.name[0] != "." and one != mine for one in path.iterdir())):
@@ -110,39 +102,44 @@ class Library:
             model = model or (mine if (mine / "card.json").exists() else _zero_shot(mine, say))
             encoder = _load(model)
         path.mkdir(parents=True, exist_ok=True)
-        _write(path, LibraryConfig(_reference(path, model, encoder), segments or SegmentConfig()))
-        return cls.open(path, encoder=encoder)
+        config = LibraryConfig(settings.reference(path, model, encoder), segments or SegmentConfig(), database, store)
+        settings.write(path, config)
+        try:
+            return cls.open(path, encoder=encoder)
+        except UserError:  # a database or a store that cannot be reached: nothing is begun
+            (path / "library.toml").unlink()
+            raise
 
     @classmethod
-    def prepare(
-        cls, path: Path, model: Path | None, segments: SegmentConfig | None = None, say: Callable[[str], None] = print
+    def prepare(cls, path: Path, model: Path | None, **making: Unpack[Making]) -> Self:
+        """Open a library, or make it where there is none. Raises UserError for a database or store that an old one has not."""
+        if not (path / "library.toml").exists():
+            return cls.create(path, model, **making)
+        library = cls.open(path, model)
+        for kind, has in (("database", library.config.database), ("store", library.config.store)):
+            if (wanted := making.get(kind)) and wanted != has:
+                library.close()
+                fix = "leave the option out" if kind == "database" else "to change it, use `hit library move`"
+                raise UserError(path, f"is a library already, with another {kind}", fix)
+        return library
+
+    @classmethod
+    def open(
+        cls, path: Path, model: Path | None = None, *, encoder: ServingEncoder | None = None, mend: bool = True
     ) -> Self:
-        """Open a library, or make it where there is none."""
-        if (path / "library.toml").exists():
-            return cls.open(path, model)
-        return cls.create(path, model, segments=segments, say=say)
-
-    @classmethod
-    def open(cls, path: Path, model: Path | None = None, *, encoder: ServingEncoder | None = None) -> Self:
         """Open a library. With a model (its folder, or an encoder) the next `index` goes over to it.
 
+        What a store lacks is made good, unless `mend` says otherwise: the store is then opened when it is first needed.
         Raises UserError for a folder that is no library, or that a newer program wrote.
         """
-        try:
-            table = tomllib.loads((path / "library.toml").read_text())
-        except (FileNotFoundError, NotADirectoryError):
-            raise UserError(path, "not a library", "make one with `hit index LIBRARY PATH`") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UserError(path / "library.toml", f"not a TOML file: {error}") from None
-        if table.get("format", _FORMAT) > _FORMAT:
-            raise UserError(path, f"its format {table['format']} is newer than this program's {_FORMAT}", "upgrade hit")
-        config = configs.build(LibraryConfig, table, str(path / "library.toml"))
-        library = cls(path, config, encoder or (_load(model) if model else None))
+        config = settings.read(path)
+        library = cls(path, config, encoder or (_load(model) if model else None), mend)
         library._model = model
         return library
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Let go of the database and the store."""
+        self._let_go()
         self.db.close()
 
     def __enter__(self) -> Self:
@@ -150,6 +147,63 @@ class Library:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def stored(self) -> Stored:
+        """The array of the current model's vectors."""
+        if self._stored is None:
+            self._stored = self.db.stored(self.config.model.revision, self.config.model.dim)
+        return self._stored
+
+    @property
+    def store(self) -> Store:
+        """The store of that array, opened when it is first needed."""
+        if self._store is None:
+            self._store = self.store_of(self.stored)
+        return self._store
+
+    def store_of(self, stored: Stored, uri: str | None = None) -> Store:
+        """Open the store of an array, where this library's are, or at another address."""
+        where = self.config.store if uri is None else uri
+        if where:
+            return stores.open(where, stored.dim, f"{stored.revision}_{stored.generation}")
+        return stores.open(self.path / stored.name, stored.dim)
+
+    def renew(self) -> bool:
+        """Take notice of what other processes have made of the settings and the array; tell whether these are others now."""
+        config = settings.read(self.path)
+        stored = self.db.stored(config.model.revision, config.model.dim)
+        if config == self.config and stored.name == self.stored.name:
+            return False
+        if config.model.revision != self.config.model.revision and self._given is None:
+            self._loaded = self._experts = None
+        self.config = config
+        self._let_go()
+        return True
+
+    def change(self, config: LibraryConfig) -> None:
+        """Go over to other settings, for good. The caller keeps other writers out."""
+        settings.write(self.path, config)
+        self.config = config
+        self._let_go()
+
+    @contextlib.contextmanager
+    def writing(self, wait: float | None = None) -> Iterator[None]:
+        """Keep other writers out. Raises BusyError where another one is at work for longer than `wait` seconds."""
+        with files.locked(self.path / ".lock", _WAIT if wait is None else wait):
+            self.renew()
+            yield
+
+    @contextlib.contextmanager
+    def job(self, kind: str, detail: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Note in the database that work is done, and how it ended; what is put into the dictionary is noted at the end."""
+        number, result = self.db.begin_job(kind, detail), dict[str, Any]()
+        try:
+            yield result
+        except BaseException as error:
+            self.db.end_job(number, "failed", {"error": f"{type(error).__name__}: {error}"})
+            raise
+        self.db.end_job(number, "done", result)
 
     @property
     def encoder(self) -> ServingEncoder:
@@ -185,71 +239,123 @@ class Library:
         known is embedded anew. Raises UserError for a name that fits nothing, and where another process indexes into this
         library.
         """
-        encoder, chosen = self.encoder, [str(name) for name in names]
-        store, revision = self.store, self.config.model.revision
-        with self._writing(_WAIT), self._logging():
+        chosen = [str(name) for name in names]
+        with self.writing(), self._logging():
+            encoder, store, revision = self.encoder, self.store, self.config.model.revision
             if changed := encoder.revision != revision:
                 if self._given is None:
                     why = f"its model has changed from revision {revision} to {encoder.revision}"
                     raise UserError(self.path, why, "to embed everything anew, name the model with --model")
-                store = self._store(_reference(self.path, self._model, encoder))
+                store = self.store_of(self.db.stored(encoder.revision, encoder.dim))
                 chosen += [path for path in self.db.files() if Path(path).exists()]
             remote = Remote(self.path / "remote", http, max_download, progress or Silent())
             crew = analysis.crew(encoder.experts, encoder.identities, self.config.segments)
-            report = indexing.index(
-                sources.find(chosen, lists=lists, remote=remote),
-                db=self.db,
-                store=store,
-                encoder=encoder,
-                look=lambda jobs: crew(jobs, workers, limits),
-                folder=self.path,
-                retry=retry,
-                progress=progress,
-            )
+            with self.job("index", {"sources": chosen[:_NAMED], "revision": encoder.revision}) as detail:
+                report = indexing.index(
+                    sources.find(chosen, lists=lists, remote=remote),
+                    db=self.db,
+                    store=store,
+                    encoder=encoder,
+                    look=lambda jobs: crew(jobs, workers, limits),
+                    folder=self.path,
+                    retry=retry,
+                    progress=progress,
+                )
+                detail |= {"added": report.added, "failed": len(report.failed), "seconds": round(report.seconds, 3)}
             if changed or self._model:
-                reference = _reference(self.path, self._model, encoder)
-                self.config = LibraryConfig(reference, self.config.segments)
-                _write(self.path, self.config)
-                self.store = store
+                if changed:
+                    store.close()
+                self.change(replace(self.config, model=settings.reference(self.path, self._model, encoder)))
         return report
 
     def search(
         self,
         texts: str | Sequence[str] = (),
         *,
-        videos: Sequence[Path] = (),
+        videos: Sequence[str | Path] = (),
         images: Sequence[Path] = (),
+        exclude: Sequence[str] = (),
+        exclude_videos: Sequence[str | Path] = (),
         level_weights: Sequence[float] | None = None,
-        limit: int = 10,
-        group_by: Literal["clip", "video"] = "clip",
+        **options: Unpack[searching.Options],
     ) -> searching.Answer:
-        """Return the segments that fit best; see `hit.search`. Raises UserError for a query that cannot be made."""
+        """Return the segments that fit best; see `hit.search`. A video may be a stretch of one: "film.mp4#t=10,20".
+
+        Raises UserError for a query that cannot be made.
+        """
         encoder = self.encoder
+        examples: list[searching.Example] = []
+        excluded: list[searching.Example] = []
         if encoder.revision == self.config.model.revision:  # else search refuses, and nothing need be decoded for that
-            examples = [self._look_at_video(path) for path in videos]
+            examples += [self._look_at_video(name) for name in videos]
             examples += [[analysis.look_at_image(path, self.experts)] for path in images]
-        else:
-            examples = []
+            excluded += [self._look_at_video(name) for name in exclude_videos]
         query = searching.Query(
             texts=[texts] if isinstance(texts, str) else texts,
             examples=examples,
+            exclude=exclude,
+            exclude_examples=excluded,
             weights=encoder.weights if level_weights is None else _weights(level_weights, encoder),
+            **options,
+        )
+        while True:
+            try:
+                return searching.search(query, searching.Shelf(self.db, self.store, self.stored, encoder, self.posters.absolute()))
+            except Exception:  # StaleError, or whatever comes of a store that is gone, where another process pruned the library
+                if not self.renew():
+                    raise
+
+    def describe(
+        self, videos: Sequence[Path], texts: Path, *, limit: int = 10, level_weights: Sequence[float] | None = None
+    ) -> dict[str, Any]:
+        """Return the texts of a file that fit each video best; see `hit.describe`. Those of the library are not decoded.
+
+        Raises UserError for a file without texts, and for a video that cannot be read.
+        """
+        encoder, wanted = self.encoder, describing.read_texts(texts)
+        searching.check(encoder, self.stored)
+        found = describing.describe(
+            [self._seen(path) for path in videos],
+            wanted,
+            encoder,
+            weights=None if level_weights is None else _weights(level_weights, encoder),
             limit=limit,
-            group_by=group_by,
         )
-        revision = self.config.model.revision
-        return searching.search(
-            query, db=self.db, store=self.store, encoder=encoder, revision=revision, posters=self.posters.absolute()
-        )
+        return {"videos": found, "model": {"id": encoder.id, "revision": encoder.revision}}
 
-    def _look_at_video(self, path: Path) -> list[searching.Looked]:
-        return [piece.features for piece in analysis.analyse("query", path, self.experts, self.config.segments)]
+    def saved(self, name: str) -> dict[str, Any]:
+        """Return the arguments of a saved search. Raises UserError for one that is not there."""
+        names = self.db.saved_searches()
+        if name not in names:
+            raise UserError(f"@{name}", "no search is saved under this name", f"there are: {', '.join(names) or 'none'}")
+        return dict(names[name].query)
 
-    def _store(self, reference: ModelReference) -> Store:
-        return stores.open(self.path / "vectors" / quote(reference.revision, safe=""), reference.dim)
+    def _seen(self, path: Path) -> describing.Seen:
+        video = self.db.named(str(path.absolute()))
+        own = self.db.segments(self.stored, [video]).get(video, {}) if video else {}
+        if own:
+            times = [(segment.start, segment.end) for segment in own.values()]
+            return describing.Seen(path, times, self.db.vectors(self.stored, np.fromiter(own, np.int64)))
+        pieces = analysis.analyse("query", path, self.experts, self.config.segments)
+        vectors = self.encoder.embed_clips([piece.features for piece in pieces])
+        return describing.Seen(path, [(piece.clip.start, piece.clip.end) for piece in pieces], vectors)
 
-    def _writing(self, wait: float) -> contextlib.AbstractContextManager[None]:
-        return files.locked(self.path / ".lock", wait)
+    def _look_at_video(self, name: str | Path) -> list[searching.Looked]:
+        path, within = _stretch(name)
+        pieces = analysis.analyse("query", path, self.experts, self.config.segments, within)
+        return [piece.features for piece in pieces]
+
+    def _mend(self) -> None:
+        """Make the store hold what the database says; a writer at work does this itself."""
+        with contextlib.suppress(files.BusyError), files.locked(self.path / ".lock", 0):
+            if (self.path / "library.toml").exists():
+                self.renew()
+            indexing.repair(self.db, self.store, self.stored)
+
+    def _let_go(self) -> None:
+        if self._store:
+            self._store.close()
+        self._store = self._stored = None
 
     @contextlib.contextmanager
     def _logging(self) -> Iterator[None]:
@@ -281,14 +387,18 @@ def _zero_shot(folder: Path, say: Callable[[str], None]) -> Path:
     return folder
 
 
-def _reference(library: Path, model: Path | None, encoder: ServingEncoder) -> ModelReference:
-    absolute = str(model.resolve()) if model else ""
-    relative = os.path.relpath(absolute, library.resolve()) if model else ""
-    return ModelReference(encoder.id, encoder.revision, encoder.dim, relative, absolute)
-
-
-def _write(path: Path, config: LibraryConfig) -> None:
-    files.write_whole(path / "library.toml", tomli_w.dumps(configs.to_table(config)).encode())
+def _stretch(name: str | Path) -> tuple[Path, tuple[float, float]]:
+    """Return a video's path and the times of what is meant of it, where the name ends in #t=START,END [Media Fragments]."""
+    found = re.fullmatch(r"(.+)#t=([0-9.]*)(?:,([0-9.]+))?", str(name), re.DOTALL)
+    if not found or Path(name).exists():
+        return Path(name), (0.0, float("inf"))
+    try:
+        within = float(found[2] or 0), float(found[3] or "inf")
+    except ValueError:
+        within = 0.0, 0.0
+    if within[0] >= within[1]:
+        raise UserError(name, "its times are no stretch of time", "write VIDEO#t=10,20 for second 10 to 20")
+    return Path(found[1]), within
 
 
 def _weights(values: Sequence[float], encoder: Encoder) -> dict[str, float]:

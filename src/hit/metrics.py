@@ -111,10 +111,10 @@ def retrieval(
 
 
 def weighting(parts: Mapping[str, slice], weights: Mapping[str, float], dim: int) -> Floats:
-    """Return the vector (dim,) that puts each part's weight onto a query."""
+    """Return the vector (dim,) that puts each part's weight onto a query; a part that is not named weighs 1."""
     scale = np.zeros(dim, np.float32)
     for name, columns in parts.items():
-        scale[columns] = weights[name]
+        scale[columns] = weights.get(name, 1.0)
     return scale
 
 

@@ -18,6 +18,7 @@ from hit.errors import UserError
 from hit.files import save
 from hit.measure import Measured
 from hit.metrics import WAYS
+from hit.reliability import Bin, ece
 from hit.segments import poster
 from hit.types import Clip, FrameWant
 
@@ -59,9 +60,10 @@ class Findings:
     scores: Mapping[str, Any]
     curves: Mapping[str, Mapping[str, Values]]
     misses: Sequence[Miss]
+    reliability: Mapping[str, Sequence[Bin]]  # by direction, of the first answers' confidence
 
 
-def collect(measured: Measured, dataset: Dataset, split: str) -> Findings:
+def collect(measured: Measured, dataset: Dataset, split: str, reliability: Mapping[str, Sequence[Bin]] | None = None) -> Findings:
     """Return scores, curves and the worst misses; `split` is what to call the clips."""
     encoder, texts, owner, text, clip = (measured.encoder, measured.texts, measured.owner, measured.text, measured.clip)
     ranks = metrics.expected_rank(*measured.ranks["t2v"]["fused"])
@@ -81,7 +83,7 @@ def collect(measured: Measured, dataset: Dataset, split: str) -> Findings:
         Miss(texts[row], float(ranks[row]), shown(row, owner[row]), shown(row, first))
         for row, first in zip(rows.tolist(), scores.argmax(axis=1).tolist(), strict=True)
     ]
-    return Findings(dataset.root, split, measured.scores(), curves(measured), misses)
+    return Findings(dataset.root, split, measured.scores(), curves(measured), misses, reliability or {})
 
 
 def curves(measured: Measured) -> dict[str, dict[str, Values]]:
@@ -122,6 +124,7 @@ def write(path: Path, card: Mapping[str, Any], found: Findings | None) -> None:
         ways=WAYS,
         training=_training(card["history"]),
         recalls=recall_plots(found.curves) if found else [],
+        reliable=reliability_plots(found.reliability) if found else [],
         recipe=tomli_w.dumps(card["recipe"]),
     )
 
@@ -186,4 +189,20 @@ def recall_plots(curves: Mapping[str, Mapping[str, Values]]) -> list[str]:
             K_TICKS,
         )
         for way, words in WAYS.items()
+    ]
+
+
+def reliability_plots(bins: Mapping[str, Sequence[Bin]]) -> list[str]:
+    """Return a reliability diagram for each direction, in per cent; the nearer to the diagonal, the better kept is the word."""
+    return [
+        plots.lines(
+            {
+                "as promised": ([0, 100], [0, 100]),
+                f"first answers (ECE {ece(own):.3f})": ([100 * b.confidence for b in own], [100 * b.right for b in own]),
+            },
+            f"Confidence, {WAYS[way]}",
+            "confidence, per cent",
+            "right, per cent",
+        )
+        for way, own in bins.items()
     ]

@@ -1,53 +1,88 @@
-"""Search: texts, videos and images become one query vector; the store's nearest segments become hits."""
+"""Search: texts, videos and images become one query vector; the store's nearest segments and those with its words become hits."""
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 
-from hit.db import Database, Line, Place
+from hit import embeddings, filters, metrics, pages
+from hit.db import Database, Line, Match, Place, Stored, words
 from hit.errors import UserError
-from hit.types import Clip, Encoder, Evidence, Features, Floats, Hit, Store
+from hit.moments import moments
+from hit.types import Clip, Encoder, Evidence, Features, Floats, Hit, Judge, Keys, Moment, Store
 
 EVIDENCE = 5  # lines shown with a hit
-# Words that a line may share with any query: they prove nothing.
-_COMMON = (
-    "about an and are as at be by for from has he her his in into is it its me my not of on one or our out she so some that "
-    "the their them then there they this to two up was we were what when where which while who with you your"
-)
-COMMON = frozenset(_COMMON.split())
-
-_OVERFETCH = 4
+K = 60  # of reciprocal rank fusion [Cormack, Clarke and Buettcher 2009]
+DEPTH = 1000  # how far down a list a place counts, where two are fused or one is ordered anew
+_AHEAD = 4  # times as many candidates are looked at as hits are wanted, and again as many where that does not do
+_SURE = 0.5  # confidence from which a clip is said to show what is excluded
 
 Looked = Mapping[str, Features]
+Example = Sequence[Looked]  # a video or an image as the experts saw it, segment by segment
+Mode = Literal["hybrid", "meaning", "words", "normalised"]
+Level = Literal["clip", "video"]
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is searched for: the mean of all texts and examples.
+    """What is searched for: the mean of all texts and examples, weighed by `mix` (texts first) where given.
 
-    An example is a video or an image as the experts saw it, segment by segment. `weights` of the embedding's parts; a part
-    that is not named weighs 1. With `group_by="video"` each video appears once, with its best segment.
+    exclude, exclude_examples: what hits must not show. weights: of the embedding's parts; None: the model's own, a part that is
+    not named weighs 1. mode: "meaning" ranks by the vectors, "words" by the words that are spoken, shown, in file names and
+    tags, "hybrid" fuses both, "normalised" ranks by meaning with query-bank normalisation. With `group_by="video"` each video
+    appears once, with its moments and its curve of scores. page: the token of an earlier answer.
     """
 
     texts: Sequence[str] = ()
-    examples: Sequence[Sequence[Looked]] = ()
+    examples: Sequence[Example] = ()
+    exclude: Sequence[str] = ()
+    exclude_examples: Sequence[Example] = ()
+    mix: Sequence[float] | None = None
     weights: Mapping[str, float] | None = None
+    where: filters.Node | None = None
+    mode: Mode = "hybrid"
     limit: int = 10
-    group_by: Literal["clip", "video"] = "clip"
+    group_by: Level = "clip"
+    page: str | None = None
+    explain: bool = False
+
+
+class Options(TypedDict, total=False):
+    """The fields of a Query that every door passes on as they are."""
+
+    mix: Sequence[float] | None
+    where: filters.Node | None
+    mode: Mode
+    limit: int
+    group_by: Level
+    page: str | None
+    explain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """What is searched: a library's database, the store of one array's vectors, and the model that made them."""
+
+    db: Database
+    store: Store
+    stored: Stored
+    encoder: Encoder
+    posters: Path
+    judge: Judge | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Hits, best first, and the model that found them. `no_good_match` is None as long as scores are not calibrated."""
+    """Hits, best first, and the model that found them. `no_good_match` is None where scores are not calibrated."""
 
     hits: Sequence[Hit]
     model: str
     revision: str
     no_good_match: bool | None = None
+    next_page_token: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the answer under the names of the command line's and the API's JSON."""
@@ -55,36 +90,226 @@ class Answer:
             "hits": [hit.to_json() for hit in self.hits],
             "model": {"id": self.model, "revision": self.revision},
             "no_good_match": self.no_good_match,
+            "next_page_token": self.next_page_token,
         }
 
 
-def search(query: Query, *, db: Database, store: Store, encoder: Encoder, revision: str, posters: Path) -> Answer:
-    """Return the segments that fit the query best.
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    row: int
+    score: float
+    key: pages.Key
+    rank: int | None  # by meaning, where it counted
+    match: Match | None
 
-    `revision` is that of the model whose vectors are in the store. Raises UserError for an empty query, a limit below 1, an
-    empty library, and where the encoder is of another revision.
+
+def search(query: Query, shelf: Shelf) -> Answer:
+    """Return the segments that fit the query best: never fewer than `limit` if as many fit it and its filter.
+
+    Raises UserError for an empty query, a limit below 1, an empty library, a page of another query, and where the encoder is
+    of another revision than the vectors.
     """
     if query.limit < 1:
         raise UserError("the limit", f"{query.limit} is below 1")
-    if encoder.revision != revision:
-        why = f"it was indexed with model revision {revision}, the query would be made by {encoder.revision}"
-        raise UserError("the library", why, "index it again with `hit index LIBRARY --model MODEL`")
-    if not store.count():
+    check(shelf.encoder, shelf.stored)
+    if not shelf.store.count():
         raise UserError("the library", "holds no videos yet", "add some with `hit index LIBRARY PATH`")
-    found = _nearest(embed(query, encoder), query, db, store)
-    lines = db.lines(place.segment.id for place, _ in found) if query.texts else {}
-    hits = [
-        Hit(
+    return _Search(query, shelf).answer()
+
+
+def check(encoder: Encoder, stored: Stored) -> None:
+    """Raise UserError for vectors that another model has made."""
+    if encoder.revision != stored.revision:
+        why = f"it was indexed with model revision {stored.revision}, the query would be made by {encoder.revision}"
+        raise UserError("the library", why, "index it again with `hit index LIBRARY --model MODEL`")
+
+
+class _Search:
+    """One search at work."""
+
+    def __init__(self, query: Query, shelf: Shelf) -> None:
+        self.query, self.shelf, self.db = query, shelf, shelf.db
+        self.vector = embed(query, shelf.encoder)
+        self.barred = _weighted(_rows(query.exclude, query.exclude_examples, shelf.encoder), query, shelf.encoder)
+        described = [query.texts, query.mode, query.group_by, query.where and filters.to_json(query.where)]
+        vectors = hashlib.sha256(self.vector.tobytes() + self.barred.tobytes()).hexdigest()
+        self.digest = pages.digest({"query": [*described, vectors]})
+        self.page = None if query.page is None else pages.read(query.page, self.digest, shelf.stored.name)
+        self.rows = self.page.rows if self.page else self.db.stored(shelf.stored.revision, shelf.stored.dim).rows
+        self.allowed = None if query.where is None else self.db.allowed(shelf.stored, query.where)
+        if self.allowed is not None:
+            self.allowed = self.allowed[self.allowed < self.rows]
+        self.matches = self._matches()
+        own = query.weights is None or dict(query.weights) == dict(shelf.encoder.weights)
+        calibrated = len(query.texts) == 1 and not query.examples and own
+        self.judge = shelf.judge if calibrated else None
+        if query.mode == "normalised" and not shelf.judge:
+            fix = "calibrate it with `hit calibrate MODEL DATASET`"
+            raise UserError("mode normalised", "the model has no bank of queries to normalise with", fix)
+
+    def answer(self) -> Answer:
+        found = self._hits()
+        hits = [self._hit(rank, one, place) for rank, (one, place) in enumerate(found, 1 + (self.page.shown if self.page else 0))]
+        if self.query.group_by == "video":
+            hits = self._with_moments(hits)
+        token = None
+        if len(found) == self.query.limit:
+            last = found[-1][0].key
+            shown = len(found) + (self.page.shown if self.page else 0)
+            token = pages.Page(self.digest, self.shelf.stored.name, self.rows, shown, last).token()
+        return Answer(hits, self.shelf.encoder.id, self.shelf.encoder.revision, self._no_good_match(hits, found), token)
+
+    # -- candidates, best first
+
+    def _hits(self) -> list[tuple[_Candidate, Place]]:
+        """Return the page's candidates: looked for further and further down, until there are enough or no more."""
+        fetch = self.query.limit * _AHEAD
+        while True:
+            candidates, all_ = self._candidates(fetch)
+            found: dict[object, tuple[_Candidate, Place]] = {}
+            skipped: set[object] = set()
+            for one, place in self._placed(candidates):
+                group = one.row if self.query.group_by == "clip" else place.segment.video_id
+                if self.page and one.key <= self.page.last:
+                    skipped.add(group)
+                elif group not in skipped:
+                    found.setdefault(group, (one, place))
+                if len(found) == self.query.limit:
+                    return list(found.values())
+            if all_:
+                return list(found.values())
+            fetch *= _AHEAD
+
+    def _placed(self, candidates: Sequence[_Candidate]) -> Iterator[tuple[_Candidate, Place]]:
+        step = self.query.limit * _AHEAD
+        for start in range(0, len(candidates), step):
+            some = candidates[start : start + step]
+            places = self.db.places(self.shelf.stored, [one.row for one in some])
+            barred = self._barred(some)
+            yield from ((one, places[one.row]) for one in some if one.row in places and one.row not in barred)
+
+    def _candidates(self, fetch: int) -> tuple[list[_Candidate], bool]:
+        """Return candidates in their order, and whether these are all there are."""
+        if self.query.mode == "words":
+            scores = self._scores(np.array([match.row for match in self.matches], np.int64))
+            return [
+                _Candidate(match.row, score, (float(place), 0.0, match.row), None, match)
+                for place, (match, score) in enumerate(zip(self.matches, scores.tolist(), strict=True), 1)
+            ], True
+        if self.matches or self.query.mode == "normalised":
+            fetch = max(fetch, DEPTH)
+        rows, scores = self.shelf.store.search(self.vector[None], fetch, self.allowed)[0]
+        all_ = len(rows) < fetch
+        there = rows < self.rows
+        rows, scores = rows[there], scores[there]
+        if self.query.mode == "normalised":
+            return self._normalised(rows, scores), all_
+        return self._fused(rows, scores), all_
+
+    def _fused(self, rows: Keys, scores: Floats) -> list[_Candidate]:
+        matches = {match.row: (place, match) for place, match in enumerate(self.matches, 1)}
+        found = dict(zip(rows.tolist(), scores.tolist(), strict=True))
+        ranks = {row: rank for rank, row in enumerate(found, 1) if rank <= DEPTH} if matches else {}
+        further = np.array([row for row in matches if row not in found], np.int64)
+        found |= dict(zip(further.tolist(), self._scores(further).tolist(), strict=True))
+        candidates = []
+        for row, score in found.items():
+            place, match = matches.get(row, (None, None))
+            fused = sum(1 / (K + rank) for rank in (ranks.get(row), place) if rank)
+            candidates.append(_Candidate(row, score, (-fused, -score, row), ranks.get(row), match))
+        return sorted(candidates, key=lambda one: one.key)
+
+    def _normalised(self, rows: Keys, scores: Floats) -> list[_Candidate]:
+        assert self.shelf.judge, "refused before"
+        first = slice(0, DEPTH)
+        vectors = self.db.vectors(self.shelf.stored, rows[first])
+        made = self.shelf.judge.normalise(self.vector, scores[first], vectors)
+        near = [
+            _Candidate(row, score, (0.0, -float(new), row), None, None)
+            for row, score, new in zip(rows[first].tolist(), scores[first].tolist(), made, strict=True)
+        ]
+        far = zip(rows[DEPTH:].tolist(), scores[DEPTH:].tolist(), strict=True)
+        return sorted(near, key=lambda one: one.key) + [
+            _Candidate(row, score, (1.0, -score, row), None, None) for row, score in far
+        ]
+
+    def _matches(self) -> Sequence[Match]:
+        text = " ".join(self.query.texts)
+        if not text or self.query.mode in ("meaning", "normalised"):
+            return ()
+        found = self.db.matches(self.shelf.stored, text, DEPTH, self.allowed)
+        return [match for match in found if match.row < self.rows]
+
+    def _scores(self, rows: Keys) -> Floats:
+        vectors = self.db.vectors(self.shelf.stored, rows).astype(np.float64)
+        scores: Floats = (vectors @ self.vector.astype(np.float64)).astype(np.float32)
+        return scores
+
+    def _barred(self, candidates: Sequence[_Candidate]) -> set[int]:
+        """Return the rows that fit what is excluded better than what is asked for, or show it beyond doubt."""
+        if not len(self.barred) or not candidates:
+            return set()
+        rows = np.array([one.row for one in candidates], np.int64)
+        scores = self.db.vectors(self.shelf.stored, rows) @ self.barred.T  # (n, excluded)
+        bad = (scores >= np.array([[one.score] for one in candidates], np.float32)).any(axis=1)
+        if self.shelf.judge and not self.query.exclude_examples:
+            for vector, column in zip(self.barred, scores.T, strict=True):
+                bad |= self.shelf.judge.judge(vector, column, self._size()) >= _SURE
+        return set(rows[bad].tolist())
+
+    def _size(self) -> int:
+        return self.shelf.store.count() if self.allowed is None else len(self.allowed)
+
+    # -- hits
+
+    def _hit(self, rank: int, one: _Candidate, place: Place) -> Hit:
+        segment, query = place.segment, self.query
+        lines = self.db.lines([segment.id]).get(segment.id, ()) if query.texts else ()
+        scores = np.array([one.score], np.float32)
+        return Hit(
             rank=rank,
-            clip=Clip(place.segment.id, place.segment.video_id, place.path, place.segment.start, place.segment.end),
-            score=score,
-            seek=place.segment.seek,
-            thumbnail=posters / place.segment.thumbnail if place.segment.thumbnail else None,
-            evidence=evidence(query.texts, lines.get(place.segment.id, ())),
+            clip=Clip(segment.id, segment.video_id, place.path, segment.start, segment.end),
+            score=one.score,
+            seek=segment.seek,
+            confidence=float(self.judge.judge(self.vector, scores, self._size())[0]) if self.judge else None,
+            thumbnail=self.shelf.posters / segment.thumbnail if segment.thumbnail else None,
+            evidence=evidence(query.texts, lines),
+            explanation=self._explain(one) if query.explain else None,
         )
-        for rank, (place, score) in enumerate(found, 1)
-    ]
-    return Answer(hits, encoder.id, encoder.revision)
+
+    def _explain(self, one: _Candidate) -> dict[str, Any]:
+        """Return what the score is the sum of, and which lists brought the hit to its rank."""
+        (vector,) = self.db.vectors(self.shelf.stored, np.array([one.row], np.int64))
+        products = {
+            name: float(self.vector[part].astype(np.float64) @ vector[part]) for name, part in self.shelf.encoder.parts.items()
+        }
+        return {
+            "parts": products,
+            "meaning_rank": one.rank,
+            "words_rank": 1 + [match.row for match in self.matches].index(one.row) if one.match else None,
+            "words": list(one.match.words) if one.match else [],
+            "fused": -one.key[0] if self.query.mode == "hybrid" else None,
+        }
+
+    def _with_moments(self, hits: Sequence[Hit]) -> list[Hit]:
+        segments = self.db.segments(self.shelf.stored, [hit.clip.video for hit in hits])
+        made = []
+        for hit in hits:
+            own = segments.get(hit.clip.video, {})
+            scores = self._scores(np.fromiter(own, np.int64))
+            found = [
+                Moment(one.start, one.end, one.seek, score) for one, score in zip(own.values(), scores.tolist(), strict=True)
+            ]
+            made.append(replace(hit, moments=moments(found), curve=[(one.start, one.end, one.score) for one in found]))
+        return made
+
+    def _no_good_match(self, hits: Sequence[Hit], found: Sequence[tuple[_Candidate, Place]]) -> bool | None:
+        if self.judge is None:
+            return None
+        if self.page:  # later pages say nothing about the best
+            return None
+        literal = any(one.match and one.match.whole for one, _ in found)
+        return not literal and not any((hit.confidence or 0.0) >= self.judge.threshold for hit in hits)
 
 
 def evidence(texts: Sequence[str], lines: Sequence[Line]) -> list[Evidence]:
@@ -95,42 +320,28 @@ def evidence(texts: Sequence[str], lines: Sequence[Line]) -> list[Evidence]:
     return [Evidence(line.expert, line.start, line.end, line.text) for _, line in best[:EVIDENCE]]
 
 
-def words(text: str) -> set[str]:
-    """Return the words of a text, upper and lower case alike, without single letters and the commonest ones of English."""
-    return set(re.findall(r"\w{2,}", text.casefold())) - COMMON
-
-
 def embed(query: Query, encoder: Encoder) -> Floats:
     """Return the query as one vector (dim,), so that an inner product with it is the weighted sum of the parts' cosines."""
     if any(not text.strip() for text in query.texts) or not (query.texts or query.examples):
         raise UserError("the query", "is empty", "give a text, --video or --image")
-    rows = list(encoder.embed_texts(query.texts)) if query.texts else []
-    rows += [_mean(encoder.embed_clips(example), encoder.parts) for example in query.examples]
-    vector: Floats = np.stack(rows).mean(axis=0)
-    for name, part in encoder.parts.items():
-        vector[part] *= (query.weights or {}).get(name, 1.0)
+    rows = _rows(query.texts, query.examples, encoder)
+    mix = np.ones(len(rows)) if query.mix is None else np.array(query.mix, np.float64)
+    if mix.shape != (len(rows),) or not np.isfinite(mix).all() or (mix < 0).any() or not mix.any():
+        why = f"{len(mix)} weights for {len(rows)} queries must be one each, 0 or above, and not all 0"
+        raise UserError("the mix", why, "texts come first, then videos, then images")
+    vector: Floats = np.average(rows, axis=0, weights=mix).astype(np.float32)
+    vector = _weighted(vector[None], query, encoder)[0]
     if not vector.any():
         raise UserError("the query", "the model finds nothing in it to search by", "give a text, or another video or image")
     return vector
 
 
-def _mean(vectors: Floats, parts: Mapping[str, slice]) -> Floats:
-    mean: Floats = vectors.mean(axis=0)
-    for part in parts.values():
-        mean[part] /= max(float(np.linalg.norm(mean[part])), 1e-12)
-    return mean
+def _rows(texts: Sequence[str], examples: Sequence[Example], encoder: Encoder) -> Floats:
+    rows = list(encoder.embed_texts(texts)) if texts else []
+    rows += [embeddings.mean(encoder.embed_clips(example), encoder.parts) for example in examples]
+    return np.array(rows, np.float32).reshape(-1, encoder.dim)
 
 
-def _nearest(vector: Floats, query: Query, db: Database, store: Store) -> list[tuple[Place, float]]:
-    """Return the best segments, never fewer than `limit` if there are as many."""
-    fetch = query.limit * (1 if query.group_by == "clip" else _OVERFETCH)
-    while True:
-        found = store.search(vector[None], fetch)[0]
-        places = db.places(key for key, _ in found)
-        best: dict[str, tuple[Place, float]] = {}
-        for key, score in found:
-            if key in places:  # else it was removed this very moment
-                best.setdefault(key if query.group_by == "clip" else places[key].segment.video_id, (places[key], score))
-        if len(best) >= query.limit or len(found) < fetch:
-            return list(best.values())[: query.limit]
-        fetch *= _OVERFETCH
+def _weighted(rows: Floats, query: Query, encoder: Encoder) -> Floats:
+    weighted: Floats = rows * metrics.weighting(encoder.parts, query.weights or {}, encoder.dim)
+    return weighted

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hit import features
+from hit.config import DataConfig
 from hit.datasets import Dataset
 from hit.errors import UserError
 from hit.types import Expert, Features
@@ -39,6 +40,14 @@ def load(dataset: Dataset, split: str, experts: Mapping[str, Expert], captions: 
         why = f"its split '{split}' has no clips" + (" with features" if ids else "")
         raise UserError(dataset.root, why, f"it has the splits {names}")
     return Split(kept, [found[clip] for clip in kept], [dataset.captions[clip] for clip in kept])
+
+
+def learning(dataset: Dataset, data: DataConfig, experts: Mapping[str, Expert]) -> tuple[Split, Split]:
+    """Return the clips to learn from, and those to validate on: a split, or a share held out. As `load` in all else."""
+    learn = load(dataset, data.train_split, experts)
+    if dataset.split(data.val_split):
+        return learn, load(dataset, data.val_split, experts)
+    return hold_out(learn, data.val_share)
 
 
 def hold_out(split: Split, share: float) -> tuple[Split, Split]:

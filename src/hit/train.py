@@ -22,13 +22,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from hit import checkpoint, datasets, dist, provenance, report, splits
+from hit import calibration, checkpoint, confidence, datasets, dist, provenance, report, splits
 from hit import config as configs
 from hit import experts as plugins
 from hit.batches import Batches, Captions
 from hit.board import Board
-from hit.config import DataConfig, Recipe, TrainConfig
-from hit.encoder import ExpertRecord, FolderConfig, HiTEncoder, read_card, save
+from hit.config import Recipe, TrainConfig
+from hit.encoder import ExpertRecord, FolderConfig, HiTEncoder, load_encoder, read_card, save
 from hit.errors import EndedError, UserError
 from hit.files import write_whole
 from hit.measure import Measured, measure
@@ -37,7 +37,7 @@ from hit.momentum import MomentumContrast
 from hit.splits import Split
 from hit.step import Setup, take
 from hit.text import Tokenizer, locate
-from hit.types import Expert, Progress, Silent
+from hit.types import Progress, Silent
 
 EPOCH = 32_000  # clips; MMT's
 NAMED = 3  # settings that are named at most where a run differs from the one before
@@ -54,7 +54,9 @@ class Run:
 
 
 def train(recipe: Recipe, out: Path, progress: Progress, page: bool = True) -> dict[str, Any]:
-    """Train as the recipe says, write a model folder to `out`, with report.html if a `page` is wanted, and return its card.
+    """Train as the recipe says, write a model folder to `out`, and return its card.
+
+    If a `page` is wanted, it has a report.html, and a calibration where enough clips are held out.
 
     A run that stopped goes on from `out/run`; one that was finished is left as it is. A SIGTERM ends it after the step it is
     at, by an EndedError. Raises UserError if `out` belongs to another run, if features are missing, if another process of the
@@ -74,13 +76,15 @@ def _train(recipe: Recipe, out: Path, device: torch.device, progress: Progress, 
     dataset = datasets.read(Path(recipe.data.path))
     chosen = recipe.experts or dataset.experts or plugins.DEFAULT
     experts = plugins.load_all(chosen)
-    learn, held_out = _splits(recipe.data, dataset, experts)
+    learn, held_out = splits.learning(dataset, recipe.data, experts)
     config = FolderConfig(
         recipe.name, recipe.model, {name: ExpertRecord(chosen[name], e.dim, e.identity) for name, e in experts.items()}
     )
     digest = hashlib.sha256(json.dumps([learn.ids, learn.captions]).encode()).hexdigest()
     dist.barrier()  # a process that comes late must not find the card of this very run
     if claim(out / "run", recipe, config, digest):
+        if page and dist.first() and not (out / calibration.FILE).exists():  # a run that was killed after its card
+            _calibrate(out, load_encoder(out), (learn, held_out), None)
         return read_card(out)
     text_folder = locate(recipe.model.text.source)
     run = _prepare(recipe, config, text_folder, (learn, held_out), device, out / "run", progress)
@@ -108,14 +112,24 @@ def _train(recipe: Recipe, out: Path, device: torch.device, progress: Progress, 
         "commit": provenance.commit(),
     }
     if dist.first():
+        calibration.forget(out)
         save(out, model, config, text_folder, card)
         if page:
+            _calibrate(out, run.encoder, (learn, held_out), seen)
             name = "clips held out of training"
             seen = seen or (measure(run.encoder, held_out) if held_out.ids else None)
             found = report.collect(seen, dataset, name) if seen else None
             report.write(out / "report.html", read_card(out), found)
     dist.barrier()
     return read_card(out)
+
+
+def _calibrate(out: Path, encoder: HiTEncoder, parts: tuple[Split, Split], seen: Measured | None) -> None:
+    """Write a finished model's calibration, where enough clips were held out for one."""
+    learn, held_out = parts
+    if len(held_out.ids) >= calibration.LEAST:
+        made = confidence.calibrate(encoder, read_card(out)["revision"], learn, seen or measure(encoder, held_out))
+        made.save(out)
 
 
 def _check(settings: TrainConfig) -> None:
@@ -137,13 +151,6 @@ def _device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError("train.device", "torch sees no CUDA device here", "set train.device=auto")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if name == "cuda" else device
-
-
-def _splits(data: DataConfig, dataset: datasets.Dataset, experts: Mapping[str, Expert]) -> tuple[Split, Split]:
-    learn = splits.load(dataset, data.train_split, experts)
-    if dataset.split(data.val_split):
-        return learn, splits.load(dataset, data.val_split, experts)
-    return splits.hold_out(learn, data.val_share)
 
 
 def _prepare(

@@ -1,6 +1,6 @@
 """The nouns of the house and its three protocols. Times are float seconds from the video's start, everywhere."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
+Keys = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,26 +154,53 @@ class Encoder(Protocol):
 
 @runtime_checkable
 class Store(Protocol):
-    """Vectors by id, searched by inner product."""
+    """Vectors by key (an integer from 0 on), searched by inner product. Derived data: it can always be made anew."""
 
-    def put(self, ids: Sequence[str], vectors: Floats) -> None:
-        """Write vectors (N, dim); an id that exists is replaced. Durable on return."""
+    def put(self, keys: Keys, vectors: Floats) -> None:
+        """Write vectors (N, dim) under keys (N,) that differ; a key that exists is replaced. Durable on return."""
         ...
 
-    def search(self, queries: Floats, limit: int, allowed: Sequence[str] | None = None) -> list[list[tuple[str, float]]]:
-        """Return for each query (Q, dim) the `limit` best (id, score), best first, among `allowed` ids if given."""
+    def search(self, queries: Floats, limit: int, allowed: Keys | None = None) -> list[tuple[Keys, Floats]]:
+        """Return for each query (Q, dim) the keys and scores of the `limit` best, best first, equals in the order of keys.
+
+        Only `allowed` keys are looked at, if given. Never fewer than `limit` where there are as many.
+        """
         ...
 
-    def delete(self, ids: Iterable[str]) -> int:
-        """Remove ids, at once and durably; return how many there were."""
+    def delete(self, keys: Keys) -> int:
+        """Remove keys, at once and durably; return how many there were."""
         ...
 
     def count(self) -> int:
         """Return the number of vectors."""
         ...
 
-    def ids(self) -> list[str]:
-        """Return all ids, in no particular order."""
+    def keys(self) -> Keys:
+        """Return all keys, ascending."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        ...
+
+
+class Judge(Protocol):
+    """What search knows of a model's calibration; see `hit.calibration`. Queries (dim,) bear the parts' weights."""
+
+    @property
+    def threshold(self) -> float:
+        """The confidence under which a hit is taken for no match."""
+        ...
+
+    def judge(self, query: Floats, scores: Floats, segments: int, way: str = "t2v") -> Floats:
+        """Return for scores (n,) in a library of so many segments the probability (n,) that each hit is right.
+
+        `way` is "v2t" where the query is a video and so many texts were asked for.
+        """
+        ...
+
+    def normalise(self, query: Floats, scores: Floats, vectors: Floats) -> Floats:
+        """Return scores (n,) made anew against hubs, for vectors (n, dim)."""
         ...
 
 
@@ -187,8 +215,26 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Moment:
+    """A stretch of a video, where to begin to look, and the best score in it."""
+
+    start: float
+    end: float
+    seek: float
+    score: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the moment under the names of the command line's and the API's JSON."""
+        return {"start": round(self.start, 3), "end": round(self.end, 3), "seek": round(self.seek, 3), "score": self.score}
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
-    """One answer. `score` is raw and never rescaled; `confidence` is a calibrated probability or None."""
+    """One answer. `score` is raw and never rescaled; `confidence` is a calibrated probability or None.
+
+    moments, best first, and curve, (start, end, score) of each segment in the order of time: of a hit that stands for its
+    whole video. explanation: what the score and the rank are made of, where that was asked for.
+    """
 
     rank: int
     clip: Clip
@@ -198,6 +244,9 @@ class Hit:
     thumbnail: Path | None = None
     evidence: Sequence[Evidence] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    moments: Sequence[Moment] | None = None
+    curve: Sequence[tuple[float, float, float]] | None = None
+    explanation: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the hit under the names of the command line's and the API's JSON."""
@@ -216,6 +265,9 @@ class Hit:
                 for line in self.evidence
             ],
             "metadata": {"path": str(self.clip.path), **self.metadata},
+            **({} if self.moments is None else {"moments": [moment.to_json() for moment in self.moments]}),
+            **({} if self.curve is None else {"curve": [[round(a, 3), round(b, 3), score] for a, b, score in self.curve]}),
+            **({} if self.explanation is None else {"explanation": dict(self.explanation)}),
         }
 
 

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from hit.db import Base
+from hit.db.schema import Base
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -1,45 +1,37 @@
-"""The exact store: a folder of append-only files, searched by inner product over all rows.
+"""The exact store: a folder with a matrix of vectors, searched by inner product over all rows.
 
-    manifest.json      which files, and how much of each counts: replaced at once after everything it counts is on the disk
-    vectors-<g>.f32    rows (n, dim) float32, little-endian
-    ids-<g>.bin        their ids, each followed by a zero byte
-    dead-<g>.u64       the rows that were deleted or replaced since
+    vectors.f32   rows (n, dim), see `hit.arrays`; a vector's row is its key
+    state         which rows live: a line of JSON and a bitmap, replaced at once after all that it counts is on the disk
 
-Bytes past the manifest's counts come from a writer that died, and are overwritten. `g` grows when dead rows are squeezed out
-into new files. One process writes at a time; readers notice a new manifest at their next call.
+One process writes at a time; readers notice a new state at their next call.
 """
 
 import contextlib
 import json
-import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hit import files
+from hit import arrays, files
 from hit.errors import UserError
-from hit.types import Floats
+from hit.types import Floats, Keys
 
-Rows = NDArray[np.int64]
 Flags = NDArray[np.bool_]
-_FORMAT = 1
+_FORMAT = 2
 _CHUNK = 1 << 22  # scores worked on at once
 _WAIT = 30.0  # seconds for another writer
-_SLACK = 4096  # dead rows that are never worth squeezing out
 
 
 @dataclass(frozen=True)
-class _Manifest:
+class _State:
     dim: int
-    generation: int = 0
-    rows: int = 0
-    id_bytes: int = 0
-    dead: int = 0
+    rows: int = 0  # how many the bitmap speaks of
     norm: float = 0.0  # no row has been longer
+    change: int = 0
     format: int = _FORMAT
 
 
@@ -48,85 +40,75 @@ class Local:
 
     def __init__(self, folder: Path, dim: int) -> None:
         self.folder, self.dim = folder, dim
-        folder.mkdir(parents=True, exist_ok=True)
+        self._matrix = arrays.Matrix(folder, dim)
         self._guard = threading.RLock()
-        self._forget()
-        self._seen = b""  # the manifest as it was read last: no two states have the same one
+        self._state, self._live = _State(dim), np.zeros(0, np.bool_)
+        self._seen = b""  # the state's first line as it was read last: no two states have the same one
         with self._guard:
             self._refresh()
 
-    def put(self, ids: Sequence[str], vectors: Floats) -> None:
-        """Write vectors (N, dim); an id that exists is replaced. Durable on return.
+    def put(self, keys: Keys, vectors: Floats) -> None:
+        """Write vectors (N, dim) under keys (N,); a key that exists is replaced. Durable on return.
 
-        Raises ValueError for vectors that are not finite or ids that are empty or hold a zero byte, UserError for another width.
+        Raises ValueError for vectors that are not finite and keys that are negative or not distinct, UserError for another width.
         """
-        vectors = self._check(vectors)
-        if len(ids) != len(vectors):
-            raise ValueError(f"{len(ids)} ids for {len(vectors)} vectors")
-        if any(not key or "\0" in key for key in ids):
-            raise ValueError("an id is empty or holds a zero byte")
-        last = {key: i for i, key in enumerate(ids)}  # where an id comes twice, its last vector counts
-        if not last:
+        vectors, keys = self._check(vectors), np.asarray(keys, np.int64)
+        if keys.shape != (len(vectors),) or len(np.unique(keys)) != len(keys) or (keys < 0).any():
+            raise ValueError(f"{keys.shape} keys for {len(vectors)} vectors are not one each, distinct, and 0 or above")
+        if not len(keys):
             return
         with self._writing():
-            dead = [self._rows[key] for key in last if key in self._rows]
-            rows = vectors[list(last.values())]
-            blob = b"".join(key.encode() + b"\0" for key in last)
-            old = self._manifest
-            self._append("vectors", "f32", old.rows * 4 * self.dim, rows.astype("<f4", copy=False).tobytes())
-            self._append("ids", "bin", old.id_bytes, blob)
-            norm = max(old.norm, float(np.linalg.norm(rows.astype(np.float64), axis=1).max()))
-            grown = replace(old, rows=old.rows + len(rows), id_bytes=old.id_bytes + len(blob), norm=norm)
-            self._bury(grown, dead)
+            self._matrix.write(keys, vectors)
+            live = np.zeros(max(self._state.rows, int(keys.max()) + 1), np.bool_)
+            live[: len(self._live)] = self._live
+            live[keys] = True
+            norm = max(self._state.norm, float(np.linalg.norm(vectors.astype(np.float64), axis=1).max()))
+            self._publish(replace(self._state, norm=norm), live)
 
-    def search(self, queries: Floats, limit: int, allowed: Sequence[str] | None = None) -> list[list[tuple[str, float]]]:
-        """Return for each query (Q, dim) the `limit` best (id, score), best first, among `allowed` ids if given.
+    def search(self, queries: Floats, limit: int, allowed: Keys | None = None) -> list[tuple[Keys, Floats]]:
+        """Return for each query (Q, dim) the `limit` best (keys, scores), best first, among `allowed` keys if given.
 
-        Equal scores come in the order of their ids. Raises ValueError for a limit below 1 or queries that are not finite.
+        Equal scores come in the order of their keys. Raises ValueError for a limit below 1 or queries that are not finite.
         """
         queries = self._check(queries)
         if limit < 1:
             raise ValueError(f"limit {limit} is below 1")
         with self._guard:
             self._refresh()
-            # Later changes make new arrays and only append to the names, so what follows needs no lock.
-            matrix, live, names, norm = self._matrix, self._live, self._names, self._manifest.norm
-            rows = None if allowed is None else {self._rows[key] for key in allowed if key in self._rows}
-        chosen = None if rows is None else np.array(sorted(rows), np.int64)
+            # Later changes make new arrays and only write rows that are not live here, so what follows needs no lock.
+            matrix, live, norm = self._matrix.view(self._state.rows), self._live, self._state.norm
+        chosen = None if allowed is None else _known(allowed, live)
         limit = min(limit, int(live.sum()) if chosen is None else len(chosen))
         if not limit or not len(queries):
-            return [[] for _ in queries]
+            return [(np.zeros(0, np.int64), np.zeros(0, np.float32)) for _ in queries]
         error = np.finfo(np.float32).eps * self.dim * norm * np.linalg.norm(queries, axis=1)  # (Q,) of a float32 sum
         candidates = _candidates(matrix, live, queries, limit, chosen, error)
-        return [_rank(query, matrix, some, names)[:limit] for query, some in zip(queries, candidates, strict=True)]
+        return [_rank(query, matrix, some, limit) for query, some in zip(queries, candidates, strict=True)]
 
-    def delete(self, ids: Iterable[str]) -> int:
-        """Remove ids, at once and durably; return how many there were."""
-        wanted = set(ids)
+    def delete(self, keys: Keys) -> int:
+        """Remove keys, at once and durably; return how many there were."""
         with self._writing():
-            dead = [self._rows[key] for key in wanted if key in self._rows]
-            if dead:
-                self._bury(self._manifest, dead)
+            dead = _known(keys, self._live)
+            if len(dead):
+                live = self._live.copy()
+                live[dead] = False
+                self._publish(self._state, live)
             return len(dead)
 
     def count(self) -> int:
         """Return the number of vectors."""
+        return len(self.keys())
+
+    def keys(self) -> Keys:
+        """Return all keys, ascending."""
         with self._guard:
             self._refresh()
-            return len(self._rows)
+            return np.flatnonzero(self._live).astype(np.int64)
 
-    def ids(self) -> list[str]:
-        """Return all ids."""
+    def close(self) -> None:
+        """Let go of the files."""
         with self._guard:
-            self._refresh()
-            return list(self._rows)
-
-    def compact(self) -> None:
-        """Write the living rows into new files and drop the old ones. Happens by itself when most rows are dead."""
-        with self._writing():
-            self._squeeze()
-
-    # -- reading
+            self._matrix = arrays.Matrix(self.folder, self.dim)
 
     def _check(self, vectors: Floats) -> Floats:
         vectors = np.ascontiguousarray(vectors, np.float32)
@@ -136,119 +118,55 @@ class Local:
             raise ValueError("vectors hold values that are not finite")
         return vectors
 
-    def _forget(self) -> None:
-        self._manifest = _Manifest(self.dim)
-        self._names: list[str] = []  # id of each row
-        self._rows: dict[str, int] = {}  # row of each living id
-        self._live = np.zeros(0, bool)
-        self._matrix: Floats = np.zeros((0, self.dim), np.float32)
-
     def _refresh(self) -> None:
         """Read what other processes have written since."""
-        path = self.folder / "manifest.json"
-        while True:
-            try:
-                text = path.read_bytes()
-                if text == self._seen:
+        path = self.folder / "state"
+        try:
+            with path.open("rb") as file:
+                line = file.readline()
+                if line == self._seen:
                     return
-                manifest = _Manifest(**json.loads(text))
-            except FileNotFoundError:
-                return
-            except (ValueError, TypeError):
-                raise UserError(path, "not a manifest of this program's", "delete the folder; it is rebuilt") from None
-            if manifest.dim != self.dim:
-                raise UserError(self.folder, f"holds vectors of width {manifest.dim}, not {self.dim}", "use another folder")
-            try:
-                self._load(manifest)
-            except FileNotFoundError:
-                if path.read_bytes() == text:  # and not squeezed into new files in between
-                    raise UserError(self.folder, "some of its files are gone", "delete the folder; it is rebuilt") from None
-                continue
-            self._seen = text
+                bits = file.read()
+            state = _State(**json.loads(line))
+            live = np.unpackbits(np.frombuffer(bits, np.uint8), count=state.rows, bitorder="little").astype(np.bool_)
+        except FileNotFoundError:
             return
-
-    def _load(self, manifest: _Manifest) -> None:
-        old = self._manifest
-        if manifest.generation != old.generation or manifest.rows < old.rows:
-            self._forget()
-            old = replace(self._manifest, generation=manifest.generation)
-        names = self._tail("ids", "bin", manifest, old.id_bytes, manifest.id_bytes).split(b"\0")[:-1]
-        dead = np.frombuffer(self._tail("dead", "u64", manifest, 8 * old.dead, 8 * manifest.dead), "<u8").astype(np.int64)
-        if manifest.rows:
-            path = self._path("vectors", "f32", manifest)
-            self._matrix = np.memmap(path, "<f4", "r", shape=(manifest.rows, self.dim))
-        first = len(self._names)
-        self._names += [name.decode() for name in names]
-        assert len(self._names) == manifest.rows, "the manifest counts its ids"
-        self._live = np.concatenate([self._live, np.ones(len(names), bool)])
-        self._live[dead] = False
-        for row in dead:
-            if self._rows.get(self._names[row]) == row:
-                del self._rows[self._names[row]]
-        self._rows |= {self._names[row]: row for row in range(first, manifest.rows) if self._live[row]}
-        self._manifest = manifest
-
-    def _tail(self, name: str, suffix: str, manifest: _Manifest, start: int, end: int) -> bytes:
-        if start == end:
-            return b""
-        with self._path(name, suffix, manifest).open("rb") as file:
-            file.seek(start)
-            return file.read(end - start)
-
-    # -- writing
+        except (ValueError, TypeError):
+            raise UserError(path, "is damaged", "run `hit library rebuild`") from None
+        if state.dim != self.dim:
+            raise UserError(self.folder, f"holds vectors of width {state.dim}, not {self.dim}", "use another folder")
+        try:
+            self._matrix.view(state.rows)
+        except EOFError as error:
+            raise UserError(self._matrix.path, f"is damaged: {error}", "run `hit library verify`") from None
+        self._state, self._live, self._seen = state, live, line
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """Be the one thread of the one process that writes, from the newest manifest on."""
+        """Be the one thread of the one process that writes, from the newest state on."""
         with self._guard, files.locked(self.folder / ".lock", _WAIT):
             self._refresh()
             yield
 
-    def _path(self, name: str, suffix: str, manifest: _Manifest) -> Path:
-        return self.folder / f"{name}-{manifest.generation}.{suffix}"
-
-    def _append(self, name: str, suffix: str, start: int, data: bytes) -> None:
-        with os.fdopen(os.open(self._path(name, suffix, self._manifest), os.O_RDWR | os.O_CREAT, 0o644), "r+b") as file:
-            file.seek(start)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-
-    def _bury(self, manifest: _Manifest, dead: Sequence[int]) -> None:
-        """Add rows to the dead and make it all count."""
-        if dead:
-            self._append("dead", "u64", 8 * manifest.dead, np.array(dead, "<u8").tobytes())
-        self._publish(replace(manifest, dead=manifest.dead + len(dead)))
-        if self._manifest.dead > _SLACK and self._manifest.dead > self._manifest.rows / 2:
-            self._squeeze()
-
-    def _publish(self, manifest: _Manifest) -> None:
-        files.sync_folder(self.folder)
-        files.write_whole(self.folder / "manifest.json", json.dumps(asdict(manifest)).encode())
+    def _publish(self, state: _State, live: Flags) -> None:
+        state = replace(state, rows=len(live), change=state.change + 1)
+        line = json.dumps(asdict(state)).encode() + b"\n"
+        files.write_whole(self.folder / "state", line + np.packbits(live, bitorder="little").tobytes())
         self._refresh()
 
-    def _squeeze(self) -> None:
-        old = self._manifest
-        new = replace(old, generation=old.generation + 1, rows=len(self._rows), dead=0)
-        rows = np.flatnonzero(self._live)
-        blob = b"".join(self._names[row].encode() + b"\0" for row in rows)
-        with self._path("vectors", "f32", new).open("wb") as file:
-            for some in np.array_split(rows, len(rows) * self.dim // _CHUNK + 1):
-                file.write(self._matrix[some].tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-        files.write_whole(self._path("ids", "bin", new), blob)
-        self._publish(replace(new, id_bytes=len(blob)))
-        for path in self.folder.glob("*-*.*"):
-            if f"-{new.generation}." not in path.name:
-                path.unlink()
+
+def _known(keys: Keys, live: Flags) -> Keys:
+    """Return those keys that live, each once, ascending."""
+    keys = np.unique(np.asarray(keys, np.int64))
+    keys = keys[(keys >= 0) & (keys < len(live))]
+    return keys[live[keys]]
 
 
 def _candidates(
-    matrix: Floats, live: Flags, queries: Floats, limit: int, chosen: Rows | None, error: NDArray[np.floating]
-) -> list[Rows]:
+    matrix: Floats, live: Flags, queries: Floats, limit: int, chosen: Keys | None, error: NDArray[np.floating]
+) -> list[Keys]:
     """Return for each query all rows that may be among its best, as the last bits of a float32 sum depend on its order."""
-    best: list[tuple[Rows, Floats]] = [(np.zeros(0, np.int64), np.zeros(0, np.float32)) for _ in queries]
+    best: list[tuple[Keys, Floats]] = [(np.zeros(0, np.int64), np.zeros(0, np.float32)) for _ in queries]
     count = len(matrix) if chosen is None else len(chosen)
     step = max(1024, _CHUNK // max(len(queries), 1 if chosen is None else matrix.shape[1]))
     for start in range(0, count, step):
@@ -264,7 +182,8 @@ def _candidates(
     return [rows for rows, _ in best]
 
 
-def _rank(query: Floats, matrix: Floats, rows: Rows, names: Sequence[str]) -> list[tuple[str, float]]:
+def _rank(query: Floats, matrix: Floats, rows: Keys, limit: int) -> tuple[Keys, Floats]:
     # In float64 the products are exact, and the sums equal to float32 wherever a row lies: ties stay ties.
     scores = (matrix[rows].astype(np.float64) @ query.astype(np.float64)).astype(np.float32)
-    return [(name, -score) for score, name in sorted(zip((-scores).tolist(), (names[row] for row in rows), strict=True))]
+    order = np.lexsort((rows, -scores))[:limit]
+    return rows[order], scores[order]

@@ -1,0 +1,50 @@
+"""A matrix of float32 in a file, that grows and is never read as a whole: the embeddings of one revision of a model."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from hit import files
+from hit.types import Floats, Keys
+
+NAME = "vectors.f32"
+
+
+class Matrix:
+    """Rows of `dim` numbers in `folder`, little-endian, the first one first. Who writes keeps other writers out.
+
+    Which of the rows count is known elsewhere: what lies past them comes from a writer that died.
+    """
+
+    def __init__(self, folder: Path, dim: int) -> None:
+        self.path, self.dim = folder / NAME, dim
+        folder.mkdir(parents=True, exist_ok=True)
+        self._view: Floats = np.zeros((0, dim), np.float32)
+
+    def view(self, count: int) -> Floats:
+        """Return the first `count` rows (count, dim), mapped and not read. Raises EOFError where there are fewer."""
+        if count > len(self._view):
+            there = self.path.stat().st_size // (4 * self.dim) if self.path.exists() else 0
+            if there < count:
+                raise EOFError(f"{self.path} holds {there} rows, not {count}")
+            self._view = np.memmap(self.path, "<f4", "r", shape=(there, self.dim))
+        return self._view[:count]
+
+    def write(self, rows: Keys, vectors: Floats) -> None:
+        """Write vectors (N, dim) to these rows, durably; those that are there already are left alone."""
+        order = np.argsort(rows, kind="stable")
+        runs = np.split(order, np.flatnonzero(np.diff(rows[order]) != 1) + 1) if len(order) else []
+        made = not self.path.exists()
+        with os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as file:
+            for run in runs:
+                data = np.ascontiguousarray(vectors[run], "<f4").tobytes()
+                start = int(rows[run[0]]) * 4 * self.dim
+                file.seek(start)
+                if file.read(len(data)) != data:
+                    file.seek(start)
+                    file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if made:
+            files.sync_folder(self.path.parent)

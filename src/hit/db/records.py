@@ -1,0 +1,101 @@
+"""What people and runs leave in the database: tags, saved searches, jobs."""
+
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from hit.db import words
+from hit.db.schema import File, Job, SavedSearch, Tag, Video
+
+_JOBS = 200  # how many are kept
+
+
+class Records:
+    """The part of a Database that holds them."""
+
+    def read(self) -> AbstractContextManager[Session]:
+        """Open a session that reads; see `Database`."""
+        raise NotImplementedError
+
+    def write(self) -> AbstractContextManager[Session]:
+        """Open a session that writes; see `Database`."""
+        raise NotImplementedError
+
+    # -- tags
+
+    def tag(self, videos: Iterable[str], add: Iterable[str] = (), remove: Iterable[str] = (), source: str = "user") -> None:
+        """Give videos names, and take others from them. What another source has given stays its own until it is removed."""
+        added, removed = set(add), set(remove)
+        with self.write() as session:
+            for video in set(videos):
+                session.execute(sa.delete(Tag).where(Tag.video_id == video, Tag.name.in_(removed)))
+                there = set(session.scalars(sa.select(Tag.name).where(Tag.video_id == video)))
+                session.add_all(Tag(video_id=video, name=name, source=source) for name in added - there)
+                session.flush()
+                words.refresh(session, [video])
+
+    def tags(self, videos: Iterable[str]) -> dict[str, list[str]]:
+        """Return the tags of videos, sorted; videos without any are left out."""
+        found: dict[str, list[str]] = {}
+        with self.read() as session:
+            for tag in session.scalars(sa.select(Tag).where(Tag.video_id.in_(list(videos))).order_by(Tag.name)):
+                found.setdefault(tag.video_id, []).append(tag.name)
+        return found
+
+    def tag_counts(self) -> dict[str, int]:
+        """Return how many videos bear each tag."""
+        query = sa.select(Tag.name, sa.func.count()).group_by(Tag.name).order_by(Tag.name)
+        with self.read() as session:
+            return dict(session.execute(query).tuples().all())
+
+    def named(self, name: str) -> str | None:
+        """Return the id of the video with this id or path."""
+        with self.read() as session:
+            found = session.scalar(sa.select(File.video_id).where(File.path == name))
+            return found or session.scalar(sa.select(Video.id).where(Video.id == name))
+
+    # -- saved searches
+
+    def save_search(self, name: str, query: Mapping[str, Any]) -> None:
+        """Save a search under a name; one that has it is replaced."""
+        with self.write() as session:
+            session.merge(SavedSearch(name=name, query=dict(query), created_at=datetime.now(UTC)))
+
+    def saved_searches(self) -> dict[str, SavedSearch]:
+        """Return all saved searches by their names, sorted."""
+        with self.read() as session:
+            return {one.name: one for one in session.scalars(sa.select(SavedSearch).order_by(SavedSearch.name))}
+
+    def forget_search(self, name: str) -> bool:
+        """Drop a saved search; tell whether it was there."""
+        with self.write() as session:
+            found = session.get(SavedSearch, name)
+            if found:
+                session.delete(found)
+            return found is not None
+
+    # -- jobs
+
+    def begin_job(self, kind: str, detail: Mapping[str, Any]) -> int:
+        """Note that work begins, and return its number. Of those that ended, the oldest are forgotten."""
+        with self.write() as session:
+            job = Job(kind=kind, state="running", begun_at=datetime.now(UTC), detail=dict(detail))
+            session.add(job)
+            session.flush()
+            session.execute(sa.delete(Job).where(Job.id <= job.id - _JOBS, Job.state != "running"))
+            return job.id
+
+    def end_job(self, number: int, state: Literal["done", "failed"], detail: Mapping[str, Any]) -> None:
+        """Note how work ended."""
+        with self.write() as session:
+            found = session.get_one(Job, number)
+            found.state, found.ended_at, found.detail = state, datetime.now(UTC), {**found.detail, **detail}
+
+    def jobs(self, limit: int = 10) -> list[Job]:
+        """Return the newest jobs, the newest first."""
+        with self.read() as session:
+            return list(session.scalars(sa.select(Job).order_by(Job.id.desc()).limit(limit)))

@@ -1,0 +1,146 @@
+"""The tables, as the newest migration leaves them."""
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+_NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    """The schema."""
+
+    metadata = sa.MetaData(naming_convention=_NAMES)
+    type_annotation_map: ClassVar[dict[Any, Any]] = {  # SQLAlchemy 2.0 and 2.1 differ in their default for float
+        float: sa.Double(),
+        datetime: sa.DateTime(timezone=True),
+        dict[str, Any]: sa.JSON(),
+    }
+
+
+class Video(Base):
+    """One content, however many files hold it. `revision` is that of the model it was last embedded with."""
+
+    __tablename__ = "videos"
+    __table_args__ = (sa.CheckConstraint("status IN ('pending', 'indexing', 'ready', 'failed')", name="status"),)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    content_hash: Mapped[str] = mapped_column(unique=True)
+    status: Mapped[str] = mapped_column(index=True)
+    error: Mapped[str | None]
+    revision: Mapped[str | None]
+    duration: Mapped[float | None]
+    width: Mapped[int | None]
+    height: Mapped[int | None]
+    rate: Mapped[float | None]
+    codec: Mapped[str | None]
+    has_audio: Mapped[bool | None]
+    added_at: Mapped[datetime]
+
+
+class File(Base):
+    """A path and what lay there when it was last looked at."""
+
+    __tablename__ = "files"
+    path: Mapped[str] = mapped_column(primary_key=True)
+    video_id: Mapped[str] = mapped_column(sa.ForeignKey("videos.id", ondelete="CASCADE"), index=True)
+    size: Mapped[int] = mapped_column(sa.BigInteger)
+    mtime_ns: Mapped[int] = mapped_column(sa.BigInteger)
+
+
+class Segment(Base):
+    """A stretch of a video: what is found and shown. `thumbnail` is relative to the library's thumbnails."""
+
+    __tablename__ = "segments"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    video_id: Mapped[str] = mapped_column(sa.ForeignKey("videos.id", ondelete="CASCADE"), index=True)
+    start: Mapped[float]
+    end: Mapped[float]
+    seek: Mapped[float]
+    thumbnail: Mapped[str | None]
+
+
+class Array(Base):
+    """Where the vectors of one revision of a model lie, and how many rows there count: see `hit.arrays`."""
+
+    __tablename__ = "arrays"
+    revision: Mapped[str] = mapped_column(primary_key=True)
+    generation: Mapped[int]
+    dim: Mapped[int]
+    rows: Mapped[int] = mapped_column(sa.BigInteger)
+
+
+class Embedding(Base):
+    """Which row of the revision's array is a segment's vector. A row is used once."""
+
+    __tablename__ = "embeddings"
+    __table_args__ = (sa.UniqueConstraint("revision", "row", name="uq_embeddings_revision"),)
+    segment_id: Mapped[str] = mapped_column(sa.ForeignKey("segments.id", ondelete="CASCADE"), primary_key=True)
+    revision: Mapped[str] = mapped_column(primary_key=True)
+    row: Mapped[int] = mapped_column(sa.BigInteger)
+
+
+class Line(Base):
+    """Words that an expert read or heard in a segment, from `start` to `end`; `number` counts a segment's lines."""
+
+    __tablename__ = "lines"
+    segment_id: Mapped[str] = mapped_column(sa.ForeignKey("segments.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    expert: Mapped[str]
+    start: Mapped[float]
+    end: Mapped[float]
+    text: Mapped[str]
+
+
+class Tag(Base):
+    """A name that a video bears, and who gave it: "user", or what decides by itself."""
+
+    __tablename__ = "tags"
+    video_id: Mapped[str] = mapped_column(sa.ForeignKey("videos.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True, index=True)
+    source: Mapped[str]
+
+
+class SavedSearch(Base):
+    """A search that somebody gave a name."""
+
+    __tablename__ = "searches"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    query: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class Job(Base):
+    """A long piece of work on the library, and how it ended; one that a kill cut short stays "running"."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (sa.CheckConstraint("state IN ('running', 'done', 'failed')", name="state"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    state: Mapped[str] = mapped_column(index=True)
+    begun_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    detail: Mapped[dict[str, Any]]
+
+
+class Unsynced(Base):
+    """A row that changed and that the store has not acknowledged yet: to be put if a segment has it, else deleted."""
+
+    __tablename__ = "unsynced"
+    revision: Mapped[str] = mapped_column(primary_key=True)
+    row: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)
+
+
+class Changes(Base):
+    """How often the library was written to: one row. What was worked out from its content holds while that stays."""
+
+    __tablename__ = "changes"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    count: Mapped[int] = mapped_column(sa.BigInteger)

@@ -1,0 +1,125 @@
+"""Filters (see `hit.filters`) as conditions of SQL, on SQLite and PostgreSQL alike.
+
+SQL's third truth value is kept out: every condition is true or false, so that `not` is the complement. Values are always bound.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+import sqlalchemy as sa
+
+from hit.db.schema import Embedding, File, Line, Segment, Tag, Video
+from hit.filters import And, Node, Not, Op, Or, Term, Value
+
+Condition = sa.ColumnElement[bool]
+Column = sa.ColumnElement[Any]
+
+
+def rows(revision: str, node: Node) -> sa.Select[Any]:
+    """Return the query for the rows, ascending, of this revision's vectors whose segments a filter lets through."""
+    query = sa.select(Embedding.row).join(Segment, Segment.id == Embedding.segment_id).join(Video, Video.id == Segment.video_id)
+    return query.where(Embedding.revision == revision, clause(node)).order_by(Embedding.row)
+
+
+def clause(node: Node) -> Condition:
+    """Return a filter as a condition on `segments` joined to `videos`; it is never NULL."""
+    match node:
+        case And(nodes):
+            return sa.and_(*map(clause, nodes))
+        case Or(nodes):
+            return sa.or_(*map(clause, nodes))
+        case Not(inner):
+            return sa.not_(clause(inner))
+        case Term():
+            return _term(node)
+
+
+def _term(term: Term) -> Condition:
+    if term.field in _FACTS:
+        column = _FACTS[term.field]
+        return sa.and_(column.is_not(None), _test(column, term))
+    if term.field in _OF_VIDEOS:
+        owner, column = _OF_VIDEOS[term.field]
+        # A set of videos that is worked out once, where EXISTS would be asked for each segment.
+        return Segment.video_id.in_(sa.select(owner).where(_test(column, term)))
+    lines = sa.select(Line.segment_id).where(_test(Line.text.expression, term))
+    return Segment.id.in_(lines if term.field == "text" else lines.where(Line.expert == term.field))
+
+
+def _test(column: Column, term: Term) -> Condition:
+    if not term.values:
+        return sa.false()
+    if term.op == "contains":
+        return _contains(column, str(term.values[0]))
+    if isinstance(term.values[0], date):
+        return sa.or_(*(_when(column, term.op, value) for value in term.values))
+    if term.op == "in":
+        return column.in_(term.values)
+    return _COMPARE[term.op](column, term.values[0])
+
+
+def _contains(column: Column, text: str) -> Condition:
+    """Upper and lower case are alike, character by character; SQLite by itself knows only those of ASCII."""
+    if all(c.isascii() or c.lower() == c.upper() for c in text):
+        return column.icontains(text, autoescape=True)
+    return column.regexp_match("".join(map(_either_case, text)))  # ten times slower on SQLite
+
+
+def _either_case(c: str) -> str:
+    cases = "".join(sorted({one for one in (c, c.lower(), c.upper()) if len(one) == 1}))
+    return f"[{cases}]" if len(cases) > 1 else re.sub(r"[^\w\s]", r"\\\g<0>", c, flags=re.ASCII) if c.isascii() else c
+
+
+def _when(column: Column, op: Op, value: Value) -> Condition:
+    """Compare with an instant, or with a day as the stretch of time that it is."""
+    assert isinstance(value, date)
+    if isinstance(value, datetime):
+        first = last = value
+    else:
+        first, last = datetime.combine(value, time.min, UTC), datetime.combine(value, time.max, UTC)
+    match op:
+        case "lt" | "gte":
+            return _COMPARE[op](column, first)
+        case "lte" | "gt":
+            return _COMPARE[op](column, last)
+    return column.between(first, last)
+
+
+_COMPARE: Mapping[str, Callable[[Column, Any], Condition]] = {
+    "lt": lambda column, value: column < value,
+    "lte": lambda column, value: column <= value,
+    "gt": lambda column, value: column > value,
+    "gte": lambda column, value: column >= value,
+}
+
+
+def _basename(path: Column) -> Column:
+    """Return what follows the last slash: all that is left when the characters that are no slash are taken off the end."""
+    folder = sa.func.rtrim(path, sa.func.replace(path, "/", ""))
+    return sa.func.substr(path, sa.func.length(folder) + 1, type_=sa.String())
+
+
+def _number(column: Any) -> Column:
+    return sa.type_coerce(column, sa.Double())  # or PostgreSQL would round what an integer is compared with
+
+
+_FACTS: Mapping[str, Column] = {
+    "duration": Video.duration.expression,
+    "width": _number(Video.width),
+    "height": _number(Video.height),
+    "rate": Video.rate.expression,
+    "codec": Video.codec.expression,
+    "audio": Video.has_audio.expression,
+    "added": Video.added_at.expression,
+    "video": Video.id.expression,
+    "start": Segment.start.expression,
+    "end": Segment.end.expression,
+    "length": Segment.end - Segment.start,
+}
+_OF_VIDEOS: Mapping[str, tuple[Column, Column]] = {
+    "path": (File.video_id.expression, File.path.expression),
+    "name": (File.video_id.expression, _basename(File.path.expression)),
+    "tag": (Tag.video_id.expression, Tag.name.expression),
+}

@@ -1,0 +1,66 @@
+"""The library.toml: what a library was made with, and where its parts are."""
+
+import os
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tomli_w
+
+from hit import config as configs
+from hit import files
+from hit.errors import UserError
+from hit.segments import SegmentConfig
+from hit.types import Encoder
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ModelReference:
+    """The model whose vectors are searched. Its folder is looked for beside the library first, then where it was."""
+
+    id: str
+    revision: str
+    dim: int
+    relative: str = ""
+    absolute: str = ""
+
+
+@dataclass(frozen=True)
+class LibraryConfig:
+    """The library.toml."""
+
+    model: ModelReference
+    segments: SegmentConfig = field(default_factory=SegmentConfig)
+    database: str = ""  # URL; empty: library.db
+    store: str = ""  # URI of the vector store, see `hit.stores`; empty: the local one, beside the arrays
+    format: int = _FORMAT
+
+
+def read(path: Path) -> LibraryConfig:
+    """Return the settings of the library in a folder.
+
+    Raises UserError for a folder that is no library, or that a newer program wrote.
+    """
+    try:
+        table = tomllib.loads((path / "library.toml").read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(path, "not a library", "make one with `hit index LIBRARY PATH`") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(path / "library.toml", f"not a TOML file: {error}") from None
+    if table.get("format", _FORMAT) > _FORMAT:
+        raise UserError(path, f"its format {table['format']} is newer than this program's {_FORMAT}", "upgrade hit")
+    return configs.build(LibraryConfig, table, str(path / "library.toml"))
+
+
+def reference(library: Path, model: Path | None, encoder: Encoder) -> ModelReference:
+    """Return what a library is to remember of its model, and of the folder that it was loaded from."""
+    absolute = str(model.resolve()) if model else ""
+    relative = os.path.relpath(absolute, library.resolve()) if model else ""
+    return ModelReference(encoder.id, encoder.revision, encoder.dim, relative, absolute)
+
+
+def write(path: Path, config: LibraryConfig) -> None:
+    """Write a library's settings, whole."""
+    files.write_whole(path / "library.toml", tomli_w.dumps(configs.to_table(config)).encode())

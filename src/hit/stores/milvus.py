@@ -1,0 +1,366 @@
+"""Vectors in Milvus: embedded (`milvus+lite:PATH`, for tests and one process), a server or a cluster (`http(s)://host:port/database`).
+
+Milvus finds the candidates, with some to spare; they are scored and put in order here, from their vectors, so that every store
+gives the same answers. Reads are `Bounded`: they do not wait for the servers' clocks, which cost 200 ms a query when measured.
+In exchange a write ends with one `Strong` read, after which its change is seen by everybody who asks that server.
+
+A write is durable when Milvus acknowledges it, as it is then in its log. A flush adds nothing to that, makes many small segments, and
+servers allow one in ten seconds.
+"""
+
+import contextlib
+import importlib.util
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import numpy as np
+
+from hit.errors import UserError
+from hit.stores import lite
+from hit.types import Floats, Keys
+
+TOKEN = "HIT_MILVUS_TOKEN"  # noqa: S105  # the variable's name
+LITE = "milvus+lite"
+# What an index is built with, and searched with, unless the address says otherwise. FLAT is exact and obeys every filter; AUTOINDEX
+# is the server's choice, a graph; graphs lose results under filters that keep little.
+_INDEXES: dict[str, tuple[dict[str, int], dict[str, int]]] = {
+    "FLAT": ({}, {}),
+    "AUTOINDEX": ({}, {}),
+    "IVF_FLAT": ({"nlist": 1024}, {"nprobe": 64}),
+    "IVF_SQ8": ({"nlist": 1024}, {"nprobe": 64}),
+    "HNSW": ({"M": 32, "efConstruction": 256}, {"ef": 512}),
+}
+_CONNECT = 10.0  # seconds to find a server
+_CALL = 120.0  # seconds for an answer
+_BYTES = 1 << 24  # vectors in one message: a quarter of what a server takes
+_ROWS = 16384  # results that a server gives for a query at most
+_IDS = 20_000  # keys named in one filter
+_SPARE = 16  # candidates beyond twice the limit
+_TRIES = 3
+
+
+@dataclass(frozen=True)
+class _Address:
+    uri: str  # without database and options; "" for an embedded one
+    path: Path | None = None
+    database: str = ""
+    index: str = "FLAT"
+    build: Mapping[str, int] = field(default_factory=dict)
+    effort: Mapping[str, int] = field(default_factory=dict)
+
+
+class Milvus:
+    """Vectors of width `dim` in one collection, made where it is missing. Keys are below 2**63.
+
+    Raises UserError for an address that is none, a server that does not answer or let one in, or a collection of another shape.
+    """
+
+    def __init__(self, where: str, dim: int, collection: str) -> None:
+        address = _parse(where)
+        self.where, self.dim, self.collection = where, dim, collection
+        self._effort = address.effort
+        self._window = max(1, min(_ROWS, _BYTES // (4 * dim)))  # results of one query in one message
+        self._embedded = address.path
+        try:
+            with self._told():
+                uri = lite.open(address.path) if address.path else address.uri
+                self._client = _connect(uri, address.database)
+                self._prepare(address)
+        except BaseException:
+            self.close()
+            raise
+
+    def put(self, keys: Keys, vectors: Floats) -> None:
+        """Write vectors (N, dim) under keys (N,); a key that exists is replaced. Durable on return.
+
+        Raises ValueError for vectors that are not finite and keys that are negative or not distinct, UserError for another width.
+        """
+        vectors, keys = self._check(vectors), np.asarray(keys, np.int64)
+        if keys.shape != (len(vectors),) or len(np.unique(keys)) != len(keys) or (keys < 0).any():
+            raise ValueError(f"{keys.shape} keys for {len(vectors)} vectors are not one each, distinct, and 0 or above")
+        with self._told():
+            for start in range(0, len(keys), self._window):
+                some = slice(start, start + self._window)
+                rows = [{"id": key, "vector": row} for key, row in zip(keys[some].tolist(), vectors[some], strict=True)]
+                self._client.upsert(self.collection, rows, timeout=_CALL)
+            if len(keys):
+                self._count()  # a strong read: see above
+
+    def search(self, queries: Floats, limit: int, allowed: Keys | None = None) -> list[tuple[Keys, Floats]]:
+        """Return for each query (Q, dim) the `limit` best (keys, scores), best first, among `allowed` keys if given.
+
+        Equal scores come in the order of their keys (unless thousands tie). Raises ValueError for a limit below 1 or queries that
+        are not finite, UserError where Milvus gives fewer results than there are.
+        """
+        queries = self._check(queries)
+        if limit < 1:
+            raise ValueError(f"limit {limit} is below 1")
+        chosen = None if allowed is None else np.unique(np.asarray(allowed, np.int64))
+        if not len(queries) or (chosen is not None and not len(chosen)):
+            return [(np.zeros(0, np.int64), np.zeros(0, np.float32)) for _ in queries]
+        with self._told():
+            if chosen is not None and len(chosen) > _IDS and (found := self._sift(queries, limit, chosen)):
+                return found
+            if limit > self._window // 2 and chosen is None:
+                chosen = self.keys()  # more than one message can hold: piece by piece
+            size = _IDS if limit <= self._window // 2 else self._window
+            pieces = [None] if chosen is None else [chosen[i : i + size] for i in range(0, len(chosen), size)]
+            found = [(np.zeros(0, np.int64), np.zeros(0, np.float32)) for _ in queries]
+            for piece in pieces:
+                parts = self._best(queries, limit, piece)
+                found = [_order(*map(np.concatenate, zip(a, b, strict=True)), limit) for a, b in zip(found, parts, strict=True)]
+            return found
+
+    def delete(self, keys: Keys) -> int:
+        """Remove keys, at once and durably; return how many there were."""
+        keys, found = np.unique(np.asarray(keys, np.int64)), 0
+        with self._told():
+            for start in range(0, len(keys), _ROWS):
+                some = keys[start : start + _ROWS].tolist()
+                rows = self._client.query(
+                    self.collection, ids=some, output_fields=["id"], consistency_level="Strong", timeout=_CALL
+                )
+                there = [row["id"] for row in rows]
+                if there:
+                    self._client.delete(self.collection, ids=there, timeout=_CALL)
+                found += len(there)
+            if found:
+                self._count()  # a strong read: see above
+        return found
+
+    def count(self) -> int:
+        """Return the number of vectors."""
+        with self._told():
+            return self._count()
+
+    def keys(self) -> Keys:
+        """Return all keys, ascending."""
+        found: list[int] = []
+        with self._told():
+            pages = self._client.query_iterator(
+                self.collection, batch_size=_ROWS, output_fields=["id"], consistency_level="Strong", timeout=_CALL
+            )
+            with contextlib.closing(pages):
+                while page := pages.next():
+                    found += [row["id"] for row in page]
+        return np.unique(np.array(found, np.int64))
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        if hasattr(self, "_client"):
+            self._client.close()
+            del self._client
+        if self._embedded:
+            lite.release(self._embedded)
+            self._embedded = None
+
+    # -- the collection
+
+    def _prepare(self, address: _Address) -> None:
+        """Make the collection, or see that it is what we would make."""
+        client, name = self._client, self.collection
+        if not client.has_collection(name, timeout=_CALL):
+            from pymilvus import DataType, MilvusException
+
+            schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
+            schema.add_field("id", DataType.INT64, is_primary=True)
+            schema.add_field("vector", DataType.FLOAT_VECTOR, dim=self.dim)
+            index = client.prepare_index_params()
+            index.add_index("vector", index_type=address.index, metric_type="IP", params=dict(address.build))
+            try:
+                client.create_collection(name, schema=schema, index_params=index, timeout=_CALL)
+            except MilvusException:
+                if not client.has_collection(name, timeout=_CALL):  # another process was quicker
+                    raise
+        fields = {f["name"]: f for f in client.describe_collection(name, timeout=_CALL)["fields"]}
+        if set(fields) != {"id", "vector"}:
+            raise UserError(self.where, f"its collection {name} is not one of this program's", "name another database")
+        if (dim := int(fields["vector"]["params"]["dim"])) != self.dim:
+            raise UserError(
+                self.where, f"its collection {name} holds vectors of width {dim}, not {self.dim}", "name another database"
+            )
+        kind = client.describe_index(name, "vector", timeout=_CALL)["index_type"]
+        if kind != address.index:
+            raise UserError(self.where, f"its collection {name} has the index {kind}", f"say ?index={kind}, or drop it")
+        client.load_collection(name, timeout=_CALL)
+
+    def _count(self, ids: Keys | None = None) -> int:
+        rows = self._client.query(
+            self.collection, _within(ids), output_fields=["count(*)"], consistency_level="Strong", timeout=_CALL
+        )
+        return int(rows[0]["count(*)"])
+
+    def _check(self, vectors: Floats) -> Floats:
+        vectors = np.ascontiguousarray(vectors, np.float32)
+        if vectors.ndim != 2 or vectors.shape[1] != self.dim:
+            raise UserError(self.where, f"holds vectors of width {self.dim}, not of shape {vectors.shape}")
+        if not np.isfinite(vectors).all():
+            raise ValueError("vectors hold values that are not finite")
+        return vectors
+
+    # -- searching
+
+    def _sift(self, queries: Floats, limit: int, chosen: Keys) -> list[tuple[Keys, Floats]] | None:
+        """Answer under a filter that keeps much from what an unfiltered search finds, if that is enough for every query."""
+        rows = int(chosen[-1]) + 1  # keys number the rows of an array: about how many there are
+        wide = 2 * limit * rows // len(chosen) + _SPARE
+        if wide > self._window // 2:
+            return None
+        found = []
+        for keys, scores in self._best(queries, wide, None):
+            kept = np.isin(keys, chosen)
+            found.append((keys[kept][:limit], scores[kept][:limit]))
+        return found if all(len(keys) == limit for keys, _ in found) else None
+
+    def _best(self, queries: Floats, limit: int, ids: Keys | None) -> list[tuple[Keys, Floats]]:
+        """Return the `limit` best of `ids` (at most a message's fill), or of all (and at most half a message's fill)."""
+        most = self._window if ids is None else min(self._window, len(ids))
+        size = min(2 * limit + _SPARE, most)
+        answers: dict[int, tuple[Keys, Floats]] = {}
+        while len(answers) < len(queries):
+            still = [q for q in range(len(queries)) if q not in answers]
+            batch = max(1, _BYTES // (4 * self.dim * size))
+            for start in range(0, len(still), batch):
+                some = still[start : start + batch]
+                for q, (keys, reported, vectors) in zip(some, self._fetch(queries[some], limit, size, ids), strict=True):
+                    # In float64 the products are exact, and the sums equal to float32: ties stay ties.
+                    scores = (vectors.astype(np.float64) @ queries[q].astype(np.float64)).astype(np.float32)
+                    norms = np.linalg.norm(queries[q]) * np.linalg.norm(vectors, axis=1).max(initial=0)
+                    worst = reported.min(initial=np.inf) + 2 * np.finfo(np.float32).eps * self.dim * norms
+                    best = _order(keys, scores, limit)
+                    # Nothing that was not fetched scores above `worst`: it could only tie with the last, or not even that.
+                    if len(keys) < size or size == most or best[1][-1] > worst:
+                        answers[q] = best
+            size = min(4 * size, most)
+        return [answers[q] for q in range(len(queries))]
+
+    def _fetch(self, queries: Floats, limit: int, size: int, ids: Keys | None) -> list[tuple[Keys, Floats, Floats]]:
+        """Return for each query up to `size` (keys, scores as Milvus has them, vectors), never fewer than `limit` where there are."""
+        wanted = min(limit, size)
+        effort = {name: max(value, size) if name == "ef" else value for name, value in self._effort.items()}
+        for level in ("Bounded", *["Strong"] * _TRIES):
+            hits = self._client.search(
+                self.collection,
+                queries,
+                _within(ids),
+                limit=size,
+                output_fields=["vector"],
+                search_params={"metric_type": "IP", "params": effort},
+                consistency_level=level,
+                timeout=_CALL,
+            )
+            found = [_unpack(some, self.dim) for some in hits]
+            least = min(len(keys) for keys, _, _ in found)
+            if least >= wanted:
+                return found
+            if level == "Strong" and least >= (there := min(wanted, self._count(ids))):
+                return found
+        raise UserError(
+            self.where, f"Milvus gave {least} results where there are {there}", "make it search more, or use index=FLAT"
+        )
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn what a user can mend into one line. Everything else is raised as it is."""
+        import grpc
+        from pymilvus import MilvusException
+
+        try:
+            yield
+        except (MilvusException, grpc.RpcError) as error:
+            if not (complaint := _complaint(error)):
+                raise
+            raise UserError(self.where, *complaint) from None
+
+
+def _connect(uri: str, database: str) -> Any:
+    from pymilvus import MilvusClient
+
+    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # what goes wrong is raised as well
+    client = MilvusClient(uri, token=os.environ.get(TOKEN, ""), db_name=database, timeout=_CONNECT, dedicated=True)
+    if database and database not in client.list_databases(timeout=_CALL):
+        client.close()
+        raise UserError(uri, f"has no database '{database}'", "create it, or name another")
+    return client
+
+
+def _parse(where: str) -> _Address:
+    """Take an address apart."""
+    if importlib.util.find_spec("pymilvus") is None:
+        raise UserError(where, "needs pymilvus, which is not installed", "pip install 'hit[milvus]'")
+    scheme, _, rest = where.partition(":")
+    if scheme == LITE:
+        if not rest:
+            raise UserError(where, "names no folder", f"say {LITE}:PATH")
+        return _Address("", Path(rest).resolve())
+    try:
+        parts = urlsplit(where)
+        host, port = parts.hostname, parts.port or (443 if scheme == "https" else 19530)
+    except ValueError as error:
+        raise UserError(where.rpartition("@")[2], f"is no address: {error}") from None
+    if "@" in parts.netloc:
+        raise UserError(
+            parts.hostname or "Milvus", "its address has a password in it", f"take it out and set {TOKEN}=user:password"
+        )
+    if not host:
+        raise UserError(where, "names no server", "say http://host:port")
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    index = options.pop("index", "FLAT")
+    if index not in _INDEXES:
+        raise UserError(where, f"no index is called '{index}'", f"choose among {', '.join(_INDEXES)}")
+    build, effort = (dict(some) for some in _INDEXES[index])
+    for name, value in options.items():
+        some = build if name in build else effort
+        if name not in some or not value.isdecimal():
+            raise UserError(
+                where, f"'{name}={value}' is nothing that {index} knows", f"it takes {' '.join([*build, *effort]) or 'nothing'}"
+            )
+        some[name] = int(value)
+    return _Address(f"{scheme}://{host}:{port}", None, parts.path.strip("/"), index, build, effort)
+
+
+def _complaint(error: BaseException) -> tuple[str, str] | None:
+    """Return why the server and we do not come together, and what to do; None where that is not the reason."""
+    import grpc
+    from pymilvus import MilvusException
+    from pymilvus.client.types import Status
+    from pymilvus.exceptions import ErrorCode
+
+    chain: list[BaseException] = []  # pymilvus raises errors from others, and some from themselves
+    while error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error
+    codes = [e.code() if isinstance(e, grpc.RpcError) else getattr(e, "code", None) for e in chain]
+    text = " ".join(str(getattr(chain[0], "message", chain[0])).split())
+    said = grpc.StatusCode
+    if {said.UNAUTHENTICATED, said.PERMISSION_DENIED} & {*codes} or "auth check failure" in text:
+        return "does not let us in", f"set {TOKEN}, as in user:password"
+    if said.UNIMPLEMENTED in codes:
+        return "is no Milvus server, or one too old", "give the port of its gRPC service, mostly 19530"
+    if {Status.CONNECT_FAILED, said.UNAVAILABLE, said.DEADLINE_EXCEEDED} & {*codes} or "Retry timeout" in text:
+        return "cannot be reached, or does not answer", "see that the server runs there"
+    if isinstance(chain[0], MilvusException) and codes[0] in (ErrorCode.RATE_LIMIT, ErrorCode.FORCE_DENY):
+        return f"takes no more: {text}", "wait, or give it more room"
+    return None
+
+
+def _within(ids: Keys | None) -> str:
+    return "" if ids is None else f"id in {ids.tolist()}"
+
+
+def _unpack(hits: Any, dim: int) -> tuple[Keys, Floats, Floats]:
+    """Return keys (n,), scores (n,) and vectors (n, dim) of one query's results, each key once."""
+    keys, first = np.unique(np.array([hit["id"] for hit in hits], np.int64), return_index=True)
+    scores = np.array([hit["distance"] for hit in hits], np.float32)[first]
+    vectors = np.array([hit["entity"]["vector"] for hit in hits], np.float32).reshape(-1, dim)[first]
+    return keys, scores, vectors
+
+
+def _order(keys: Keys, scores: Floats, limit: int) -> tuple[Keys, Floats]:
+    order = np.lexsort((keys, -scores))[:limit]
+    return keys[order], scores[order]

@@ -1,0 +1,440 @@
+"""Milvus as a store: the answers of a plain loop, from an embedded one and from a server, and what is said when a server fails."""
+
+import itertools
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.milvus_server import Server
+
+from hit import stores
+from hit.errors import UserError
+from hit.stores.milvus import TOKEN, Milvus
+from hit.types import Floats, Keys, Store
+
+DIM = 3
+names = (f"test_{os.getpid()}_{i}" for i in itertools.count())
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    started = Server(tmp_path_factory.mktemp("milvus") / "data").start()
+    yield started
+    started.kill()
+
+
+@pytest.fixture(scope="session", params=["lite", "server"])
+def where(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    if request.param == "lite":
+        return f"milvus+lite:{tmp_path_factory.mktemp('milvus') / 'lite'}"
+    # A real Milvus, where the variable names one: what the adapter is for, but nothing that CI has.
+    return os.environ.get("HIT_TEST_MILVUS") or request.getfixturevalue("server").uri
+
+
+@pytest.fixture
+def store(where: str) -> Iterator[Store]:
+    opened = stores.open(where, DIM, next(names))
+    yield opened
+    opened.close()
+
+
+def oracle(content: dict[int, Floats], query: Floats, limit: int, allowed: list[int] | None = None) -> list[tuple[int, float]]:
+    scores = {
+        key: float(np.float32(sum(float(a) * float(b) for a, b in zip(vector, query, strict=True))))
+        for key, vector in content.items()
+        if allowed is None or key in allowed
+    }
+    return sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:limit]
+
+
+def search(store: Store, query: Floats, limit: int, allowed: list[int] | None = None) -> list[tuple[int, float]]:
+    ((keys, scores),) = store.search(query[None], limit, None if allowed is None else np.array(allowed, np.int64))
+    assert keys.dtype == np.int64 and scores.dtype == np.float32
+    return list(zip(keys.tolist(), scores.tolist(), strict=True))
+
+
+def vectors(n: int, dim: int = DIM, seed: int = 0) -> Floats:
+    return np.random.default_rng(seed).normal(size=(n, dim)).astype(np.float32)
+
+
+def keys(*some: int) -> Keys:
+    return np.array(some, np.int64)
+
+
+# -- the contract of every store
+
+
+def test_answers_equal_a_plain_loop(store: Store) -> None:
+    content = dict(enumerate(vectors(150)))
+    store.put(np.arange(150), vectors(150))
+    queries = vectors(4, seed=1)
+    for limit in (1, 7, 1000):
+        for query, (found, scores) in zip(queries, store.search(queries, limit), strict=True):
+            assert list(zip(found.tolist(), scores.tolist(), strict=True)) == oracle(content, query, limit)
+
+
+def test_filter_is_exact_and_ignores_unknown_keys(store: Store) -> None:
+    content, query = dict(enumerate(vectors(150))), vectors(1, seed=1)[0]
+    store.put(np.arange(150), vectors(150))
+    for allowed in ([5, 17, 17, 10**12, 60, 149], [], [10**12], list(range(0, 150, 2))):
+        for limit in (3, 10):
+            assert search(store, query, limit, allowed) == oracle(content, query, limit, allowed)
+
+
+def test_ties_come_in_the_order_of_keys(store: Store) -> None:
+    order = np.random.default_rng(0).permutation(300)
+    store.put(order, np.tile(vectors(1), (300, 1)))  # more than are fetched at first
+    assert [key for key, _ in search(store, vectors(1)[0], 5)] == [0, 1, 2, 3, 4]
+    assert [key for key, _ in search(store, vectors(1)[0], 5, list(range(7, 290)))] == [7, 8, 9, 10, 11]
+
+
+def test_nearly_equal_rows_are_ranked_by_exact_sums(store: Store) -> None:
+    rows = (vectors(1) + 1e-7 * vectors(200)).astype(np.float32)
+    store.put(np.arange(200), rows)
+    query = vectors(1, seed=1)[0]
+    exact = (rows.astype(np.float64) @ query.astype(np.float64)).astype(np.float32)
+    best = np.lexsort((np.arange(200), -exact))[:9]
+    assert search(store, query, 9) == list(zip(best.tolist(), exact[best].tolist(), strict=True))
+
+
+def test_put_replaces_and_delete_is_seen_at_once_by_everybody(store: Store, where: str) -> None:
+    assert isinstance(store, Milvus)
+    other = Milvus(where, DIM, store.collection)
+    eye = np.eye(3, dtype=np.float32)
+    store.put(keys(1, 2**62), eye[1:])
+    store.put(keys(1), 5 * eye[:1])
+    for reader in (store, other):
+        assert search(reader, eye[0], 9) == [(1, 5.0), (2**62, 0.0)]
+    assert (store.delete(keys(1, 1, 77)), store.count(), store.delete(keys())) == (1, 1, 0)
+    for reader in (store, other):
+        assert search(reader, eye[0], 9) == [(2**62, 0.0)]
+        assert reader.keys().tolist() == [2**62]
+    store.put(keys(1), eye[:1])
+    assert other.count() == 2
+    other.close()
+
+
+def test_an_empty_store_answers_nothing(store: Store) -> None:
+    assert store.count() == 0 and store.keys().tolist() == []
+    assert [len(found) for found, _ in store.search(vectors(2), 5)] == [0, 0]
+    store.put(keys(), np.zeros((0, DIM), np.float32))
+    assert store.search(np.zeros((0, DIM), np.float32), 5) == []
+
+
+def test_what_does_not_fit_is_refused_and_changes_nothing(store: Store) -> None:
+    store.put(keys(1), vectors(1))
+    for act in (lambda: store.put(keys(2), vectors(1, 4)), lambda: store.search(vectors(1, 4), 1)):
+        with pytest.raises(UserError, match="width 3"):
+            act()
+    bad = np.array([[0, np.nan, 0]], np.float32)
+    for act in (lambda: store.put(keys(2), bad), lambda: store.search(np.array([[np.inf, 0, 0]], np.float32), 1)):
+        with pytest.raises(ValueError, match="not finite"):
+            act()
+    for wrong in (keys(2), keys(2, 2), keys(2, -1)):
+        with pytest.raises(ValueError, match="keys"):
+            store.put(wrong, vectors(2))
+    with pytest.raises(ValueError, match="below 1"):
+        store.search(vectors(1), 0)
+    assert store.keys().tolist() == [1]
+
+
+@pytest.fixture(scope="session")
+def shared(where: str) -> Iterator[Store]:
+    opened = stores.open(where, DIM, next(names))
+    yield opened
+    opened.close()
+
+
+small = st.tuples(*[st.integers(-2, 2)] * DIM)  # small integers: many exact ties
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@given(
+    rounds=st.lists(st.tuples(st.dictionaries(st.integers(0, 30), small, max_size=12), st.sets(st.integers(0, 30))), max_size=4),
+    query=small,
+    limit=st.integers(1, 12),
+    allowed=st.none() | st.lists(st.integers(0, 40)),
+)
+def test_any_history_of_writes_gives_the_answers_of_a_dict(
+    shared: Store,
+    rounds: list[tuple[dict[int, tuple[int, ...]], set[int]]],
+    query: tuple[int, ...],
+    limit: int,
+    allowed: list[int] | None,
+) -> None:
+    shared.delete(shared.keys())
+    content: dict[int, Floats] = {}
+    for written, dropped in rounds:
+        shared.put(keys(*written), np.array(list(written.values()), np.float32).reshape(-1, DIM))
+        content |= {key: np.array(row, np.float32) for key, row in written.items()}
+        assert shared.delete(keys(*dropped)) == len(dropped & {*content})
+        content = {key: row for key, row in content.items() if key not in dropped}
+    assert shared.keys().tolist() == sorted(content)
+    assert search(shared, np.array(query, np.float32), limit, allowed) == oracle(content, np.array(query), limit, allowed)
+
+
+def test_threads_write_and_read_together(store: Store) -> None:
+    def write(worker: int) -> None:
+        for i in range(4):
+            store.put(keys(10 * worker + i), vectors(1, seed=i))
+            assert search(store, vectors(1)[0], 1)
+
+    with futures.ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    assert store.count() == 16
+
+
+# -- limits of a message
+
+
+def test_pieces_join_without_a_seam(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hit.stores.milvus._IDS", 40)
+    monkeypatch.setattr("hit.stores.milvus._BYTES", 4 * DIM * 60)  # one query with 60 results in a message
+    assert isinstance(store, Milvus)
+    monkeypatch.setattr(store, "_window", 60)
+    rows, queries = vectors(200), vectors(2, seed=1)
+    content = dict(enumerate(rows))
+    store.put(np.arange(200), rows)
+    calls: list[int] = []
+    real = store._client.search
+    monkeypatch.setattr(store._client, "search", lambda *a, **k: calls.append(k["limit"]) or real(*a, **k))
+    every = list(range(200))
+    for limit, allowed in [(50, None), (500, None), (3, every[::2]), (50, every[::2]), (3, every), (29, every[10:95])]:
+        for query in queries:
+            assert search(store, query, limit, allowed) == oracle(content, query, limit, allowed)
+    assert max(calls) <= 60
+
+
+def test_a_filter_that_keeps_much_takes_one_message(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hit.stores.milvus._IDS", 10)
+    assert isinstance(store, Milvus)
+    rows, query = vectors(200), vectors(1, seed=1)[0]
+    store.put(np.arange(200), rows)
+    filters: list[str] = []
+    real = store._client.search
+    monkeypatch.setattr(store._client, "search", lambda *a, **k: filters.append(a[2]) or real(*a, **k))
+    best = oracle(dict(enumerate(rows)), query, 200)
+    half = [key for key, _ in best][::2]
+    assert search(store, query, 5, half) == best[::2][:5]
+    assert filters == [""]
+    worst = [key for key, _ in best][-60:]  # nothing of it is among what an unfiltered search gives
+    assert search(store, query, 5, worst) == best[-60:-55]
+    assert len(filters) == 2 + 6
+
+
+def test_fewer_results_than_there_are_is_an_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an index that loses results under a filter gives them, or a server that lags behind."""
+    assert isinstance(store, Milvus)
+    store.put(np.arange(20), vectors(20))
+    real, levels = store._client.search, []
+
+    def lossy(*words: Any, consistency_level: str, **options: Any) -> Any:
+        levels.append(consistency_level)
+        found = real(*words, consistency_level=consistency_level, **options)
+        return [list(hits)[:4] for hits in found] if consistency_level in lose else found
+
+    monkeypatch.setattr(store._client, "search", lossy)
+    lose = {"Bounded"}  # too few, and then all of them
+    assert [key for key, _ in search(store, vectors(1)[0], 5, list(range(10)))] and levels == ["Bounded", "Strong"]
+    lose |= {"Strong"}
+    with pytest.raises(UserError, match="gave 4 results where there are 5"):
+        search(store, vectors(1)[0], 5, list(range(10)))
+    assert len(search(store, vectors(1)[0], 5, [1, 2, 3, 4, 99])) == 4  # no more than these exist
+
+
+# -- collections and addresses
+
+
+def test_what_was_written_is_there_after_reopening(tmp_path: Path) -> None:
+    where = f"milvus+lite:{tmp_path / 'lite'}"
+    for reader in range(2):
+        store, again = stores.open(where, DIM), stores.open(where, DIM)
+        if not reader:
+            store.put(np.arange(5), vectors(5))
+        assert again.count() == 5
+        store.close()
+        store.close()  # twice does no harm
+        assert search(again, vectors(1)[0], 1) == oracle(dict(enumerate(vectors(5))), vectors(1)[0], 1)
+        again.close()
+
+
+def test_a_collection_of_another_shape_is_refused(where: str) -> None:
+    name = next(names)
+    stores.open(where, DIM, name).close()
+    with pytest.raises(UserError, match="width 3, not 4"):
+        stores.open(where, 4, name)
+    if where.startswith("http"):
+        with pytest.raises(UserError, match="has the index FLAT"):
+            stores.open(f"{where}?index=IVF_FLAT", DIM, name)
+
+
+def test_two_names_are_two_stores(where: str) -> None:
+    one, two = stores.open(where, DIM, next(names)), stores.open(where, DIM + 1, next(names))
+    one.put(keys(1), vectors(1))
+    assert (one.count(), two.count()) == (1, 0)
+    one.close()
+    two.close()
+
+
+def test_an_index_that_is_asked_for_is_built(server: Server) -> None:
+    store = stores.open(f"{server.uri}?index=HNSW&ef=64", DIM, next(names))
+    assert isinstance(store, Milvus)
+    store.put(np.arange(50), vectors(50))
+    assert len(search(store, vectors(1)[0], 40)) == 40  # more than ef
+    assert store._client.describe_index(store.collection, "vector")["index_type"] == "HNSW"
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("where", "complaint"),
+    [
+        ("milvus+lite:", "names no folder"),
+        ("http://", "names no server"),
+        ("http://host:port", "is no address"),
+        ("http://host?index=BEST", "no index is called 'BEST'"),
+        ("http://host?index=HNSW&nprobe=3", "'nprobe=3' is nothing that HNSW knows"),
+        ("http://host?nlist=3", "'nlist=3' is nothing that FLAT knows"),
+        ("http://host?index=HNSW&ef=", "'ef=' is nothing"),
+        ("http://127.0.0.1:1", "cannot be reached"),
+        ("pigeon://hole", "no kind of store"),
+    ],
+)
+def test_an_address_that_is_none_is_refused_in_one_line(where: str, complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint) as error:
+        stores.open(where, DIM)
+    assert "\n" not in str(error.value)
+
+
+def test_a_password_in_an_address_is_refused_and_not_shown() -> None:
+    with pytest.raises(UserError, match=TOKEN) as error:
+        stores.open("https://root:secret@milvus.example:19530", DIM)
+    assert "secret" not in str(error.value)
+
+
+def test_a_database_that_is_missing_is_named(server: Server) -> None:
+    with pytest.raises(UserError, match="has no database 'elsewhere'"):
+        stores.open(f"{server.uri}/elsewhere", DIM)
+
+
+def test_databases_are_kept_apart(server: Server) -> None:
+    from pymilvus import MilvusClient
+
+    MilvusClient(server.uri).create_database("apart")
+    name = next(names)
+    one, two = stores.open(server.uri, DIM, name), stores.open(f"{server.uri}/apart", DIM, name)
+    one.put(keys(1), vectors(1))
+    assert (one.count(), two.count()) == (1, 0)
+    one.close()
+    two.close()
+
+
+# -- faults
+
+
+def test_a_server_that_was_killed_is_named_and_has_everything_when_it_is_back(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data").start()
+    store = stores.open(server.uri, DIM)
+    try:
+        store.put(np.arange(9), vectors(9))
+        store.delete(keys(3))
+        server.kill()
+        for act in (lambda: search(store, vectors(1)[0], 1), store.count, lambda: store.put(keys(77), vectors(1)), store.keys):
+            with pytest.raises(UserError, match="cannot be reached") as error:
+                act()
+            assert "\n" not in str(error.value)
+        server.start()
+        assert store.keys().tolist() == [0, 1, 2, 4, 5, 6, 7, 8]
+        assert search(store, vectors(1)[0], 3) == oracle({k: v for k, v in enumerate(vectors(9)) if k != 3}, vectors(1)[0], 3)
+    finally:
+        store.close()
+        server.kill()
+
+
+def test_a_server_that_says_nothing_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hit.stores.milvus._CONNECT", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as mute, pytest.raises(UserError, match="does not answer"):
+        stores.open(f"http://127.0.0.1:{mute.getsockname()[1]}", DIM)
+
+
+@pytest.fixture
+def doorman() -> Iterator[Callable[[grpc.StatusCode], str]]:
+    """Return a function that starts a gRPC server that answers every call with one error, as Milvus does for a wrong token."""
+    running: list[grpc.Server] = []
+
+    def start(code: grpc.StatusCode) -> str:
+        def refuse(_: object, context: grpc.ServicerContext) -> None:
+            tokens.append(dict(context.invocation_metadata()).get("authorization"))
+            context.abort(code, "auth check failure, please check username and password are correct")
+
+        class Refuse(grpc.GenericRpcHandler):
+            def service(self, _: object) -> Any:
+                return grpc.unary_unary_rpc_method_handler(refuse)
+
+        served = grpc.server(futures.ThreadPoolExecutor(1))
+        served.add_generic_rpc_handlers((Refuse(),))
+        port = served.add_insecure_port("127.0.0.1:0")
+        served.start()
+        running.append(served)
+        return f"http://127.0.0.1:{port}"
+
+    yield start
+    for served in running:
+        served.stop(None)
+
+
+tokens: list[str | None] = []
+
+
+def test_a_wrong_token_is_named_and_not_shown(doorman: Callable[[grpc.StatusCode], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TOKEN, "root:secret")
+    tokens.clear()
+    with pytest.raises(UserError, match=f"does not let us in .set {TOKEN}") as error:
+        stores.open(doorman(grpc.StatusCode.UNAUTHENTICATED), DIM)
+    assert tokens[0] == "cm9vdDpzZWNyZXQ="  # "root:secret": it was sent
+    assert "secret" not in str(error.value)
+
+
+def test_a_server_that_is_no_milvus_is_named(doorman: Callable[[grpc.StatusCode], str]) -> None:
+    with pytest.raises(UserError, match="is no Milvus"):
+        stores.open(doorman(grpc.StatusCode.UNIMPLEMENTED), DIM)
+
+
+def test_a_second_process_is_kept_out_of_an_embedded_one(tmp_path: Path) -> None:
+    where = f"milvus+lite:{tmp_path / 'lite'}"
+    store = stores.open(where, DIM)
+    code = (
+        f"from hit import stores\ntry: stores.open({where!r}, 3)\nexcept Exception as error: print(type(error).__name__, error)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    store.close()
+    assert "UserError" in told.stdout and "another process has it open" in told.stdout
+    assert (told.stdout.count("\n"), told.stderr) == (1, "")
+
+
+def test_a_package_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "milvus_lite.adapter.grpc.server", None)
+    with pytest.raises(UserError, match=r"milvus-lite, which is not installed .pip install 'hit\[milvus\]'"):
+        stores.open(f"milvus+lite:{tmp_path}", DIM)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="needs pymilvus"):
+        stores.open("http://127.0.0.1:1", DIM)
+
+
+def test_a_process_that_forgets_to_close_ends_all_the_same(tmp_path: Path) -> None:
+    code = f"from hit import stores; import numpy as np; s = stores.open('milvus+lite:{tmp_path / 'lite'}', 3); s.put(np.arange(2), np.ones((2, 3)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=True).stderr == b""
+    store = stores.open(f"milvus+lite:{tmp_path / 'lite'}", DIM)
+    assert store.count() == 2
+    store.close()
+    assert not [thread for thread in threading.enumerate() if "milvus" in thread.name.lower()]
