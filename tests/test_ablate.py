@@ -38,7 +38,7 @@ def test_every_row_is_trained_with_every_seed_on_as_many_pairs(done: Path) -> No
     lines = ablate.read(done)
     assert {(line["row"], line["seed"]) for line in lines} == {("hit", 0), ("hit", 1), ("small", 0), ("small", 1)}
     assert {line["row"]: line["steps"] for line in lines} == {"hit": 4, "small": 8}  # half the batch, twice the steps
-    assert all(line["commit"] and line["versions"]["torch"] for line in lines)
+    assert all(line["commit"] and line["versions"]["torch"] and line["device"] for line in lines)
     assert not list((done / "runs").iterdir())
 
 
@@ -58,7 +58,8 @@ def test_tables_hold_means_and_deviations_over_the_seeds(recipe: Path, done: Pat
     assert len(table) == 4
     assert table[2].startswith("| hit | HCM + MCC | 2 | ")
     with (done / "table.csv").open() as file:
-        assert len(list(csv.DictReader(file))) == 4
+        told = list(csv.DictReader(file))
+    assert [line["device"] for line in told] == [line["device"] for line in ablate.read(done)]
     assert "</svg>" in (done / "plot.svg").read_text()
 
 

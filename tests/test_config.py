@@ -124,6 +124,16 @@ def test_a_missing_recipe_is_one_line(tmp_path: Path, name: str) -> None:
         config.load(tmp_path / name)
 
 
+def test_a_data_sets_folder_of_a_recipes_name_hides_it_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shipped = config.load("flickr8k")
+    Path("flickr8k").mkdir()  # where `hit import` of docs/results.md puts it
+    assert config.load("flickr8k") == shipped
+    Path("mine").mkdir()
+    with pytest.raises(UserError, match="mine: not a TOML file"):
+        config.load("mine")
+
+
 def test_bytes_that_are_not_text(tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_bytes(b"\xff\xfe" + string.printable.encode())
     with pytest.raises(UserError, match="not a TOML file"):

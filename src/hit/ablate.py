@@ -175,7 +175,7 @@ def _work(job: Job) -> dict[str, Any]:
         "overrides": job.row.overrides,
         **{way: last[way] for way in ("t2v", "v2t")},
         "loss": last["loss"],
-        **{key: card[key] for key in ("steps", "seconds", "clips", "captions", "data", "versions", "commit")},
+        **{key: card[key] for key in ("steps", "seconds", "clips", "captions", "data", "device", "versions", "commit")},
     }
 
 
@@ -226,10 +226,11 @@ def _write_tables(out: Path, summary: Sequence[Mapping[str, Any]], lines: Sequen
     write_whole(out / "table.md", "".join(f"| {' | '.join(cells)} |\n" for cells in table).encode())
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", "seed", *titles, "steps", "seconds", "commit"])
+    writer.writerow(["row", "seed", *titles, "steps", "seconds", "device", "commit"])
     for line in lines:
         figures = [f"{line[way][level][figure]:.3f}" for _, way, level, figure in COLUMNS]
-        writer.writerow([line["row"], line["seed"], *figures, line["steps"], line["seconds"], line["commit"]])
+        rest = [line.get(key, "") for key in ("steps", "seconds", "device", "commit")]  # older lines name no device
+        writer.writerow([line["row"], line["seed"], *figures, *rest])
     write_whole(out / "table.csv", text.getvalue().encode())
     bars = {entry["row"]: (entry["R@1"]["mean"], entry["R@1"]["std"] or 0.0) for entry in summary}
     if bars:

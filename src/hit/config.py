@@ -158,8 +158,8 @@ def load(recipe: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     Raises UserError for a file or a key that does not fit.
     """
     path = Path(recipe)
-    if not path.exists() and (shipped := RECIPES / f"{recipe}.toml").is_file():
-        path = shipped
+    if not path.is_file() and (shipped := RECIPES / f"{recipe}.toml").is_file():
+        path = shipped  # also where a data set's folder of that name lies
     try:
         table = tomllib.loads(path.read_text())
     except FileNotFoundError:
