@@ -54,6 +54,9 @@ ROOMS = {
     "obstore": "remote",
     "h5py": "importers.mmt",
     "onnxruntime": "experts.onnx_model",
+    "pymilvus": "stores.milvus",
+    "grpc": "stores.milvus",
+    "milvus_lite": "stores.lite",
 }
 
 
