@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from postgres import database_url, empty_url, postgres
+
+__all__ = ["database_url", "empty_url", "postgres"]  # fixtures
+
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # two test processes on two cores
     os.environ.setdefault(variable, "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that reaches for the network is wrong: let it fail at once

@@ -56,6 +56,9 @@ ROOMS = {
     "h5py": "importers.mmt",
     "onnxruntime": "experts.onnx_model",
     "pyarrow": "upkeep.export",
+    "pymilvus": "stores.milvus",
+    "grpc": "stores.milvus",
+    "milvus_lite": "stores.lite",
 }
 
 

@@ -1,4 +1,4 @@
-"""Milvus as a store: the answers of a plain loop, from an embedded one and from a server, and what is said when a server fails."""
+"""Milvus as a store: the answers of a plain loop, embedded and from a server, and what is said when a server fails."""
 
 import itertools
 import os
@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.milvus_server import Server
 
 from hit import stores
 from hit.errors import UserError
 from hit.stores.milvus import TOKEN, Milvus
 from hit.types import Floats, Keys, Store
+from milvus_server import Server
 
 DIM = 3
 names = (f"test_{os.getpid()}_{i}" for i in itertools.count())
@@ -198,6 +198,19 @@ def test_threads_write_and_read_together(store: Store) -> None:
 # -- limits of a message
 
 
+def watch(store: Milvus, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
+    """Return a list to which every search of the client will add its limit and its filter."""
+    calls: list[tuple[int, str]] = []
+    real = store._client.search
+
+    def search(name: str, queries: Floats, within: str, **options: Any) -> Any:
+        calls.append((options["limit"], within))
+        return real(name, queries, within, **options)
+
+    monkeypatch.setattr(store._client, "search", search)
+    return calls
+
+
 def test_pieces_join_without_a_seam(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hit.stores.milvus._IDS", 40)
     monkeypatch.setattr("hit.stores.milvus._BYTES", 4 * DIM * 60)  # one query with 60 results in a message
@@ -206,14 +219,12 @@ def test_pieces_join_without_a_seam(store: Store, monkeypatch: pytest.MonkeyPatc
     rows, queries = vectors(200), vectors(2, seed=1)
     content = dict(enumerate(rows))
     store.put(np.arange(200), rows)
-    calls: list[int] = []
-    real = store._client.search
-    monkeypatch.setattr(store._client, "search", lambda *a, **k: calls.append(k["limit"]) or real(*a, **k))
+    calls = watch(store, monkeypatch)
     every = list(range(200))
     for limit, allowed in [(50, None), (500, None), (3, every[::2]), (50, every[::2]), (3, every), (29, every[10:95])]:
         for query in queries:
             assert search(store, query, limit, allowed) == oracle(content, query, limit, allowed)
-    assert max(calls) <= 60
+    assert max(limit for limit, _ in calls) <= 60
 
 
 def test_a_filter_that_keeps_much_takes_one_message(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,16 +232,14 @@ def test_a_filter_that_keeps_much_takes_one_message(store: Store, monkeypatch: p
     assert isinstance(store, Milvus)
     rows, query = vectors(200), vectors(1, seed=1)[0]
     store.put(np.arange(200), rows)
-    filters: list[str] = []
-    real = store._client.search
-    monkeypatch.setattr(store._client, "search", lambda *a, **k: filters.append(a[2]) or real(*a, **k))
+    calls = watch(store, monkeypatch)
     best = oracle(dict(enumerate(rows)), query, 200)
     half = [key for key, _ in best][::2]
     assert search(store, query, 5, half) == best[::2][:5]
-    assert filters == [""]
+    assert [text for _, text in calls] == [""]
     worst = [key for key, _ in best][-60:]  # nothing of it is among what an unfiltered search gives
     assert search(store, query, 5, worst) == best[-60:-55]
-    assert len(filters) == 2 + 6
+    assert len(calls) == 2 + 6
 
 
 def test_fewer_results_than_there_are_is_an_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -377,7 +386,7 @@ def doorman() -> Iterator[Callable[[grpc.StatusCode], str]]:
             tokens.append(dict(context.invocation_metadata()).get("authorization"))
             context.abort(code, "auth check failure, please check username and password are correct")
 
-        class Refuse(grpc.GenericRpcHandler):
+        class Refuse(grpc.GenericRpcHandler):  # type: ignore[misc]
             def service(self, _: object) -> Any:
                 return grpc.unary_unary_rpc_method_handler(refuse)
 
@@ -424,7 +433,7 @@ def test_a_second_process_is_kept_out_of_an_embedded_one(tmp_path: Path) -> None
 
 def test_a_package_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "milvus_lite.adapter.grpc.server", None)
-    with pytest.raises(UserError, match=r"milvus-lite, which is not installed .pip install 'hit\[milvus\]'"):
+    with pytest.raises(UserError, match=r"milvus-lite, which is not installed .pip install 'hit-video\[milvus\]'"):
         stores.open(f"milvus+lite:{tmp_path}", DIM)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match="needs pymilvus"):
@@ -432,9 +441,10 @@ def test_a_package_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_process_that_forgets_to_close_ends_all_the_same(tmp_path: Path) -> None:
-    code = f"from hit import stores; import numpy as np; s = stores.open('milvus+lite:{tmp_path / 'lite'}', 3); s.put(np.arange(2), np.ones((2, 3)))"
+    where = f"milvus+lite:{tmp_path / 'lite'}"
+    code = f"import numpy as np\nfrom hit import stores\nstores.open({where!r}, 3).put(np.arange(2), np.ones((2, 3)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=True).stderr == b""
-    store = stores.open(f"milvus+lite:{tmp_path / 'lite'}", DIM)
+    store = stores.open(where, DIM)
     assert store.count() == 2
     store.close()
     assert not [thread for thread in threading.enumerate() if "milvus" in thread.name.lower()]

@@ -1,9 +1,10 @@
-"""What search and description share: several vectors as one."""
+"""What search and description share: several vectors as one, and how its parts weigh."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from hit.errors import UserError
 from hit.types import Floats
 
 
@@ -13,3 +14,12 @@ def mean(vectors: Floats, parts: Mapping[str, slice]) -> Floats:
     for part in parts.values():
         found[part] /= max(float(np.linalg.norm(found[part])), 1e-12)
     return found
+
+
+def weights(values: Sequence[float], parts: Mapping[str, slice]) -> dict[str, float]:
+    """Return weights by part, as they were given in the parts' order. Raises UserError for what weighs nothing."""
+    if len(values) != len(parts):
+        raise UserError("level weights", f"{len(values)} given, the model has the levels {', '.join(parts)}", "give one for each")
+    if not any(values) or not all(0 <= value < float("inf") for value in values):
+        raise UserError("level weights", "must be 0 or above, and not all 0")
+    return dict(zip(parts, values, strict=True))

@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from hit import analysis, files, settings, sources, stores
+from hit import analysis, embeddings, files, settings, sources, stores
 from hit import describe as describing
 from hit import index as indexing
 from hit import search as searching
@@ -299,7 +299,7 @@ class Library:
             examples=examples,
             exclude=exclude,
             exclude_examples=excluded,
-            weights=encoder.weights if level_weights is None else _weights(level_weights, encoder),
+            weights=encoder.weights if level_weights is None else embeddings.weights(level_weights, encoder.parts),
             **options,
         )
         while True:
@@ -323,7 +323,7 @@ class Library:
             [self._seen(path) for path in videos],
             wanted,
             encoder,
-            weights=None if level_weights is None else _weights(level_weights, encoder),
+            weights=None if level_weights is None else embeddings.weights(level_weights, encoder.parts),
             judge=self.judge,
             limit=limit,
         )
@@ -399,12 +399,3 @@ def _zero_shot(folder: Path, say: Callable[[str], None]) -> Path:
     zeroshot.make(part, zeroshot.Plan(), say)
     part.replace(folder)
     return folder
-
-
-def _weights(values: Sequence[float], encoder: Encoder) -> dict[str, float]:
-    names = ", ".join(encoder.parts)
-    if len(values) != len(encoder.parts):
-        raise UserError("level weights", f"{len(values)} given, the model has the levels {names}", "give one for each")
-    if not any(values) or not all(0 <= value < float("inf") for value in values):
-        raise UserError("level weights", "must be 0 or above, and not all 0")
-    return dict(zip(encoder.parts, values, strict=True))

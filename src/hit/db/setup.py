@@ -11,50 +11,69 @@ from hit.errors import UserError
 
 HEAD = "0003"  # the newest migration
 _LOCK = 0x4869_5421  # PostgreSQL's advisory lock of those who write
+_WAIT = 30_000  # milliseconds for others who write
+_CONNECT = 10  # seconds to find a server
 _FULL = ("disk is full", "No space left on device", "disk I/O error", "could not extend file")
 
 
 def engines(url: str) -> tuple[sa.Engine, sa.Engine]:
     """Return an engine to read by and one to write by: of those who write, one is inside a transaction at a time."""
+    for short in (
+        "postgres:",
+        "postgresql:",
+    ):  # as psql and others have it; without a driver SQLAlchemy's choice depends on its version
+        url = f"postgresql+psycopg:{url.removeprefix(short)}" if url.startswith(short) else url
+    lasting = {} if url.startswith("sqlite") else {"connect_args": {"connect_timeout": _CONNECT}, "pool_pre_ping": True}
     try:
-        engine = sa.create_engine(url)
-    except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError) as error:
-        raise UserError(
-            "the database", f"its URL is not understood: {error}", "for example postgresql+psycopg://host/name"
-        ) from None
+        engine = sa.create_engine(url, **lasting)
+    except ModuleNotFoundError as error:
+        what = f"needs the package {error.name}, which is not installed"
+        raise UserError("the database", what, "pip install 'hit-video[postgres]'") from None
+    except (sa.exc.ArgumentError, ValueError):  # whose words may show the password
+        raise UserError("the database", "its URL is not understood", "for example postgresql://user@host/name") from None
     if engine.dialect.name == "sqlite":
         _set_up_sqlite(engine)
         return engine, engine.execution_options(begin="BEGIN IMMEDIATE")
-    writer = engine.execution_options(writes=True)
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
         if connection.get_execution_options().get("writes"):
+            # Its snapshot is taken anew by each statement: what the one before wrote while this one waited is seen.
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {_WAIT}")
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
 
-    return engine, writer
+    # A reader sees one state, however many statements it needs.
+    return engine.execution_options(isolation_level="REPEATABLE READ"), engine.execution_options(writes=True)
 
 
 @contextlib.contextmanager
 def complaints(engine: sa.Engine) -> Iterator[None]:
     """Turn what a user can mend about a database into one line."""
-    where = engine.url.render_as_string(hide_password=True)
+    where = _shown(engine)
     try:
         yield
     except sa.exc.DBAPIError as error:
         text = str(error.orig)
         if any(sign in text for sign in _FULL):
             raise UserError(where, "there is no room left on its disk", "make room, and give the same command again") from error
-        if "database is locked" in text:
+        if "database is locked" in text or "lock timeout" in text:
             raise UserError(where, "another process is writing to it", "wait until it is done") from error
         if "malformed" in text or "not a database" in text:
             raise UserError(where, "is damaged", "restore a backup with `hit library restore`") from error
+        if isinstance(error, sa.exc.OperationalError) and engine.dialect.name == "postgresql":
+            if error.connection_invalidated:
+                raise UserError(
+                    where, "its connection was lost", "see that the server runs, and give the command again"
+                ) from error
+            if "connection" in text:
+                why = " ".join(text.rpartition("FATAL:")[2].split())
+                raise UserError(where, f"cannot be opened: {why}", "see to its address, its user and PGPASSWORD") from error
         raise
 
 
 def migrate(engine: sa.Engine, folder: Path) -> None:
     """Bring a database to the newest schema; what an old one keeps in itself may move to `folder`, the library's."""
-    with engine.connect() as connection:
+    with engine.connect().execution_options(begin="BEGIN", writes=False) as connection:  # without waiting for who writes
         if _revision(connection) == HEAD:
             return
     # Imported late: alembic takes longer to load than a library takes to open.
@@ -68,10 +87,27 @@ def migrate(engine: sa.Engine, folder: Path) -> None:
         try:
             script.ScriptDirectory.from_config(config).get_revision(found or "base")
         except util.CommandError:
-            what = engine.url.render_as_string(hide_password=True)
-            raise UserError(what, f"its schema '{found}' is newer than this program's '{HEAD}'", "upgrade hit") from None
+            raise UserError(
+                _shown(engine), f"its schema '{found}' is newer than this program's '{HEAD}'", "upgrade hit"
+            ) from None
         config.attributes |= {"connection": connection, "folder": folder}
         command.upgrade(config, "head")
+        if engine.dialect.name == "postgresql":
+            _sort_by_bytes(connection)
+
+
+def _sort_by_bytes(connection: sa.Connection) -> None:
+    """Have PostgreSQL sort text as SQLite does, and not by the rules of the language that the server was made for."""
+    found = connection.exec_driver_sql(
+        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = current_schema()"
+        " AND data_type IN ('character varying', 'text') AND collation_name IS NULL AND table_name <> 'alembic_version'"
+    )
+    for table, column in found.all():
+        connection.exec_driver_sql(f'ALTER TABLE "{table}" ALTER COLUMN "{column}" TYPE varchar COLLATE "C"')
+
+
+def _shown(engine: sa.Engine) -> str:
+    return engine.url.difference_update_query(["password"]).render_as_string(hide_password=True)
 
 
 def _set_up_sqlite(engine: sa.Engine) -> None:

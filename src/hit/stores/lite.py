@@ -20,7 +20,7 @@ def open(path: Path) -> str:  # noqa: A001  # lite.open, as one says it
         from milvus_lite.adapter.grpc.server import start_server_in_thread
         from milvus_lite.exceptions import DataDirLockedError
     except ImportError:
-        raise UserError(path, "needs milvus-lite, which is not installed", "pip install 'hit[milvus]'") from None
+        raise UserError(path, "needs milvus-lite, which is not installed", "pip install 'hit-video[milvus]'") from None
     with _guard:
         if path not in _running:
             try:
