@@ -19,7 +19,6 @@ class Matrix:
 
     def __init__(self, folder: Path, dim: int) -> None:
         self.path, self.dim = folder / NAME, dim
-        folder.mkdir(parents=True, exist_ok=True)
         self._view: Floats = np.zeros((0, dim), np.float32)
 
     def view(self, count: int) -> Floats:
@@ -36,6 +35,7 @@ class Matrix:
         order = np.argsort(rows, kind="stable")
         runs = np.split(order, np.flatnonzero(np.diff(rows[order]) != 1) + 1) if len(order) else []
         made = not self.path.exists()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as file:
             for run in runs:
                 data = np.ascontiguousarray(vectors[run], "<f4").tobytes()

@@ -218,14 +218,13 @@ def _show_info(result: Mapping[str, Any]) -> None:
 
     videos = result["videos"]
     states = ", ".join(f"{count} {state}" for state, count in videos.items() if count) or "none"
-    say(
-        f"{result['library']}: videos {states}; {result['segments']} segments, {result['seconds'] / 3600:.1f} hours, {result['lines']} lines"
-    )
+    say(f"{result['library']}: videos {states}; {result['seconds'] / 3600:.1f} hours")
+    say(f"{result['segments']} segments, {result['lines']} lines of words, {result['tags']} tags, {result['files']} files")
     say(f"model {result['model']['id']} {result['model']['revision']} {result['model']['folder']}")
     store, database = result["store"], result["database"]
     step = "in step" if store["in_step"] else store["error"] or "not in step: hit library verify"
     say(f"store {store['kind']}, {store['where']}: {store['vectors']} vectors, {step}")
-    say(f"database {database['kind']}, schema {database['schema']}; {result['tags']} tags, {result['files']} files")
+    say(f"database {database['kind']}, schema {database['schema']}")
     rows = [
         [one["revision"], "yes" if one["current"] else "", one["vectors"], one["dead"], words(one["bytes"])]
         for one in result["models"]

@@ -173,6 +173,7 @@ class Library:
         config = settings.read(self.path)
         stored = self.db.stored(config.model.revision, config.model.dim)
         if config == self.config and stored.name == self.stored.name:
+            self._stored = stored
             return False
         if config.model.revision != self.config.model.revision and self._given is None:
             self._loaded = self._experts = self._judge = None
@@ -287,6 +288,7 @@ class Library:
 
         Raises UserError for a query that cannot be made.
         """
+        self.renew()
         encoder = self.encoder
         examples: list[searching.Example] = []
         excluded: list[searching.Example] = []

@@ -18,7 +18,7 @@ _MANY = 10_000  # rows in one statement that is given its values one by one
 def totals(db: Database) -> dict[str, Any]:
     """Return how many videos, by their state, files, segments, lines and tags there are."""
     with db.read() as session:
-        states = dict(session.execute(sa.select(Video.status, sa.func.count()).group_by(Video.status)).tuples().all())
+        states = dict(session.execute(sa.select(Video.status, sa.func.count()).group_by(Video.status)).all())
         tables = {"files": File, "segments": Segment, "lines": Line}
         counts = {name: session.scalar(sa.select(sa.func.count()).select_from(table)) or 0 for name, table in tables.items()}
         tags = session.scalar(sa.select(sa.func.count(sa.distinct(Tag.name)))) or 0
@@ -38,7 +38,7 @@ def arrays(db: Database) -> dict[Stored, int]:
     """Return the arrays of all revisions, and how many vectors live in each."""
     query = sa.select(Embedding.revision, sa.func.count()).group_by(Embedding.revision)
     with db.read() as session:
-        living = dict(session.execute(query).tuples().all())
+        living = dict(session.execute(query).all())
         found = session.scalars(sa.select(Array).order_by(Array.revision)).all()
     return {Stored(one.revision, one.dim, one.generation, one.rows): living.get(one.revision, 0) for one in found}
 
@@ -112,7 +112,7 @@ def outside(db: Database) -> dict[str, int]:
         .group_by(Embedding.revision)
     )
     with db.read() as session:
-        return dict(session.execute(query).tuples().all())
+        return dict(session.execute(query).all())
 
 
 # -- rows with other numbers, and revisions that go

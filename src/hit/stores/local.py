@@ -40,6 +40,7 @@ class Local:
 
     def __init__(self, folder: Path, dim: int) -> None:
         self.folder, self.dim = folder, dim
+        folder.mkdir(parents=True, exist_ok=True)
         self._matrix = arrays.Matrix(folder, dim)
         self._guard = threading.RLock()
         self._state, self._live = _State(dim), np.zeros(0, np.bool_)

@@ -65,7 +65,7 @@ class _Written:
         about = tarfile.TarInfo(name)
         about.size, about.mtime, about.mode = size, int(time.time()), 0o644
         source = _Hashing(file, self.task)
-        self.tar.addfile(about, source)  # type: ignore[arg-type]
+        self.tar.addfile(about, source)
         self.files[name] = {"size": size, "sha256": source.digest.hexdigest()}
 
 
@@ -298,7 +298,7 @@ def _begun(part: Path) -> LibraryConfig | None:
 
 @dataclass(frozen=True, slots=True)
 class _Making:
-    """What was unpacked into `part` becomes a library that will lie at `path`; `begun`: what a call that was killed had in mind."""
+    """What was unpacked into `part` becomes a library that will lie at `path`; `begun`: what a killed call had in mind."""
 
     part: Path
     path: Path

@@ -39,7 +39,7 @@ def find(library: Library) -> list[Leftover]:
 
 def generations(library: Library) -> list[Stored]:
     """Return the arrays on the disk that the database knows nothing of, as far as their folders tell what they are."""
-    known = {stored.name: stored for stored in upkeep.arrays(library.db)}
+    known = {stored.name: stored for stored in (library.stored, *upkeep.arrays(library.db))}
     revisions = {Path(name).parent.name: stored for name, stored in known.items()}
     found = []
     for folder in sorted((library.path / "embeddings").glob("*/*")):

@@ -45,7 +45,10 @@ def verify(library: Library, full: bool = False, progress: Progress | None = Non
         checks += [lambda library, progress: _store(library, progress, full), _thumbnails, _files, _leftovers]
         with progress.task("Verifying", len(checks)) as task:
             for check in checks:
-                found += check(library, progress)
+                try:
+                    found += check(library, progress)
+                except UserError as error:  # what cannot even be looked at
+                    found.append(Finding("database", str(error), RESTORE))
                 task.advance()
     errors = [finding for finding in found if not finding.note]
     return {"library": str(library.path), "sound": not errors, "findings": [asdict(finding) for finding in found]}
