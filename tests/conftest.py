@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from postgres import database_url, empty_url, postgres
+from postgres import database_url, postgres
 
-__all__ = ["database_url", "empty_url", "postgres"]  # fixtures
+__all__ = ["database_url", "postgres"]  # fixtures
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # two test processes on two cores
     os.environ.setdefault(variable, "1")

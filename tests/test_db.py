@@ -2,10 +2,11 @@
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -26,16 +27,19 @@ A, B, C = (letter * 64 for letter in "abc")
 
 
 @pytest.fixture
-def db(tmp_path: Path) -> Database:
-    return opened(tmp_path)
+def db(database_url: str, tmp_path: Path) -> Iterator[Database]:
+    made = Database(database_url, tmp_path)
+    yield made
+    made.close()
 
 
-def opened(folder: Path) -> Database:
-    return Database(url(folder), folder)
-
-
-def url(folder: Path) -> str:
-    return f"sqlite:///{folder / 'library.db'}"
+def execute(url: str, *statements: str) -> None:
+    """Execute statements behind the program's back."""
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    engine.dispose()
 
 
 def found(path: str, content: str, mtime_ns: int = 1) -> Found:
@@ -84,63 +88,66 @@ def test_head_is_the_newest_migration() -> None:
     assert scripts.get_heads() == [HEAD]
 
 
-def test_a_library_of_a_newer_program_is_refused_in_one_line(tmp_path: Path) -> None:
-    opened(tmp_path).close()
-    with sqlite3.connect(tmp_path / "library.db") as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    before = (tmp_path / "library.db").read_bytes()
+def test_a_library_of_a_newer_program_is_refused_in_one_line(database_url: str, tmp_path: Path) -> None:
+    Database(database_url, tmp_path).close()
+    execute(database_url, "UPDATE alembic_version SET version_num = '9999'")
+    file = tmp_path / "library.db"
+    before = file.read_bytes() if file.exists() else b""
     with pytest.raises(UserError, match="'9999' is newer than this program's") as error:
-        opened(tmp_path)
+        Database(database_url, tmp_path)
     assert "\n" not in str(error.value)
-    assert (tmp_path / "library.db").read_bytes() == before
+    assert (file.read_bytes() if file.exists() else b"") == before
 
 
-def test_an_older_library_is_migrated(tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / "library.db") as connection:
-        connection.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")  # before the first migration
-    db = opened(tmp_path)
+def test_an_older_library_is_migrated(database_url: str, tmp_path: Path) -> None:
+    execute(database_url, "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")  # before the first migration
+    db = Database(database_url, tmp_path)
     assert db.counts() == {"videos": 0, "segments": 0}
 
 
-def test_a_library_of_blobs_keeps_its_vectors(tmp_path: Path) -> None:
+def test_a_library_of_blobs_keeps_its_vectors(database_url: str, tmp_path: Path) -> None:
     """Until migration 0003 vectors stood in the database itself."""
-    opened(tmp_path).close()
     config = Config()
     config.set_main_option("script_location", str(Path(hit.db.__file__).parent.with_name("migrations")))
-    (tmp_path / "library.db").unlink()
-    engine = sa.create_engine(url(tmp_path))
+    blobs = np.arange(6, dtype="<f4").reshape(2, 3)
+    engine = sa.create_engine(database_url)
     with engine.begin() as connection:
         config.attributes |= {"connection": connection, "folder": tmp_path}
         command.upgrade(config, "0002")
-    blobs = np.arange(6, dtype="<f4").reshape(2, 3)
-    with sqlite3.connect(tmp_path / "library.db") as connection:
-        connection.execute(
-            f"INSERT INTO videos VALUES ('v', '{A}', 'ready', NULL, 'r/1', 4, 64, 48, 25, 'h264', 0, '2026-01-01')"
-        )
-        connection.execute("INSERT INTO files VALUES ('/a.mp4', 'v', 10, 1)")
-        connection.executemany("INSERT INTO segments VALUES (?, 'v', 0, 2, 0, NULL)", [("s2",), ("s1",)])
-        rows = [(name, "r/1", blob.tobytes()) for name, blob in zip(("s1", "s2"), blobs, strict=True)]
-        connection.executemany("INSERT INTO embeddings VALUES (?, ?, ?)", rows)
-        connection.execute("INSERT INTO lines VALUES ('s1', 0, 'ocr', 0, 1, 'EXIT')")
-    db = opened(tmp_path)
+        content: dict[str, list[tuple[object, ...]]] = {
+            "videos": [("v", A, "ready", None, "r/1", 4, 64, 48, 25, "h264", False, datetime(2026, 1, 1, tzinfo=UTC))],
+            "files": [("/a.mp4", "v", 10, 1)],
+            "segments": [("s2", "v", 0, 2, 0, None), ("s1", "v", 0, 2, 0, None)],
+            "embeddings": [(name, "r/1", blob.tobytes()) for name, blob in zip(("s1", "s2"), blobs, strict=True)],
+            "lines": [("s1", 0, "ocr", 0, 1, "EXIT")],
+        }
+        for table, rows in content.items():
+            there = sa.Table(table, sa.MetaData(), autoload_with=connection)
+            connection.execute(there.insert(), [dict(zip(there.columns.keys(), row, strict=True)) for row in rows])
+    engine.dispose()
+    db = Database(database_url, tmp_path)
     assert vectors(db, "r/1") == {"s1": [0, 1, 2], "s2": [3, 4, 5]}
     assert unsynced(db, "r/1") == ([0, 1], [])
     assert [line.text for line in db.lines(["s1"])["s1"]] == ["EXIT"]
     test_migrations_lead_to_the_schema(db)
+    db.close()
 
 
-def test_opening_a_library_that_is_up_to_date_loads_no_alembic(db: Database, tmp_path: Path) -> None:
-    code = f"import sys; from pathlib import Path; from hit.db import Database; Database({url(tmp_path)!r}, Path()); "
+def test_opening_a_library_that_is_up_to_date_loads_no_alembic(database_url: str, tmp_path: Path) -> None:
+    Database(database_url, tmp_path).close()
+    code = f"import sys; from pathlib import Path; from hit.db import Database; Database({database_url!r}, Path()); "
     code += "assert 'alembic' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_many_make_the_same_library_at_once(tmp_path: Path) -> None:
+def test_many_make_the_same_library_at_once(database_url: str, tmp_path: Path) -> None:
     errors: list[BaseException] = []
 
     def make() -> None:
         try:
-            opened(tmp_path).record_files([found("/a", A)])
+            db = Database(database_url, tmp_path)
+            db.record_files([found("/a", A)])
+            db.close()
         except BaseException as error:
             errors.append(error)
 
@@ -150,10 +157,12 @@ def test_many_make_the_same_library_at_once(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert errors == []
-    assert list(opened(tmp_path).files()) == ["/a"]
+    db = Database(database_url, tmp_path)
+    assert list(db.files()) == ["/a"]
+    db.close()
 
 
-def test_a_kill_while_migrating_leaves_nothing_half_made(tmp_path: Path) -> None:
+def test_a_kill_while_migrating_leaves_nothing_half_made(database_url: str, tmp_path: Path) -> None:
     code = f"""
 import os, signal
 from alembic import op
@@ -165,13 +174,16 @@ def create_table(name, *columns):
 op.create_table = create_table
 from pathlib import Path
 from hit.db import Database
-Database({url(tmp_path)!r}, Path({str(tmp_path)!r}))
+Database({database_url!r}, Path({str(tmp_path)!r}))
 """
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == -signal.SIGKILL
-    assert opened(tmp_path).counts() == {"videos": 0, "segments": 0}
+    db = Database(database_url, tmp_path)
+    assert db.counts() == {"videos": 0, "segments": 0}
+    db.close()
 
 
-def test_sqlite_is_set_up_to_last(db: Database) -> None:
+def test_sqlite_is_set_up_to_last(tmp_path: Path) -> None:
+    db = Database(f"sqlite:///{tmp_path / 'library.db'}", tmp_path)
     with db._engine.connect() as connection:
         settings = {
             name: connection.scalar(sa.text(f"PRAGMA {name}")) for name in ("journal_mode", "foreign_keys", "synchronous")
@@ -295,11 +307,11 @@ def test_rows_that_were_numbered_anew_are_not_mistaken(db: Database) -> None:
     assert db.stored("r1", 3) == Stored("r1", 3, 1, 1)
 
 
-def test_an_array_that_was_cut_off_is_told(db: Database) -> None:
+def test_an_array_that_was_cut_off_is_told(db: Database, database_url: str) -> None:
     add(db, "/a.mp4", A, ["s1", "s2"])
     stored = db.stored("r1", 3)
     os.truncate(db.matrix(stored).path, 12)
-    again = opened(db.folder)
+    again = Database(database_url, db.folder)
     with pytest.raises(UserError, match=r"holds 1 rows, not 2.*restore"):
         again.vectors(stored, keys(0, 1))
 
@@ -316,8 +328,8 @@ def test_odd_names_come_back_as_they_were(db: Database) -> None:
     assert sorted(db.files()) == sorted(names)
 
 
-def test_a_reader_does_not_wait_for_a_writer_and_a_writer_waits_for_its_turn(tmp_path: Path) -> None:
-    db, other = opened(tmp_path), opened(tmp_path)
+def test_a_reader_does_not_wait_for_a_writer_and_a_writer_waits_for_its_turn(database_url: str, tmp_path: Path) -> None:
+    db, other = Database(database_url, tmp_path), Database(database_url, tmp_path)
     with db.write():
         assert other.files() == {}
         waiting = threading.Thread(target=other.record_files, args=([found("/a", A)],))
@@ -326,13 +338,13 @@ def test_a_reader_does_not_wait_for_a_writer_and_a_writer_waits_for_its_turn(tmp
     assert list(db.files()) == ["/a"]
 
 
-def test_a_kill_in_a_transaction_undoes_it(tmp_path: Path) -> None:
-    opened(tmp_path).record_files([found("/a", A)])
+def test_a_kill_in_a_transaction_undoes_it(db: Database, database_url: str, tmp_path: Path) -> None:
+    db.record_files([found("/a", A)])
     code = f"""
 import os, signal, sqlalchemy as sa
 from pathlib import Path
 from hit.db import Database, Found
-db = Database({url(tmp_path)!r}, Path({str(tmp_path)!r}))
+db = Database({database_url!r}, Path({str(tmp_path)!r}))
 with db.write() as session:
     session.execute(sa.text("DELETE FROM files"))
     print(session.scalar(sa.text("SELECT count(*) FROM files")), flush=True)
@@ -340,5 +352,6 @@ with db.write() as session:
 """
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout.strip()) == (-signal.SIGKILL, "0")
-    assert list(opened(tmp_path).files()) == ["/a"]
+    db.record_files([found("/b", B)])  # nobody holds the lock
+    assert list(db.files()) == ["/a", "/b"]
     assert not os.path.exists(tmp_path / "library.db-journal")  # noqa: PTH110

@@ -351,6 +351,7 @@ class Database(Records):
     def write(self) -> Iterator[Session]:
         """Open a session that writes, alone, and whose changes count once it ends without an error."""
         with complaints(self._engine), Session(self._writer, expire_on_commit=False) as session, session.begin():
+            session.connection()  # waits for its turn here, and not at the first statement
             yield session
             session.execute(sa.update(Changes).values(count=Changes.count + 1))
 
@@ -363,8 +364,10 @@ def _check(session: Session, stored: Stored) -> None:
 
 def _note(session: Session, revision: str, rows: Iterable[int]) -> None:
     """Have the stores told of rows."""
-    for row in rows:
-        session.merge(Unsynced(revision=revision, row=row))
+    for some in batches(rows):
+        query = sa.select(Unsynced.row).where(Unsynced.revision == revision, Unsynced.row.in_(some))
+        there = set(session.scalars(query))
+        session.add_all(Unsynced(revision=revision, row=row) for row in some if row not in there)
 
 
 def _drop_segments(session: Session, video: str, keep: Iterable[str] = ()) -> list[str]:

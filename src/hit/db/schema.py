@@ -15,11 +15,23 @@ _NAMES = {
 }
 
 
+class Text(sa.TypeDecorator[str]):
+    """Text without zero characters, which PostgreSQL cannot hold, and which no word, path or message needs."""
+
+    impl = sa.String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        """Leave them out of what is written or looked for."""
+        return value.replace("\0", "") if value else value
+
+
 class Base(DeclarativeBase):
     """The schema."""
 
     metadata = sa.MetaData(naming_convention=_NAMES)
     type_annotation_map: ClassVar[dict[Any, Any]] = {  # SQLAlchemy 2.0 and 2.1 differ in their default for float
+        str: Text(),
         float: sa.Double(),
         datetime: sa.DateTime(timezone=True),
         dict[str, Any]: sa.JSON(),

@@ -68,6 +68,8 @@ def complaints(engine: sa.Engine) -> Iterator[None]:
             if "connection" in text:
                 why = " ".join(text.rpartition("FATAL:")[2].split())
                 raise UserError(where, f"cannot be opened: {why}", "see to its address, its user and PGPASSWORD") from error
+        if "permission denied" in text:
+            raise UserError(where, " ".join(text.split()), "have its owner grant it") from error
         raise
 
 
@@ -99,11 +101,11 @@ def migrate(engine: sa.Engine, folder: Path) -> None:
 def _sort_by_bytes(connection: sa.Connection) -> None:
     """Have PostgreSQL sort text as SQLite does, and not by the rules of the language that the server was made for."""
     found = connection.exec_driver_sql(
-        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = current_schema()"
+        "SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_schema = current_schema()"
         " AND data_type IN ('character varying', 'text') AND collation_name IS NULL AND table_name <> 'alembic_version'"
     )
-    for table, column in found.all():
-        connection.exec_driver_sql(f'ALTER TABLE "{table}" ALTER COLUMN "{column}" TYPE varchar COLLATE "C"')
+    for table, column, kind in found.all():
+        connection.exec_driver_sql(f'ALTER TABLE "{table}" ALTER COLUMN "{column}" TYPE {kind} COLLATE "C"')
 
 
 def _shown(engine: sa.Engine) -> str:
