@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from hit.errors import UserError
 
-HEAD = "0003"  # the newest migration
+HEAD = "0004"  # the newest migration
 _LOCK = 0x4869_5421  # PostgreSQL's advisory lock of those who write
 _FULL = ("disk is full", "No space left on device", "disk I/O error", "could not extend file")
 
