@@ -4,7 +4,8 @@
 (a tsvector), which only look them up, find the same segments.
 """
 
-from collections.abc import Iterable, Sequence, Set
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Protocol
@@ -78,8 +79,7 @@ def search(session: Session, text: str, revision: str, limit: int, allowed: Keys
     wanted, phrases = asked(text)
     if not wanted and not phrases:
         return []
-    frequent = {word for word in wanted if _frequent(session, index, word)}
-    query = _query(index, wanted, frequent, phrases)
+    query = _query(index, wanted, {word: _size(session, index, word) for word in wanted}, phrases)
     found: list[Match] = []
     key, place = None, 0
     hits = session.execute(query.execution_options(yield_per=_PAGE))
@@ -109,10 +109,11 @@ def _rows(session: Session, ids: Sequence[int], revision: str, allowed: Keys | N
     return {id_: (row, segment) for id_, row, segment in known}
 
 
-def _query(index: "_Index", wanted: Sequence[str], frequent: Set[str], phrases: Sequence[Sequence[str]]) -> sa.Select[Any]:
+def _query(index: "_Index", wanted: Sequence[str], sizes: Mapping[str, int], phrases: Sequence[Sequence[str]]) -> sa.Select[Any]:
     """Return the query for (document, bits of the wanted words that it has, their number, score), best first."""
     bit = {word: 1 << n for n, word in enumerate(wanted)}
-    rare = [word for word in wanted if word not in frequent]
+    rare = [word for word in wanted if sizes[word] <= MANY]
+    frequent = [word for word in wanted if sizes[word] > MANY]
     exact = [index.term(phrase) for phrase in phrases]
     if not rare:  # no score tells these apart, and the index gives them in order: however many there are, few are looked at
         every = index.every([*(index.term([word]) for word in frequent), *exact])
@@ -120,8 +121,8 @@ def _query(index: "_Index", wanted: Sequence[str], frequent: Set[str], phrases: 
         return sa.select(all_.c.id, all_.c.bit, all_.c.has, all_.c.score).order_by(all_.c.id)
     one_of = index.some([index.term([word]) for word in rare])
     hits = sa.union_all(
-        *(index.select(index.term([word]), bit[word], 1, 1, scored=True) for word in rare),
-        *(index.select(index.every([one_of, index.term([word])]), bit[word], 1, 0) for word in wanted if word in frequent),
+        *(index.select(index.term([word]), bit[word], 1, 1, sizes[word]) for word in rare),
+        *(index.select(index.every([one_of, index.term([word])]), bit[word], 1, 0) for word in frequent),
     ).cte("hits")
     count, score = sa.func.sum(hits.c.has).label("has"), sa.func.sum(hits.c.score).label("score")
     best: sa.Select[Any] = sa.select(hits.c.id, sa.func.sum(hits.c.bit), count, score).group_by(hits.c.id)
@@ -131,10 +132,10 @@ def _query(index: "_Index", wanted: Sequence[str], frequent: Set[str], phrases: 
     return best.order_by(count.desc(), score.desc(), hits.c.id)
 
 
-def _frequent(session: Session, index: "_Index", word: str) -> bool:
-    """Tell whether more than MANY segments have a word; no more are counted."""
+def _size(session: Session, index: "_Index", word: str) -> int:
+    """Return how many segments have a word; none above MANY + 1 are counted."""
     some = index.select(index.term([word]), 0, 0, 0).limit(MANY + 1).subquery()
-    return (session.scalar(sa.select(sa.func.count()).select_from(some)) or 0) > MANY
+    return session.scalar(sa.select(sa.func.count()).select_from(some)) or 0
 
 
 class _Index(Protocol):
@@ -152,8 +153,11 @@ class _Index(Protocol):
         """Say: all of these."""
         ...
 
-    def select(self, terms: str, bit: int, has: int, rare: int, *, scored: bool = False) -> sa.Select[Any]:
-        """Return the query for the `id` of the documents of which this is so, beside these numbers, and the `score`."""
+    def select(self, terms: str, bit: int, has: int, rare: int, size: int | None = None) -> sa.Select[Any]:
+        """Return the query for the `id` of the documents of which this is so, beside these numbers, and the `score`.
+
+        size: how many these are; None: they need no score.
+        """
         ...
 
 
@@ -169,8 +173,8 @@ class _Fts5:
     def every(self, terms: Sequence[str]) -> str:
         return f"({' AND '.join(terms)})"
 
-    def select(self, terms: str, bit: int, has: int, rare: int, *, scored: bool = False) -> sa.Select[Any]:
-        score = -self.table.c.rank if scored else sa.literal(0.0)  # rank: bm25, less is better
+    def select(self, terms: str, bit: int, has: int, rare: int, size: int | None = None) -> sa.Select[Any]:
+        score = sa.literal(0.0) if size is None else -self.table.c.rank  # rank: bm25, less is better
         columns = _columns(self.table.c.rowid, bit, has, rare, score)
         return sa.select(*columns).where(self.table.c.documents_fts.match(terms))
 
@@ -187,9 +191,11 @@ class _TsVector:
     def every(self, terms: Sequence[str]) -> str:
         return f"({' & '.join(terms)})"
 
-    def select(self, terms: str, bit: int, has: int, rare: int, *, scored: bool = False) -> sa.Select[Any]:
+    def select(self, terms: str, bit: int, has: int, rare: int, size: int | None = None) -> sa.Select[Any]:
         query = sa.cast(terms, postgresql.TSQUERY)
-        score = sa.func.ts_rank_cd(self.table.c.fts, query, 1) if scored else sa.literal(0.0)  # 1: long documents count less
+        score: Any = sa.literal(0.0)
+        if size is not None:  # rare words count more, which ts_rank_cd does not know; 1: long documents count less
+            score = sa.func.ts_rank_cd(self.table.c.fts, query, 1) * math.log(1 + (MANY + 1) / max(size, 1))
         columns = _columns(self.table.c.id, bit, has, rare, score)
         return sa.select(*columns).where(self.table.c.fts.op("@@")(query))
 
