@@ -19,11 +19,12 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from hit.arrays import Matrix
-from hit.db import where
+from hit.db import keywords, where
+from hit.db.keywords import Match
 from hit.db.records import Records
 from hit.db.schema import Array, Base, Changes, Embedding, File, Job, Line, SavedSearch, Segment, Tag, Unsynced, Video
 from hit.db.setup import HEAD, complaints, engines, migrate
-from hit.db.words import Match, words
+from hit.db.words import words
 from hit.errors import UserError
 from hit.filters import Node, to_text
 from hit.types import Floats, Keys
@@ -141,7 +142,10 @@ class Database(Records):
 
         Returns the thumbnails of dropped segments.
         """
+        gone = set(gone)
+        paths = {file.path for file in found} | gone
         with self.write() as session:
+            renamed = set(_owners(session, paths))
             for file in found:
                 key = video_id(file.content_hash)
                 if session.get(Video, key) is None:
@@ -150,10 +154,12 @@ class Database(Records):
                     session.flush()
                 session.merge(File(path=file.path, video_id=key, size=file.size, mtime_ns=file.mtime_ns))
             session.flush()
-            for paths in batches(gone):
-                session.execute(sa.delete(File).where(File.path.in_(paths)))
+            for some in batches(gone):
+                session.execute(sa.delete(File).where(File.path.in_(some)))
             lost = session.scalars(sa.select(Video.id).where(~sa.exists().where(File.video_id == Video.id))).all()
-            return _drop_videos(session, lost)
+            thumbnails = _drop_videos(session, lost)
+            keywords.refresh(session, renamed.union(_owners(session, paths)))
+            return thumbnails
 
     def remove(self, videos: Iterable[str]) -> list[str]:
         """Forget videos and all that is known of them. Returns the thumbnails of dropped segments."""
@@ -201,6 +207,7 @@ class Database(Records):
             session.add_all(Embedding(segment_id=key, revision=revision, row=row) for key, row in zip(ids, rows, strict=True))
             _note(session, revision, rows)
             session.add_all(lines)
+            keywords.refresh(session, [video])
             values = {"status": "ready", "error": None, "revision": revision, **facts}
             session.execute(sa.update(Video).where(Video.id == video).values(values))
             return thumbnails
@@ -293,8 +300,13 @@ class Database(Records):
         return found
 
     def matches(self, stored: Stored, text: str, limit: int, allowed: Keys | None = None) -> list[Match]:
-        """Keyword search follows."""
-        return []
+        """Return up to `limit` segments that have words of a text, best first: see `hit.db.keywords`.
+
+        With `allowed`, ascending, only these rows. Raises StaleError as `places` does.
+        """
+        with self.read() as session:
+            _check(session, stored)
+            return keywords.search(session, text, stored.revision, limit, allowed)
 
     def allowed(self, stored: Stored, node: Node) -> Keys:
         """Return the rows, ascending, whose segments a filter lets through. Raises StaleError as `places` does.
@@ -360,6 +372,12 @@ def _check(session: Session, stored: Stored) -> None:
     generation = session.scalar(sa.select(Array.generation).where(Array.revision == stored.revision))
     if generation is not None and generation != stored.generation:
         raise StaleError
+
+
+def _owners(session: Session, paths: Iterable[str]) -> Iterator[str]:
+    """Yield the videos that these files hold."""
+    for some in batches(paths):
+        yield from session.scalars(sa.select(File.video_id).where(File.path.in_(some)))
 
 
 def _note(session: Session, revision: str, rows: Iterable[int]) -> None:

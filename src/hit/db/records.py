@@ -8,7 +8,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from hit.db import words
+from hit.db.keywords import refresh
 from hit.db.schema import File, Job, SavedSearch, Tag, Video
 
 _JOBS = 200  # how many are kept
@@ -36,7 +36,7 @@ class Records:
                 there = set(session.scalars(sa.select(Tag.name).where(Tag.video_id == video)))
                 session.add_all(Tag(video_id=video, name=name, source=source) for name in added - there)
                 session.flush()
-                words.refresh(session, [video])
+                refresh(session, [video])
 
     def tags(self, videos: Iterable[str]) -> dict[str, list[str]]:
         """Return the tags of videos, sorted; videos without any are left out."""

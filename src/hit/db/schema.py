@@ -111,6 +111,16 @@ class Line(Base):
     text: Mapped[str]
 
 
+class Document(Base):
+    """The words of a segment, for keyword search: see `hit.db.words`. Each database has an index of its own over them."""
+
+    __tablename__ = "documents"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    segment_id: Mapped[str] = mapped_column(sa.ForeignKey("segments.id", ondelete="CASCADE"), unique=True)
+    words: Mapped[str]
+
+
 class Tag(Base):
     """A name that a video bears, and who gave it: "user", or what decides by itself."""
 

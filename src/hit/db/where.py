@@ -20,7 +20,12 @@ Column = sa.ColumnElement[Any]
 def rows(revision: str, node: Node) -> sa.Select[Any]:
     """Return the query for the rows, ascending, of this revision's vectors whose segments a filter lets through."""
     query = sa.select(Embedding.row).join(Segment, Segment.id == Embedding.segment_id).join(Video, Video.id == Segment.video_id)
-    return query.where(Embedding.revision == revision, clause(node)).order_by(Embedding.row)
+    return query.where(of(revision), clause(node)).order_by(Embedding.row)
+
+
+def of(revision: str) -> Condition:
+    """Return the condition that a vector is of this revision, so put that SQLite does not go through all that are."""
+    return (Embedding.revision == revision).is_(True)
 
 
 def clause(node: Node) -> Condition:
