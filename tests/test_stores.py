@@ -40,7 +40,7 @@ def oracle(content: Mapping[int, Floats], query: Floats, limit: int, allowed: Ke
 
 def hits(answer: tuple[Keys, Floats]) -> Hits:
     keys, scores = answer
-    assert (keys.dtype, scores.dtype) == (np.int64, np.float32) and keys.shape == scores.shape
+    assert keys.dtype == np.int64 and scores.dtype == np.float32 and keys.shape == scores.shape
     return list(zip(keys.tolist(), scores.tolist(), strict=True))
 
 

@@ -76,6 +76,11 @@ class Index:
         return (self.book, *self.blocks)
 
 
+def threads() -> int:
+    """Return how many threads a search may take, as OMP_NUM_THREADS says."""
+    return int(_faiss().omp_get_max_threads())
+
+
 def fits(dim: int, count: int) -> bool:
     """Tell whether so many vectors of this width can have codes."""
     return dim % 2 == 0 and count >= 1 << _BITS
@@ -100,12 +105,12 @@ class Book:
         index = faiss.IndexIVFPQFastScan(coarse, dim, 1, dim // 2, _BITS, faiss.METRIC_INNER_PRODUCT)
         index.by_residual = False
         index.pq.cp.niter = _ROUNDS
-        threads = faiss.omp_get_max_threads()
+        usual = threads()
         faiss.omp_set_num_threads(1)  # hundreds of small k-means: starting threads for each took five times as long
         try:
             index.pq.train(sample)
         finally:
-            faiss.omp_set_num_threads(threads)
+            faiss.omp_set_num_threads(usual)
         index.is_trained = True
         missed = sample - index.pq.decode(index.pq.compute_codes(sample))
         return cls(faiss.serialize_index(index).tobytes(), (missed**2).mean(axis=0))
@@ -168,8 +173,8 @@ class Codes:
             values, rows = self._blocks[file].search(queries, min(reach, file.rows), params=wanted)
             return values, np.where(rows < 0, -1, rows + place * BLOCK)
 
-        if len(queries) == 1 and (threads := faiss.omp_get_max_threads()) > 1:  # faiss shares out queries, not a query
-            with ThreadPoolExecutor(threads) as pool:
+        if len(queries) == 1 and threads() > 1:  # faiss shares out queries, not a query
+            with ThreadPoolExecutor(threads()) as pool:
                 parts = list(pool.map(scan, range(len(self.index.blocks)), self.index.blocks))
         else:
             parts = [scan(place, file) for place, file in enumerate(self.index.blocks)]

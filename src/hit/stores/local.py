@@ -63,13 +63,17 @@ class Local:
             raise ValueError(f"{keys.shape} keys for {len(vectors)} vectors are not one each, distinct, and 0 or above")
         if not len(keys):
             return
+        norm = float(np.linalg.norm(vectors.astype(np.float64), axis=1).max())
         with self._writing() as view:
-            self._matrix.write(keys, vectors)
             rows = max(view.state.rows, int(keys.max()) + 1)
             live, coded = _grown(view.live, rows), _grown(view.coded, rows)
-            live[keys], coded[keys] = True, False
-            norm = max(view.state.norm, float(np.linalg.norm(vectors.astype(np.float64), axis=1).max()))
-            self._publish(replace(view.state, norm=norm), live, coded)
+            coded[keys] = False
+            state = replace(view.state, norm=max(view.state.norm, norm))
+            if live[keys].any():  # a code must not outlive its vector, should this process die between the two
+                self._publish(state, live[: view.state.rows], coded[: view.state.rows])
+            self._matrix.write(keys, vectors)
+            live[keys] = True
+            self._publish(state, live, coded)
 
     def search(self, queries: Floats, limit: int, allowed: Keys | None = None) -> list[tuple[Keys, Floats]]:
         """Return for each query (Q, dim) the `limit` best (keys, scores), best first, among `allowed` keys if given.
@@ -81,7 +85,7 @@ class Local:
             raise ValueError(f"limit {limit} is below 1")
         with self._guard:
             index = self._ready()
-            view, matrix = self._view, self._rows()
+            view, matrix = self.snapshot()
         chosen = None if allowed is None else _known(allowed, view.live)
         count = view.count if chosen is None else len(chosen)
         limit = min(limit, count)
@@ -119,6 +123,12 @@ class Local:
         """Let go of the files."""
         with self._guard:
             self._matrix, self._codes = arrays.Matrix(self.folder, self.dim), None
+
+    def snapshot(self) -> tuple[View, Floats]:
+        """Return which rows live just now, and the matrix, mapped; with the tools of `exact` any row can be looked at."""
+        with self._guard:
+            self._refresh()
+            return self._view, self._matrix.view(self._view.state.rows).view(np.ndarray)
 
     # -- codes
 
@@ -160,7 +170,7 @@ class Local:
 
     def _build(self, view: View, old: codes.Codes | None, progress: Progress) -> codes.Index | None:
         """Write codes, of old ones' book and where they lack some, if there are old ones. Return None if they do not serve."""
-        matrix, alive = self._rows(), np.flatnonzero(view.live)
+        matrix, alive = self.snapshot()[1], np.flatnonzero(view.live)
         rng = np.random.default_rng(view.state.change)
         sample = np.array(matrix[np.sort(rng.permutation(alive)[: codes.SAMPLE])])
         writer = codes.Writer(self.folder, view.state.change + 1)
@@ -178,7 +188,7 @@ class Local:
 
     def _tried(self, index: codes.Index, view: View, sample: Floats) -> codes.Index | None:
         """Return the index with the slack that it needs, and the recall that it has with it; None if none will do."""
-        queries, matrix = np.concatenate(list(codes.trials(sample, _TRIALS))), self._rows()
+        queries, matrix = np.concatenate(list(codes.trials(sample, _TRIALS))), self.snapshot()[1]
         limit = min(10, view.count)
         best = [
             exact.rank(query, matrix, rows, limit)
@@ -226,9 +236,6 @@ class Local:
             raise ValueError("vectors hold values that are not finite")
         return vectors
 
-    def _rows(self) -> Floats:
-        return self._matrix.view(self._view.state.rows).view(np.ndarray)
-
     def _refresh(self) -> None:
         """Read what other processes have written since."""
         path = self.folder / "state"
@@ -260,7 +267,7 @@ class Local:
             yield self._view
 
     def _publish(self, state: State, live: Flags, coded: Flags) -> None:
-        state = replace(state, rows=len(live), change=state.change + 1)
+        state = replace(state, rows=len(live), change=self._view.state.change + 1)
         files.write_whole(self.folder / "state", dump(state, live, coded))
         with self._guard:
             self._refresh()
