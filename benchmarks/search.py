@@ -49,7 +49,8 @@ class Vectors:
     def halves(self, vectors: Floats) -> Floats:
         """Bring both halves to unit length."""
         halves = vectors.reshape(len(vectors), 2, -1)
-        return (halves / np.linalg.norm(halves, axis=2, keepdims=True)).reshape(vectors.shape)
+        halves /= np.linalg.norm(halves, axis=2, keepdims=True)
+        return vectors
 
     def blocks(self, count: int) -> Iterator[Floats]:
         """Yield `count` vectors, some at a time."""

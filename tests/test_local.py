@@ -336,6 +336,16 @@ def test_damaged_codes_are_said_once_and_done_without(
     assert store.build() and store.recall() and Local(tmp_path, WIDE).recall()
 
 
+def test_codes_of_another_kind_of_processor_are_not_used(
+    tmp_path: Path, small: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Local(tmp_path, WIDE)
+    store.put(np.arange(1500), clusters(1500))
+    store.build()
+    monkeypatch.setattr("platform.machine", lambda: "pdp11")
+    assert Local(tmp_path, WIDE).recall() is None and "made on" in caplog.text
+
+
 # -- processes and faults
 
 

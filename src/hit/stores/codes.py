@@ -15,6 +15,7 @@ A file is never changed once it is written: a changed block gets a file of a new
 
 import functools
 import math
+import platform
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -55,20 +56,21 @@ class File:
 class Index:
     """All that a search needs, as the store's state holds it.
 
-    `slack`: how many deviations a row may be better than its code says. `recall`: of the best 10, measured when it was built
-    from `rows` vectors.
+    `slack`: how many deviations a row may be better than its code says. `recall`: of the best 10, measured when it was built.
+    `machine`: the kind of processor that it was made on, as faiss does not promise that another can read it.
     """
 
     book: File
     blocks: tuple[File, ...]
-    slack: float
-    recall: float
+    slack: float = 0.0
+    recall: float = 0.0
+    machine: str = platform.machine()
 
     @classmethod
     def from_json(cls, found: dict[str, Any]) -> "Index":
         """Return what `dataclasses.asdict` made JSON of. Raises TypeError or KeyError for anything else."""
         blocks = tuple(File(**block) for block in found["blocks"])
-        return cls(File(**found["book"]), blocks, float(found["slack"]), float(found["recall"]))
+        return cls(File(**found["book"]), blocks, float(found["slack"]), float(found["recall"]), str(found["machine"]))
 
     @property
     def files(self) -> tuple[File, ...]:
@@ -140,9 +142,14 @@ class Codes:
     @classmethod
     def load(cls, folder: Path, dim: int, index: Index, old: "Codes | None" = None) -> "Codes":
         """Read an index, but for what `old` has of it. Raises DamagedError."""
+        if index.machine != platform.machine():
+            raise DamagedError(f"made on {index.machine}")
         known = old._blocks if old else {}
-        book = old.book if old and old.index.book == index.book else Book.from_bytes(_read(folder, index.book), dim)
-        return cls(index, book, {file: known.get(file) or _index(_read(folder, file)) for file in index.blocks})
+        try:
+            book = old.book if old and old.index.book == index.book else Book.from_bytes(_read(folder, index.book), dim)
+            return cls(index, book, {file: known.get(file) or _index(_read(folder, file)) for file in index.blocks})
+        except RuntimeError as error:  # written whole, but by a faiss that this one does not understand
+            raise DamagedError(str(error).splitlines()[0]) from None
 
     def search(self, queries: Floats, limit: int, matrix: Floats, mask: Flags) -> list[tuple[Keys, Floats] | None]:
         """Return for each query (Q, dim) rows of the matrix among which the `limit` best of the mask's are, and their products.

@@ -7,6 +7,7 @@ from hit.stores.state import View
 from hit.types import Floats, Keys
 
 CHUNK = 1 << 22  # scores worked on at once
+FETCH = 512  # rows copied at once from here and there: they stay in the processor's cache
 
 
 def candidates(view: View, matrix: Floats, queries: Floats, limit: int, chosen: Keys | None = None) -> list[Keys]:
@@ -14,10 +15,10 @@ def candidates(view: View, matrix: Floats, queries: Floats, limit: int, chosen: 
     best: list[tuple[Keys, Floats]] = [(np.zeros(0, np.int64), np.zeros(0, np.float32)) for _ in queries]
     off = error(view, queries)
     count = len(matrix) if chosen is None else len(chosen)
-    step = max(1024, CHUNK // max(len(queries), 1 if chosen is None else matrix.shape[1]))
+    joined = chosen is None or (count > 0 and int(chosen[-1] - chosen[0]) == count - 1)  # rows without a gap need not be copied
+    step = max(1024, CHUNK // max(1, len(queries))) if joined else FETCH
     for start in range(0, count, step):
         some = np.arange(start, min(start + step, count)) if chosen is None else chosen[start : start + step]
-        joined = int(some[-1]) - int(some[0]) == len(some) - 1  # need not be copied
         scores = queries @ (matrix[some[0] : some[-1] + 1] if joined else matrix[some]).T  # (Q, chunk)
         scores[:, ~view.live[some]] = -np.inf
         for q, (rows, values) in enumerate(best):

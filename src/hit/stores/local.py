@@ -25,8 +25,8 @@ from hit.types import Floats, Keys, Progress, Silent
 
 log = logging.getLogger(__name__)
 _WAIT = 30.0  # seconds for another writer
-_SMALL = 1 << 15  # rows that are quicker looked at one by one than through codes
-_SPARSE = 64  # the codes of so many rows are scanned while one row is fetched
+_SMALL = 1 << 14  # rows that are quicker looked at one by one than through codes
+_SPARSE = 32  # the codes of so many rows are scanned while one row is fetched
 _TAIL = 32  # one in so many rows may wait for its codes
 _AGED = 4  # a book serves a library until it is so many times as large
 _GOAL = 0.995  # recall@10 that an index must show when it is built
@@ -184,7 +184,7 @@ class Local:
                     task.advance(min(codes.BLOCK, view.state.rows - start))
                 else:
                     blocks.append(writer.block(place, book, matrix, view.live, task.advance))
-        return self._tried(codes.Index(file, tuple(blocks), 0.0, 0.0), View.of(view.state, view.live, view.live), sample)
+        return self._tried(codes.Index(file, tuple(blocks)), View.of(view.state, view.live, view.live), sample)
 
     def _tried(self, index: codes.Index, view: View, sample: Floats) -> codes.Index | None:
         """Return the index with the slack that it needs, and the recall that it has with it; None if none will do."""
@@ -223,7 +223,7 @@ class Local:
                     if self._seen != seen:  # they were built anew this very moment
                         continue
                     self._damaged = index
-                    log.warning("%s is damaged, searches are slow until `hit library rebuild`: %s", self.folder, error)
+                    log.warning("%s: its codes are of no use, searches are slow until `hit library rebuild`: %s", self.folder, error)
             return self._codes
 
     # -- the state
