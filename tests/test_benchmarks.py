@@ -61,6 +61,24 @@ def test_memory(root: Path) -> None:
     assert found["banks_mb"] == 16.0
 
 
+def test_search(root: Path) -> None:
+    found = run(root, "search")
+    row = found["5000"]
+    assert (found["dim"], found["queries"], row["by_codes"]) == (64, 40, False)  # so few are quicker looked at one by one
+    rows = [
+        row,
+        row["filter_20pct"],
+        row["filter_0_5pct"],
+        row["with_10k_added"],
+        *map(row["weighted"].get, ("1, 0", "0.3, 1", "0, 1")),
+    ]
+    assert all(one["p50_ms"] > 0 and one["recall_at_10"] == 1.0 for one in rows)
+    assert row["weighted"]["recall_at_10"] == 1.0
+    assert row["p99_ms"] >= row["p50_ms"]
+    assert all(row[name] > 0 for name in ("batch32_ms", "brute_force_ms", "speedup_over_brute_force", "disk_mb"))
+    assert all(row[name] >= 0 for name in ("build_s", "open_s", "add_10k_s", "build_after_10k_s"))
+
+
 @pytest.mark.slow  # it starts six workers, one or two at a time
 def test_ingest(root: Path, tmp_path: Path) -> None:
     model = model_folders.vit(tmp_path / "vit")

@@ -43,6 +43,7 @@ ROOMS = {
     "av": "video",
     "rapidocr": "experts.ocr",
     "cv2": "experts datasets",
+    "faiss": "stores.codes",
     "scenedetect": "segments",
     "sqlalchemy": "db migrations",
     "alembic": "db migrations",
