@@ -6,28 +6,22 @@ written in the same transaction as the change itself, so that a crash between th
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
-from pathlib import Path
-from typing import Any, Literal, TypeVar
-from urllib.parse import quote
+from typing import Any, Literal
 
-import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from hit.arrays import Matrix
-from hit.db import keywords, where
+from hit.db import keywords
 from hit.db.keywords import Match
 from hit.db.records import Records
-from hit.db.schema import Array, Base, Changes, Embedding, File, Job, Line, SavedSearch, Segment, Tag, Unsynced, Video
-from hit.db.setup import HEAD, complaints, engines, migrate
+from hit.db.schema import Base, Changes, Embedding, File, Job, Line, SavedSearch, Segment, Tag, Unsynced, Video
+from hit.db.session import batches
+from hit.db.setup import HEAD
+from hit.db.vectors import Place, StaleError, Stored, Vectors
 from hit.db.words import words
-from hit.errors import UserError
-from hit.filters import Node, to_text
-from hit.types import Floats, Keys
+from hit.types import Floats
 
 __all__ = [
     "HEAD",
@@ -48,9 +42,6 @@ __all__ = [
     "words",
 ]
 Status = Literal["pending", "indexing", "ready", "failed"]
-T = TypeVar("T")
-_BATCH = 500  # ids in one statement
-_FILTERS = 32  # whose rows are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,55 +67,16 @@ class Known:
     revision: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a segment is found: its row, and a file that holds its video."""
-
-    segment: Segment
-    path: Path
-
-
 def video_id(content_hash: str) -> str:
     """Return the id of the video with this content."""
     return content_hash[:16]
 
 
-class StaleError(Exception):
-    """The rows of an array were numbered anew since its store was opened: open it again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """The array of a revision's vectors: its generation counts up whenever its rows are numbered anew."""
-
-    revision: str
-    dim: int
-    generation: int = 0
-    rows: int = 0  # how many count, dead ones too
-
-    @property
-    def name(self) -> str:
-        """Its folder, relative to the library."""
-        return f"embeddings/{quote(self.revision, safe='')}/{self.generation}"
-
-
-class Database(Records):
+class Database(Records, Vectors):
     """An open database, brought to the newest schema, and the arrays in the library's `folder`.
 
     Raises UserError where a newer program wrote it, and where it cannot be reached.
     """
-
-    def __init__(self, url: str, folder: Path) -> None:
-        self.folder = folder
-        self._engine, self._writer = engines(url)
-        self._matrices: dict[str, Matrix] = {}
-        self._allowed: dict[tuple[str, str, int], Keys] = {}
-        with complaints(self._engine):
-            migrate(self._writer, folder)
-
-    def close(self) -> None:
-        """Let go of all connections."""
-        self._engine.dispose()
 
     # -- files and videos
 
@@ -223,156 +175,6 @@ class Database(Records):
         with self.read() as session:
             return session.scalars(sa.select(Changes.count)).one()
 
-    # -- segments and vectors
-
-    def places(self, stored: Stored, rows: Iterable[int]) -> dict[int, Place]:
-        """Return segments by their rows, each with the first file (by name) that holds its video; unknown rows are left out.
-
-        Raises StaleError where the rows have been numbered anew.
-        """
-        path = sa.select(sa.func.min(File.path)).where(File.video_id == Segment.video_id).scalar_subquery()
-        query = sa.select(Embedding.row, Segment, path).join(Segment, Segment.id == Embedding.segment_id)
-        found: dict[int, Place] = {}
-        with self.read() as session:
-            _check(session, stored)
-            for some in batches(rows):
-                here = query.where(Embedding.revision == stored.revision, Embedding.row.in_(some))
-                for row, segment, name in session.execute(here):
-                    found[row] = Place(segment, Path(name))
-        return found
-
-    def segments(self, stored: Stored, videos: Iterable[str]) -> dict[str, dict[int, Segment]]:
-        """Return the segments of videos by their rows, in the order of time. Raises StaleError as `places` does."""
-        query = sa.select(Embedding.row, Segment).join(Segment, Segment.id == Embedding.segment_id)
-        found: dict[str, dict[int, Segment]] = {}
-        with self.read() as session:
-            _check(session, stored)
-            for some in batches(videos):
-                here = query.where(Embedding.revision == stored.revision, Segment.video_id.in_(some))
-                for row, segment in session.execute(here.order_by(Segment.start, Embedding.row)):
-                    found.setdefault(segment.video_id, {})[row] = segment
-        return found
-
-    def lines(self, segments: Iterable[str]) -> dict[str, list[Line]]:
-        """Return the lines of segments by their ids, in order; segments without words are left out."""
-        found: dict[str, list[Line]] = {}
-        with self.read() as session:
-            for ids in batches(segments):
-                for line in session.scalars(
-                    sa.select(Line).where(Line.segment_id.in_(ids)).order_by(Line.segment_id, Line.number)
-                ):
-                    found.setdefault(line.segment_id, []).append(line)
-        return found
-
-    def stored(self, revision: str, dim: int) -> Stored:
-        """Return what the array of a revision's vectors is; an empty one where there is none yet."""
-        with self.read() as session:
-            found = session.get(Array, revision)
-        return Stored(revision, found.dim, found.generation, found.rows) if found else Stored(revision, dim)
-
-    def rows(self, revision: str) -> Keys:
-        """Return the rows of all vectors by this revision, ascending."""
-        with self.read() as session:
-            found = session.scalars(sa.select(Embedding.row).where(Embedding.revision == revision).order_by(Embedding.row))
-            return np.fromiter(found, np.int64)
-
-    def vector_count(self, revision: str) -> int:
-        """Return how many segments have a vector by this revision."""
-        with self.read() as session:
-            return session.scalar(sa.select(sa.func.count()).where(Embedding.revision == revision)) or 0
-
-    def matrix(self, stored: Stored) -> Matrix:
-        """Return the array itself."""
-        if stored.name not in self._matrices:
-            self._matrices[stored.name] = Matrix(self.folder / stored.name, stored.dim)
-        return self._matrices[stored.name]
-
-    def vectors(self, stored: Stored, rows: Keys) -> Floats:
-        """Return the vectors (N, dim) in these rows. Raises StaleError as `places` does, UserError where the array is shorter."""
-        if not len(rows):
-            return np.zeros((0, stored.dim), np.float32)
-        try:
-            found: Floats = np.array(self.matrix(stored).view(int(max(rows)) + 1)[rows], np.float32)
-        except EOFError as error:
-            with self.read() as session:
-                _check(session, stored)  # an array of before is gone
-            raise UserError(self.folder, f"is damaged: {error}", "restore a backup with `hit library restore`") from None
-        return found
-
-    def matches(self, stored: Stored, text: str, limit: int, allowed: Keys | None = None) -> list[Match]:
-        """Return up to `limit` segments that have words of a text, best first: see `hit.db.keywords`.
-
-        With `allowed`, ascending, only these rows. Raises StaleError as `places` does.
-        """
-        with self.read() as session:
-            _check(session, stored)
-            return keywords.search(session, text, stored.revision, limit, allowed)
-
-    def allowed(self, stored: Stored, node: Node) -> Keys:
-        """Return the rows, ascending, whose segments a filter lets through. Raises StaleError as `places` does.
-
-        The last few filters' rows are kept until the library changes.
-        """
-        with self.read() as session:
-            key = stored.name, to_text(node), session.scalars(sa.select(Changes.count)).one()
-            if key not in self._allowed:
-                _check(session, stored)
-                rows = session.scalars(where.rows(stored.revision, node)).all()
-                while len(self._allowed) >= _FILTERS:
-                    self._allowed.pop(next(iter(self._allowed)), None)
-                self._allowed[key] = np.array(rows, np.int64)
-            return self._allowed[key]
-
-    def unsynced(self, revision: str, limit: int) -> tuple[Keys, Keys]:
-        """Return up to `limit` rows that the store may not have as they are here: those that live, and those that do not."""
-        query = sa.select(Unsynced.row, Embedding.segment_id).where(Unsynced.revision == revision)
-        same = (Embedding.revision == Unsynced.revision) & (Embedding.row == Unsynced.row)
-        with self.read() as session:
-            pairs = session.execute(query.outerjoin(Embedding, same).order_by(Unsynced.row).limit(limit)).all()
-        return _keys(row for row, segment in pairs if segment), _keys(row for row, segment in pairs if not segment)
-
-    def synced(self, revision: str, rows: Keys) -> None:
-        """Note that the store has these rows as they are here."""
-        with self.write() as session:
-            for some in batches(rows.tolist()):
-                session.execute(sa.delete(Unsynced).where(Unsynced.revision == revision, Unsynced.row.in_(some)))
-
-    def _append(self, session: Session, revision: str, vectors: Floats) -> list[int]:
-        """Write vectors (N, dim) to the end of their array, and return their rows; they count once the session commits."""
-        array = session.get(Array, revision)
-        if array is None:
-            array = Array(revision=revision, generation=0, dim=vectors.shape[1], rows=0)
-            session.add(array)
-        rows = np.arange(array.rows, array.rows + len(vectors))
-        try:
-            self.matrix(Stored(revision, array.dim, array.generation)).write(rows, vectors)
-        except OSError as error:
-            raise UserError(
-                self.folder, f"cannot be written to: {error.strerror}", "make room, and give the command again"
-            ) from error
-        array.rows += len(vectors)
-        return rows.tolist()
-
-    @contextmanager
-    def read(self) -> Iterator[Session]:
-        """Open a session that reads one state of the library."""
-        with complaints(self._engine), Session(self._engine, expire_on_commit=False) as session:
-            yield session
-
-    @contextmanager
-    def write(self) -> Iterator[Session]:
-        """Open a session that writes, alone, and whose changes count once it ends without an error."""
-        with complaints(self._engine), Session(self._writer, expire_on_commit=False) as session, session.begin():
-            session.connection()  # waits for its turn here, and not at the first statement
-            yield session
-            session.execute(sa.update(Changes).values(count=Changes.count + 1))
-
-
-def _check(session: Session, stored: Stored) -> None:
-    generation = session.scalar(sa.select(Array.generation).where(Array.revision == stored.revision))
-    if generation is not None and generation != stored.generation:
-        raise StaleError
-
 
 def _owners(session: Session, paths: Iterable[str]) -> Iterator[str]:
     """Yield the videos that these files hold."""
@@ -407,14 +209,3 @@ def _drop_videos(session: Session, videos: Iterable[str]) -> list[str]:
     for some in batches(lost):
         session.execute(sa.delete(Video).where(Video.id.in_(some)))
     return thumbnails
-
-
-def _keys(rows: Iterable[int]) -> Keys:
-    return np.fromiter(rows, np.int64)
-
-
-def batches(items: Iterable[T]) -> Iterator[list[T]]:
-    """Divide items into lists that a statement can name."""
-    iterator = iter(items)
-    while batch := list(islice(iterator, _BATCH)):
-        yield batch

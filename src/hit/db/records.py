@@ -1,29 +1,20 @@
 """What people and runs leave in the database: tags, saved searches, jobs."""
 
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
 
 from hit.db.keywords import refresh
 from hit.db.schema import File, Job, SavedSearch, Tag, Video
+from hit.db.session import Sessions
 
 _JOBS = 200  # how many are kept
 
 
-class Records:
+class Records(Sessions):
     """The part of a Database that holds them."""
-
-    def read(self) -> AbstractContextManager[Session]:
-        """Open a session that reads; see `Database`."""
-        raise NotImplementedError
-
-    def write(self) -> AbstractContextManager[Session]:
-        """Open a session that writes; see `Database`."""
-        raise NotImplementedError
 
     # -- tags
 
