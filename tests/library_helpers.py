@@ -38,7 +38,7 @@ def dump(path: Path, encoder: ToyEncoder) -> dict[str, Any]:
         names = {row: place.segment.id for row, place in library.db.places(library.stored, rows.tolist()).items()}
         content["ids"] = sorted(names[row] for row in rows.tolist())
         content["nearest"] = [
-            sorted(((names[row], score) for row, score in zip(*map(np.ndarray.tolist, found), strict=True)), key=_order)
+            sorted(((names[row], score) for row, score in zip(found[0].tolist(), found[1].tolist(), strict=True)), key=_order)
             for found in library.store.search(queries, 1000)
         ]
         content["oracle"] = [

@@ -225,12 +225,20 @@ def test_failing_and_finishing(db: Database) -> None:
     add(db, "/a.mp4", A, ["s1"])
     db.begin([video_id(A)])
     assert db.files()["/a.mp4"].status == "indexing"
-    assert db.fail(video_id(A), "is broken") == ["s1.jpg"]
+    assert db.fail(video_id(A), "is broken", "r1") == ["s1.jpg"]
     known = db.files()["/a.mp4"]
     assert (known.status, known.error, db.counts()["segments"]) == ("failed", "is broken", 0)
     add(db, "/a.mp4", A, ["s2"])
     known = db.files()["/a.mp4"]
     assert (known.status, known.error, known.revision) == ("ready", None, "r1")
+
+
+def test_what_another_model_made_of_a_video_outlives_a_failure(db: Database) -> None:
+    add(db, "/a.mp4", A, ["s1", "s2"])
+    db.finish(video_id(A), {}, [segment("s1", A), segment("s2", A)], "r2", np.ones((2, 3), np.float32))
+    assert db.fail(video_id(A), "is broken", "r2") == []
+    assert (list(vectors(db)), vectors(db, "r2"), unsynced(db, "r2")) == (["s1", "s2"], {}, ([], [0, 1]))
+    assert db.fail(video_id(A), "is broken", "r1") == ["s1.jpg", "s2.jpg"]
 
 
 def test_a_video_is_recorded_whole_or_not_at_all(db: Database) -> None:
@@ -274,7 +282,7 @@ def test_words_go_with_their_segments(db: Database) -> None:
     assert texts("s1") == {"s1": ["other"]}, "all or nothing"
     finish("s2", "new")
     assert texts("s1", "s2") == {"s2": ["new"]}
-    db.fail(video_id(A), "is broken")
+    db.fail(video_id(A), "is broken", "r1")
     assert texts("s1", "s2") == {}
 
 

@@ -216,7 +216,7 @@ class _Work:
         else:
             reason = f"{type(error).__name__}: {error}"
             log.error("%s", job.path, exc_info=error)
-        self.drop(self.db.fail(job.video, reason))
+        self.drop(self.db.fail(job.video, reason, self.encoder.revision))
         return reason
 
     def drop(self, names: Sequence[str]) -> None:

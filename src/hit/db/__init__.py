@@ -124,10 +124,22 @@ class Database(Records, Vectors):
             for some in batches(videos):
                 session.execute(sa.update(Video).where(Video.id.in_(some)).values(status="indexing", error=None))
 
-    def fail(self, video: str, reason: str) -> list[str]:
-        """Note why a video cannot be indexed; what it had is dropped. Returns the thumbnails of dropped segments."""
+    def fail(self, video: str, reason: str, revision: str) -> list[str]:
+        """Note why a video cannot be indexed by a revision of the model; what it had by that one is dropped.
+
+        What another revision made of it stays as long as that one is searched. Returns the thumbnails of dropped segments.
+        """
+        own = sa.select(Embedding).join(Segment, Segment.id == Embedding.segment_id).where(Segment.video_id == video)
         with self.write() as session:
-            thumbnails = _drop_segments(session, video)
+            kept = set()
+            for embedding in session.scalars(own).all():
+                if embedding.revision == revision:
+                    _note(session, revision, [embedding.row])
+                    session.delete(embedding)
+                else:
+                    kept.add(embedding.segment_id)
+            session.flush()
+            thumbnails = _drop_segments(session, video, kept)
             session.execute(sa.update(Video).where(Video.id == video).values(status="failed", error=reason))
             return thumbnails
 

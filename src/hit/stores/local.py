@@ -224,7 +224,9 @@ class Local:
                     if self._seen != seen:  # they were built anew this very moment
                         continue
                     self._damaged = index
-                    log.warning("%s: its codes are of no use, searches are slow until `hit library rebuild`: %s", self.folder, error)
+                    log.warning(
+                        "%s: its codes are of no use, searches are slow until `hit library rebuild`: %s", self.folder, error
+                    )
             return self._codes
 
     # -- the state
