@@ -1,11 +1,11 @@
 """What the tests of index, search and library share."""
 
 import hashlib
-import sqlite3
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import sqlalchemy as sa
 
 from hit.library import Library
 from hit.types import Floats
@@ -24,9 +24,10 @@ TABLES = {
 
 def dump(path: Path, encoder: ToyEncoder) -> dict[str, Any]:
     """Return all that a library holds and answers, apart from the times at which videos were added."""
-    with sqlite3.connect(path / "library.db") as connection:
+    with Library.open(path, encoder=encoder) as library, library.db.read() as session:
         content: dict[str, Any] = {
-            table: sorted(connection.execute(f"SELECT {columns} FROM {table}")) for table, columns in TABLES.items()
+            table: sorted(tuple(row) for row in session.execute(sa.text(f"SELECT {columns} FROM {table}")))
+            for table, columns in TABLES.items()
         }
     posters = (path / "thumbnails").rglob("*")
     content["posters"] = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in posters if p.is_file()}

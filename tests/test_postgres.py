@@ -1,5 +1,8 @@
 """What PostgreSQL does otherwise than SQLite, made alike, and what is said when a server fails. `test_db.py` runs on both."""
 
+import json
+import os
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +13,12 @@ import sqlalchemy as sa
 from hit.db import Database
 from hit.db.setup import engines
 from hit.errors import UserError
+from hit.filters import parse
+from hit.library import Library
+from library_helpers import dump
 from postgres import Postgres
 from test_db import A, B, add, found
+from toy import PLUGIN, ToyEncoder, render
 
 
 @pytest.fixture
@@ -88,6 +95,36 @@ def test_a_writer_that_waited_sees_what_the_other_wrote(db: Database, database_u
 def test_opening_does_not_wait_for_a_writer(db: Database, database_url: str, tmp_path: Path) -> None:
     with db.write():
         Database(database_url, tmp_path).close()
+
+
+def test_a_library_is_the_same_on_both(tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One history, with everything that index does to a file, and what is searched then."""
+    monkeypatch.syspath_prepend(str(PLUGIN))
+    states: dict[str, list[object]] = {}
+    for name in ("red", "green", "blue"):
+        render(tmp_path / "first" / f"{name}.mp4", [name])
+    new = render(tmp_path / "grey then red.mp4", ["grey", "red"])
+    for kind, url in (("sqlite", ""), ("postgresql", postgres.database())):
+        videos, path, seen = tmp_path / "videos", tmp_path / kind, list[object]()
+        shutil.copytree(tmp_path / "first", videos)
+        red, green, blue = (videos / f"{name}.mp4" for name in ("red", "green", "blue"))
+        with Library.create(path, encoder=ToyEncoder(), database=url) as library:
+            library.index([videos], workers=1)
+            seen.append(dump(path, ToyEncoder()))
+            red.rename(videos / "Rouge.mp4")
+            green.write_text("no video any more")
+            os.utime(green, (1, 1))
+            shutil.copy2(new, blue)
+            library.index([videos], workers=1)
+            video = library.db.files()[str(blue)].video
+            library.db.tag([video], add=["Ünï", "b", "B"])
+            seen.append([[hit.to_json() for hit in library.search(text).hits] for text in ("red", "grey")])
+            seen.append([hit.to_json() for hit in library.search("red", where=parse("tag = B and not path:rouge")).hits])
+            seen.append(library.db.tags([video]))
+        seen.append(dump(path, ToyEncoder()))
+        states[kind] = json.loads(json.dumps(seen).replace(str(path), "LIBRARY"))
+        shutil.rmtree(videos)
+    assert states["postgresql"] == states["sqlite"]
 
 
 # -- one that waits too long, a server that fails

@@ -51,9 +51,10 @@ def bare(path: str = "", tags: Sequence[str] = ()) -> Made:
     return Made(facts, [path] if path else [], list(tags), [(0.0, 1.0, [])])
 
 
-@pytest.fixture(scope="module")
-def engine() -> Iterator[sa.Engine]:
-    engine = sa.create_engine("sqlite://")
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest) -> Iterator[sa.Engine]:
+    url = "sqlite://" if request.param == "sqlite" else request.getfixturevalue("postgres").database()
+    engine = sa.create_engine(url)
     Base.metadata.create_all(engine)
     yield engine
     engine.dispose()
