@@ -678,7 +678,7 @@ def test_the_commands(path: Path, tmp_path: Path) -> None:
     def run(*words: object, code: int = 0) -> dict[str, Any]:
         done = CliRunner().invoke(app, ["library", *map(str, words), "--json"])
         assert done.exit_code == code, (done.output, done.exception)
-        return json.loads(done.stdout.splitlines()[-1]) if done.stdout else {}  # type: ignore[no-any-return]
+        return json.loads(done.stdout.splitlines()[-1]) if done.stdout else {}
 
     assert run("info", path)["segments"] == 18
     assert run("verify", path, code=1)["findings"][0]["part"] == "model"  # the toy has no folder

@@ -17,7 +17,8 @@ FACTS = {"duration": 6.0, "width": 64, "height": 48, "rate": 8.0, "codec": "h264
 def vectors(count: int, seed: int = 0) -> Floats:
     """Return random embeddings (count, 8) of ToyEncoder's kind."""
     parts = np.random.default_rng(seed).normal(size=(count, 2, 4))
-    return (parts / np.linalg.norm(parts, axis=2, keepdims=True)).reshape(count, 8).astype(np.float32)
+    found: Floats = (parts / np.linalg.norm(parts, axis=2, keepdims=True)).reshape(count, 8).astype(np.float32)
+    return found
 
 
 def library(path: Path, videos: int = 6, segments: int = 3, encoder: ToyEncoder | None = None) -> Library:

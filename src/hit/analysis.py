@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -14,11 +15,25 @@ from hit import video, watch
 from hit.config import ExpertConfig
 from hit.errors import UserError
 from hit.segments import CUT_WANT, POSTER_WANT, SegmentConfig, divide, find_cuts, poster
-from hit.types import Audio, AudioWant, Clip, Expert, Features, Frames, Media, Want
+from hit.types import Audio, AudioWant, Clip, Encoder, Expert, Features, Frames, Media, Want
 
 STILL_SECONDS = 2.0  # for how long an image is held to be looked at as a video
 _TICK = 0.01  # seconds: times are float32
 _STRETCH = 60.0  # seconds looked through for cuts at once
+
+
+class ServingEncoder(Encoder, Protocol):
+    """An encoder that knows the experts that it was trained with."""
+
+    @property
+    def experts(self) -> Mapping[str, ExpertConfig]:
+        """The experts by name."""
+        ...
+
+    @property
+    def identities(self) -> Mapping[str, str]:
+        """The identity that each expert had then."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -242,8 +243,8 @@ def _show_info(result: Mapping[str, Any]) -> None:
         say(f"saved searches: {', '.join('@' + name for name in result['searches'])}")
 
 
-def _time(value: Any) -> str | None:
-    return value and value.isoformat(sep=" ", timespec="seconds")
+def _time(value: datetime | None) -> str | None:
+    return value.isoformat(sep=" ", timespec="seconds") if value else None
 
 
 def _show_verify(result: Mapping[str, Any]) -> None:

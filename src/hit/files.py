@@ -1,6 +1,7 @@
 """Writing files so that a crash at any moment leaves the old content or the new, and keeping second writers out."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import time
@@ -12,12 +13,27 @@ from hit.errors import UserError
 VIDEO_SUFFIXES = frozenset(  # by what folders are searched; a file that is named may be called anything
     ".3gp .asf .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .vob .webm .wmv".split(),  # noqa: SIM905
 )
+_FULL = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+_BARRED = frozenset([errno.EROFS, errno.EACCES, errno.EPERM])
 _POLL = 0.05  # seconds between two tries for a lock
 
 
 def is_video(name: str) -> bool:
     """Tell whether a file in a folder is taken for a video, by its name: a hidden one is not."""
     return not name.startswith(".") and Path(name).suffix.lower() in VIDEO_SUFFIXES
+
+
+@contextlib.contextmanager
+def room(path: Path) -> Iterator[None]:
+    """Turn it into one line where a disk is full, or may not be written to."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise UserError(path, f"there is no room: {error.strerror}", "make room, and give the same command again") from error
+        if error.errno in _BARRED:
+            raise UserError(path, f"cannot be written to: {error.strerror}", "see who may write there") from error
+        raise
 
 
 class BusyError(UserError):

@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, Self, TypedDict, Unpack
+from typing import Any, Self, TypedDict, Unpack
 from urllib.parse import quote
 
 import numpy as np
@@ -25,32 +25,18 @@ from hit import analysis, embeddings, files, settings, sources, stores
 from hit import describe as describing
 from hit import index as indexing
 from hit import search as searching
+from hit.analysis import ServingEncoder
 from hit.calibration import Calibration
-from hit.config import ExpertConfig
 from hit.db import Database, Stored
 from hit.errors import UserError
 from hit.pool import Limits
 from hit.remote import Remote
 from hit.segments import SegmentConfig
 from hit.settings import LibraryConfig
-from hit.types import Encoder, Expert, Judge, Progress, Silent, Store
+from hit.types import Expert, Judge, Progress, Silent, Store
 
 _WAIT = 10.0  # seconds for another process that indexes
 _NAMED = 20  # sources that a job names
-
-
-class ServingEncoder(Encoder, Protocol):
-    """An encoder that knows the experts that it was trained with."""
-
-    @property
-    def experts(self) -> Mapping[str, ExpertConfig]:
-        """The experts by name."""
-        ...
-
-    @property
-    def identities(self) -> Mapping[str, str]:
-        """The identity that each expert had then."""
-        ...
 
 
 class Making(TypedDict, total=False):
@@ -189,8 +175,12 @@ class Library:
 
     @contextlib.contextmanager
     def writing(self, wait: float | None = None) -> Iterator[None]:
-        """Keep other writers out. Raises BusyError where another one is at work for longer than `wait` seconds."""
-        with files.locked(self.path / ".lock", _WAIT if wait is None else wait):
+        """Keep other writers out, and have a full disk told in one line.
+
+        Raises BusyError where another one is at work for longer than `wait` seconds.
+        """
+        lock = files.locked(self.path / ".lock", _WAIT if wait is None else wait)
+        with files.room(self.path), lock:
             self.renew()
             yield
 
@@ -363,7 +353,7 @@ class Library:
 
     def _mend(self) -> None:
         """Make the store hold what the database says; a writer at work does this itself."""
-        with contextlib.suppress(files.BusyError), files.locked(self.path / ".lock", 0):
+        with contextlib.suppress(files.BusyError), files.room(self.path), files.locked(self.path / ".lock", 0):
             if (self.path / "library.toml").exists():
                 self.renew()
             indexing.repair(self.db, self.store, self.stored)
@@ -375,7 +365,7 @@ class Library:
 
     @contextlib.contextmanager
     def _logging(self) -> Iterator[None]:
-        handler = logging.FileHandler(self.path / "library.log", encoding="utf-8", delay=True)
+        handler = _Log(self.path / "library.log", encoding="utf-8", delay=True)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         logger = logging.getLogger("hit")
         logger.addHandler(handler)
@@ -384,6 +374,13 @@ class Library:
         finally:
             logger.removeHandler(handler)
             handler.close()
+
+
+class _Log(logging.FileHandler):
+    """A log that is not written is an error like any other."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name for it
+        raise  # noqa: PLE0704  # what logging has just caught
 
 
 def _load(model: Path) -> ServingEncoder:

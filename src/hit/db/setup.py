@@ -58,6 +58,8 @@ def complaints(engine: sa.Engine) -> Iterator[None]:
             raise UserError(where, "there is no room left on its disk", "make room, and give the same command again") from error
         if "database is locked" in text or "lock timeout" in text:
             raise UserError(where, "another process is writing to it", "wait until it is done") from error
+        if "unable to open database file" in text or "readonly database" in text:
+            raise UserError(where, "cannot be written to", "see that its folder is there, and who may write to it") from error
         if "malformed" in text or "not a database" in text:
             raise UserError(where, "is damaged", "restore a backup with `hit library restore`") from error
         if isinstance(error, sa.exc.OperationalError) and engine.dialect.name == "postgresql":
