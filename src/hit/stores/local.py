@@ -224,7 +224,9 @@ class Local:
                     if self._seen != seen:  # they were built anew this very moment
                         continue
                     self._damaged = index
-                    log.warning("%s: its codes are of no use, searches are slow until `hit library rebuild`: %s", self.folder, error)
+                    log.warning(
+                        "%s: its codes are of no use, searches are slow until `hit library rebuild`: %s", self.folder, error
+                    )
             return self._codes
 
     # -- the state
@@ -272,12 +274,6 @@ class Local:
         files.write_whole(self.folder / "state", dump(state, live, coded))
         with self._guard:
             self._refresh()
-
-
-def discard(folder: Path) -> None:
-    """Remove all of a store but its vectors: what is wanted of it must be put anew. Nobody may be writing to it."""
-    (folder / "state").unlink(missing_ok=True)
-    codes.Writer(folder, 0).sweep(None)
 
 
 def _grown(flags: Flags, rows: int) -> Flags:
