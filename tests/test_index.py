@@ -22,6 +22,7 @@ from hit.index import Report
 from hit.journal import Journal
 from hit.library import Library
 from hit.segments import SegmentConfig
+from hit.stores.local import Local
 from library_helpers import dump, good_videos
 from postgres import Postgres
 from toy import PLUGIN, ToyEncoder, render
@@ -502,3 +503,15 @@ if __name__ == "__main__":
     (tmp_path / "code.py").write_text(code)
     done = subprocess.run([sys.executable, str(tmp_path / "code.py")], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0 and done.stdout.split("\n")[-2] == "red then blue.mp4", done.stderr
+
+
+def test_a_store_that_has_grown_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is, the local store makes codes; of next to nothing here."""
+    for name, value in {"_SMALL": 16, "_SPARSE": 1, "_LOST": 1.0, "_SLACKS": (99.0,)}.items():
+        monkeypatch.setattr(f"hit.stores.local.{name}", value)
+    few, more = render(tmp_path / "few.mp4", ["red"]), render(tmp_path / "more.mp4", ["red", "blue", "green"], seconds=3.0)
+    with Library.create(tmp_path / "lib", encoder=ToyEncoder(), segments=SegmentConfig("windows", 0.5, 0.25, 0.5)) as library:
+        index(library, few)
+        assert isinstance(library.store, Local) and library.store.recall() is None
+        index(library, more)
+        assert library.db.counts()["segments"] > 16 and library.store.recall() == 1.0

@@ -353,7 +353,7 @@ def test_a_put_of_what_is_there_writes_no_vector(tmp_path: Path) -> None:
     """The matrix may be the library's own, in which the vectors lie before the store hears of them."""
     store = Local(tmp_path, DIM)
     store.put(np.arange(3), random_vectors(3))
-    local.discard(tmp_path)
+    (tmp_path / "state").unlink()
     before = (tmp_path / "vectors.f32").stat().st_mtime_ns
     again = Local(tmp_path, DIM)
     assert again.count() == 0
@@ -385,7 +385,7 @@ def test_a_damaged_state_names_the_way_out(tmp_path: Path, how: str) -> None:
     path.write_bytes({"cut": data[:-1], "foreign": b"{}", "of another format": data.replace(b'"format": 2', b'"format": 1')}[how])
     with pytest.raises(UserError, match="hit library rebuild"):
         Local(tmp_path, DIM)
-    local.discard(tmp_path)
+    (tmp_path / "state").unlink()
     Local(tmp_path, DIM).put(np.arange(99), random_vectors(99))
     assert Local(tmp_path, DIM).count() == 99
 

@@ -20,7 +20,7 @@ from hit.db import Database, Found, Line, Segment, Stored
 from hit.errors import UserError
 from hit.journal import Entry, Journal
 from hit.sources import Failure, Videos, printable
-from hit.types import Encoder, Floats, Keys, Progress, Silent, Store, Task
+from hit.types import Builds, Encoder, Floats, Keys, Progress, Silent, Store, Task
 from hit.watch import End, follow
 
 log = logging.getLogger(__name__)
@@ -79,6 +79,8 @@ def index(
     with progress.task("Indexing", len(scan.jobs)) as task:
         follow(look(list(scan.jobs.values())) if scan.jobs else (), work, task)
     sync(db, store, db.stored(encoder.revision, encoder.dim))
+    if isinstance(store, Builds) and store.due():
+        store.build(progress)
     known = db.files()
     broken = [Failure(path, known[path].error or "") for path in scan.paths if known[path].status == "failed"]
     counts = db.counts()

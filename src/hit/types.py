@@ -192,6 +192,10 @@ class Builds(Store, Protocol):
         """Build what is searched first. Until that is done, searches see the store as it was."""
         ...
 
+    def due(self) -> bool:
+        """Tell whether so much has changed since that it is worth building."""
+        ...
+
 
 @runtime_checkable
 class Drops(Store, Protocol):

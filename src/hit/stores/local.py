@@ -276,12 +276,6 @@ class Local:
             self._refresh()
 
 
-def discard(folder: Path) -> None:
-    """Remove all of a store but its vectors: what is wanted of it must be put anew. Nobody may be writing to it."""
-    (folder / "state").unlink(missing_ok=True)
-    codes.Writer(folder, 0).sweep(None)
-
-
 def _grown(flags: Flags, rows: int) -> Flags:
     grown = np.zeros(rows, np.bool_)
     grown[: len(flags)] = flags
