@@ -151,6 +151,7 @@ class _Search:
         found = self._hits()
         shown = self.page.shown if self.page else 0
         sure = self._confidences([one.score for one, _ in found])
+        self.lines = self.db.lines(place.segment.id for _, place in found) if self.query.texts else {}
         hits = [
             self._hit(rank, one, place, confidence)
             for rank, ((one, place), confidence) in enumerate(zip(found, sure, strict=True), shown + 1)
@@ -274,7 +275,6 @@ class _Search:
 
     def _hit(self, rank: int, one: _Candidate, place: Place, confidence: float | None) -> Hit:
         segment, query = place.segment, self.query
-        lines = self.db.lines([segment.id]).get(segment.id, ()) if query.texts else ()
         return Hit(
             rank=rank,
             clip=Clip(segment.id, segment.video_id, place.path, segment.start, segment.end),
@@ -282,7 +282,7 @@ class _Search:
             seek=segment.seek,
             confidence=confidence,
             thumbnail=self.shelf.posters / segment.thumbnail if segment.thumbnail else None,
-            evidence=evidence(query.texts, lines),
+            evidence=evidence(query.texts, self.lines.get(segment.id, ())),
             explanation=self._explain(one) if query.explain else None,
         )
 
