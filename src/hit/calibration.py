@@ -30,28 +30,38 @@ FILE = "calibration.json"
 CLIPS, TEXTS = 1000, 2000  # of the background, at most
 LEAST = 20  # clips to fit to
 NEIGHBOURS = 5  # that a query has in the background of its own kind
-REMOVED = NONSENSE = 0.1  # weight of the queries whose answer was taken away, and of those without a sense, beside 1 for the rest
-REFUSED = 0.06  # share of good queries that the threshold may refuse
-CERTAIN = 0.5  # what is more probably right than wrong is never refused
+NEAR = 0.05  # share of the background of the other kind that is near to a query
+ENOUGH = 0.1  # share of the held-out queries that are less like the background than is enough
+REMOVED, NONSENSE = 0.05, 0.1  # weight of the queries whose answer was taken away, and of those without a sense, beside 1
+REFUSED = 0.06  # share of good queries, those whose first answer is right, that the threshold may refuse
+CERTAIN = 2 / 3  # what is more probable than that is never refused
 FOLDS = 5
 HALVINGS = 3  # of the library, for examples of smaller ones
+DISTRACTORS = (0.25, 1.0)  # shares of the background that are added to it, for examples of larger ones
 FAR = 35.0  # deviations beyond which the normal tail is no float
 AGAIN = "make it again with `hit calibrate MODEL DATASET`"
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """The log-odds of being right as a sum over the signs, none of which counts against, and what the best hit must reach."""
+    """The log-odds of being right as a sum over the signs, none of which counts against, and what the best hit must reach.
+
+    Of the last two signs, a query's likeness to the background, no more counts than is enough.
+    """
 
     intercept: float
     cosine: float
     surprise: float
     familiar: float
+    resonant: float
+    familiar_enough: float
+    resonant_enough: float
     threshold: float
 
     def confidence(self, signs: Values) -> Values:
-        """Return the confidence (N,) for signs (N, 3)."""
-        return logistic.chance(self.intercept + signs @ np.array([self.cosine, self.surprise, self.familiar]))
+        """Return the confidence (N,) for signs (N, 4)."""
+        weights = np.array([self.cosine, self.surprise, self.familiar, self.resonant])
+        return logistic.chance(self.intercept + _enough(signs, (self.familiar_enough, self.resonant_enough)) @ weights)
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,29 +175,44 @@ def forget(folder: Path) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Ground:
-    """How queries (Q,) score with what they did not ask for: length, mean, deviation, and likeness to their own kind."""
+    """How queries (Q,) score with what they did not ask for.
+
+    Length of the query, mean and deviation of its scores, and its likeness (Q, 2) to its own kind and to the other.
+    """
 
     length: Values
     mean: Values
     deviation: Values
-    familiar: Values
+    likeness: Values
 
     @classmethod
     def of(cls, queries: Floats, background: Floats, own: Floats) -> Self:
         """Look at queries (Q, d), with weights, over background (N, d), and over others of their `own` kind (M, d)."""
         scores = queries @ background.T
         length = np.maximum(np.linalg.norm(queries, axis=1).astype(np.float64), 1e-12)
-        near = np.partition(queries @ own.T, -min(NEIGHBOURS, len(own)), axis=1)[:, -NEIGHBOURS:].mean(axis=1)
+        likeness = [_top(queries @ own.T, NEIGHBOURS), _top(scores, max(1, round(NEAR * len(background))))]
         deviation = np.maximum(scores.std(axis=1, dtype=np.float64), 1e-6 * length)
-        return cls(length, scores.mean(axis=1, dtype=np.float64), deviation, near / length)
+        return cls(length, scores.mean(axis=1, dtype=np.float64), deviation, np.stack(likeness, axis=1) / length[:, None])
 
     def signs(self, rows: Ints, scores: Floats, size: int) -> Values:
-        """Return the signs (N, 3) of answers with these scores (N,) to the queries `rows` (N,), in a library of `size`.
+        """Return the signs (N, 4) of answers with these scores (N,) to the queries `rows` (N,), in a library of `size`.
 
-        They are the score for a query of length 1, -log E, and the query's mean likeness to its neighbours.
+        They are the score for a query of length 1, -log E, and the query's likeness to the background: its mean score with
+        the nearest of its own kind, and with those of the other.
         """
         z = (scores - self.mean[rows]) / self.deviation[rows]
-        return np.stack([scores / self.length[rows], -log_e(z, size), self.familiar[rows]], axis=1)
+        return np.column_stack([scores / self.length[rows], -log_e(z, size), self.likeness[rows]])
+
+
+def _top(scores: Floats, count: int) -> Values:
+    """Return the mean (Q,) of the `count` largest of each row's scores (Q, N), or of all if there are fewer."""
+    count = min(count, scores.shape[1])
+    mean: Values = np.partition(scores, -count, axis=1)[:, -count:].mean(axis=1, dtype=np.float64)
+    return mean
+
+
+def _enough(signs: Values, enough: tuple[float, float]) -> Values:
+    return np.minimum(signs, (np.inf, np.inf, *enough))
 
 
 def log_e(z: Values, size: int) -> Values:
@@ -211,18 +236,36 @@ def fit(revision: str, weights: tuple[Floats, float], held: Held, clips: Floats,
         why = f"{len(held.clips)} clips to fit it to and {len(clips)} beside them are too few"
         raise UserError("a calibration", why, f"hold out at least {LEAST}")
     scale, weight = weights
-    own = np.arange(len(held.clips))
-    t2v, about_t2v = _fit(
-        Queries.of(held.texts * scale, held.owner, held.clips, own, (clips, texts)),
-        Queries.of(held.nonsense * scale, np.full(len(held.nonsense), -1), held.clips, own, (clips, texts)),
-    )
-    nothing = np.empty((0, len(scale)), np.float32)
-    v2t, about_v2t = _fit(
-        Queries.of(held.clips * scale, own, held.texts, held.owner, (texts, clips)),
-        Queries.of(nothing, own[:0], held.texts, held.owner, (texts, clips)),
-    )
-    about = {"clips": len(held.clips), "texts": len(held.texts), "t2v": about_t2v, "v2t": about_v2t}
-    return Calibration(revision, scale, weight, clips, texts, {"t2v": t2v, "v2t": v2t}, about)
+    own, neither = np.arange(len(held.clips)), np.full(len(held.nonsense), NO_QUERY)
+    t2v = Items.of(held.clips, own, clips, texts)
+    v2t = Items.of(held.texts, held.owner, texts, clips)
+    fits, about = {}, {}
+    fits["t2v"], about["t2v"] = _fit(t2v.asked(held.texts * scale, held.owner), t2v.asked(held.nonsense * scale, neither))
+    fits["v2t"], about["v2t"] = _fit(v2t.asked(held.clips * scale, own), v2t.asked(held.nonsense[:0], neither[:0]))
+    known = {"clips": len(held.clips), "texts": len(held.texts)}
+    return Calibration(revision, scale, weight, clips, texts, fits, {**known, **about})
+
+
+NO_QUERY, NO_ITEM = -1, -2  # groups: of queries that nothing answers, of items that answer nothing
+
+
+@dataclass(frozen=True, eq=False)
+class Items:
+    """What libraries are made of: items (N, d) by group (N,), the background's among them, and the background of both kinds."""
+
+    vectors: Floats
+    group: Ints
+    background: tuple[Floats, Floats]
+
+    @classmethod
+    def of(cls, held: Floats, group: Ints, background: Floats, own: Floats) -> Self:
+        """Put items (V, d) and a background of their kind (B, d) together; `own` is of the queries' kind."""
+        both = np.concatenate([group, np.full(len(background), NO_ITEM)])
+        return cls(np.concatenate([held, background]), both, (background, own))
+
+    def asked(self, queries: Floats, group: Ints) -> "Queries":
+        """Score queries (Q, d), with weights, of these groups (Q,), with all items."""
+        return Queries(Ground.of(queries, *self.background), queries @ self.vectors.T, group, self.group)
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,18 +277,13 @@ class Queries:
     group: Ints
     item_group: Ints
 
-    @classmethod
-    def of(cls, queries: Floats, group: Ints, items: Floats, item_group: Ints, background: tuple[Floats, Floats]) -> Self:
-        """Score queries (Q, d), with weights, with items (N, d), and with a background of both kinds."""
-        return cls(Ground.of(queries, *background), queries @ items.T, group, item_group)
-
     def first(self, items: Ints, taken: bool) -> tuple[Values, Values, Ints]:
-        """Return signs (n, 3) and outcomes (n,) of the first answers in a library of these items, and the group of the queries.
+        """Return signs (n, 4) and outcomes (n,) of the first answers in a library of these items, and the group of the queries.
 
         The queries are those that have their item there, which is `taken` away for once; or all, where they have none at all.
         """
         right = self.group[:, None] == self.item_group[items]
-        rows = np.flatnonzero(right.any(axis=1) | (self.group < 0))
+        rows = np.flatnonzero(right.any(axis=1) | (self.group == NO_QUERY))
         right, scores = right[rows], self.scores[np.ix_(rows, items)]
         if taken:
             scores = np.where(right, -np.inf, scores)
@@ -256,51 +294,53 @@ class Queries:
 
 
 def libraries(item_group: Ints) -> Iterator[tuple[int, Ints]]:
-    """Yield (halvings, items): libraries with one item of each group, then of half the groups, a quarter and an eighth.
+    """Yield (how many there are of its size, items) for libraries of several sizes.
 
-    There are more of the smaller ones, such that each group comes about as often in every size.
+    They have one item of each group, or of half the groups, a quarter, an eighth; or of each and some that answer nothing. There
+    are more of the smaller ones, such that each group comes about as often in every size.
     """
     rng = np.random.default_rng(0)
-    groups = np.unique(item_group)
+    groups = np.unique(item_group[item_group >= 0])
+    others = np.flatnonzero(item_group == NO_ITEM)
+
+    def draw(share: float) -> Ints:
+        chosen = rng.permutation(groups)[: max(2, round(share * len(groups)))]
+        order = rng.permutation(len(item_group))
+        group, first = np.unique(item_group[order], return_index=True)
+        return order[first[np.isin(group, chosen)]]
+
     for halvings in range(HALVINGS + 1):
         for _ in range(2**halvings):
-            chosen = set(rng.permutation(groups)[: max(2, len(groups) >> halvings)].tolist())
-            order = rng.permutation(len(item_group))
-            first = dict(zip(item_group[order].tolist(), order.tolist(), strict=True))
-            yield halvings, np.array([row for group, row in first.items() if group in chosen], np.int64)
+            yield 2**halvings, draw(1 / 2**halvings)
+    for share in DISTRACTORS:
+        yield 1, np.concatenate([draw(1), rng.permutation(others)[: round(share * len(others))]])
 
 
 def _fit(real: Queries, nonsense: Queries) -> tuple[Fit, dict[str, Any]]:
     """Fit one direction to the first answers, in libraries of several sizes, of queries with an answer and of such without."""
+    familiar, resonant = np.quantile(real.ground.likeness, ENOUGH, axis=0).tolist()
     parts = []
-    for halvings, items in libraries(real.item_group):
-        for number, (queries, taken, weight) in enumerate(
-            ((real, False, 1.0), (real, True, REMOVED), (nonsense, False, NONSENSE))
-        ):
+    for alike, items in libraries(real.item_group):
+        for number, (queries, taken, weight) in enumerate(((real, False, 1), (real, True, REMOVED), (nonsense, False, NONSENSE))):
             signs, right, group = queries.first(items, taken)
             fold = np.where(group < 0, np.arange(len(group)), group) % FOLDS
-            shared = np.full(len(right), weight / max(1, len(right)) / 2**halvings)  # so that every size weighs the same
-            parts.append((signs, right, shared, fold, np.full(len(right), number)))
+            shared = np.full(len(right), weight / max(1, len(right)) / alike)  # so that every size weighs the same
+            parts.append((_enough(signs, (familiar, resonant)), right, shared, fold, np.full(len(right), number)))
     signs, right, weights, fold, kind = (np.concatenate(column) for column in zip(*parts, strict=True))
     chances = np.empty(len(right))  # each by a fit that has not seen its clip's queries
     for left_out in range(FOLDS):
         rest = fold != left_out
-        chances[~rest] = _apply(logistic.fit(signs[rest], right[rest], weights[rest]), signs[~rest])
-    good = kind == 0
-    threshold = min(CERTAIN, float(np.quantile(chances[good], REFUSED, method="lower")))
-    refused = {
-        name: float(np.mean(chances[kind == number] < threshold))
-        for number, name in enumerate(("good", "removed", "nonsense"))
-        if np.any(kind == number)
-    }
+        found = logistic.fit(signs[rest], right[rest], weights[rest])
+        chances[~rest] = logistic.chance(found[0] + signs[~rest] @ found[1:])
+    there, good = kind == 0, right > 0
+    threshold = CERTAIN
+    if good.any():
+        threshold = min(CERTAIN, float(np.quantile(chances[good], REFUSED, method="lower")))
+    shown = {"good": good, "with an answer": there, "removed": kind == 1, "nonsense": kind == 2}
     about = {
-        "ece": reliability.ece(reliability.bins(chances[good], right[good])),
-        "brier": reliability.brier(chances[good], right[good]),
-        "refused": refused,
+        "ece": reliability.ece(reliability.bins(chances[there], right[there])),
+        "brier": reliability.brier(chances[there], right[there]),
+        "refused": {name: float(np.mean(chances[those] < threshold)) for name, those in shown.items() if np.any(those)},
     }
-    intercept, cosine, surprise, familiar = logistic.fit(signs, right, weights).tolist()
-    return Fit(intercept, cosine, surprise, familiar, threshold), about
-
-
-def _apply(found: Values, signs: Values) -> Values:
-    return logistic.chance(found[0] + signs @ found[1:])
+    intercept, cosine, surprise, own, other = logistic.fit(signs, right, weights).tolist()
+    return Fit(intercept, cosine, surprise, own, other, familiar, resonant, threshold), about
