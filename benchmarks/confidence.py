@@ -157,9 +157,11 @@ def sizes(bench: Bench) -> dict[str, Any]:
 
 
 def _library(bench: Bench, clips: Ints, more: Floats) -> tuple[Values, Flags, Flags, Values, Values]:
-    """Return, in a library of some test clips and more: confidence, truth and own clip of the captions of these clips,
-    and the confidence of these without any clip that they are true of, and of the strange queries.
-    """  # noqa: D205
+    """Return what becomes of queries in a library of some test clips and more.
+
+    Of these clips' captions: the confidence of the first answer, whether the caption is true of it, whether it is its own clip,
+    and the confidence where no clip is left that the caption is true of. Last the confidence of the strange queries.
+    """
     test = bench.test
     rows, vectors = np.flatnonzero(np.isin(test.owner, clips)), np.concatenate([test.clip[clips], more])
     none = np.zeros((len(rows), len(more)), np.bool_)
@@ -200,7 +202,8 @@ def top(bench: Bench) -> dict[str, float]:
     scores = queries @ test.clip.T
     best = np.argsort(-scores, axis=1)[:, :HITS]
     rows = np.repeat(np.arange(len(queries)), HITS)
-    sure = by.judge_each(queries, rows, scores[rows, best.ravel()], len(test.clip)).astype(np.float64)
+    hits: Floats = scores[rows, best.ravel()].astype(np.float32)
+    sure = by.judge_each(queries, rows, hits, len(test.clip)).astype(np.float64)
     right = bench.true[rows, best.ravel()].astype(np.float64)
     return {"ece": error(sure, right), "brier": round(reliability.brier(sure, right), 4)}
 
