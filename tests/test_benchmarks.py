@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +93,17 @@ def test_ingest(root: Path, tmp_path: Path) -> None:
     assert found["cores"] >= 1
     assert isinstance(found["two_cores_free"], bool)
     assert sorted(path.name for path in (tmp_path / "films").iterdir()) == ["large.mp4", "many", "short"]
+
+
+def test_confidence_without_a_demo_says_so(root: Path, tmp_path: Path) -> None:
+    command = [sys.executable, str(root / "benchmarks" / "confidence.py"), str(tmp_path)]
+    (line,) = subprocess.run(command, capture_output=True, text=True, check=True, timeout=280).stdout.splitlines()
+    assert "has no calibration" in json.loads(line)["skipped"]
+
+
+def test_the_queries_that_nothing_answers_are_as_many_as_they_are_said_to_be(root: Path) -> None:
+    lines = [line for line in (root / "benchmarks" / "out_of_corpus.txt").read_text().splitlines() if line[0] != "#"]
+    kinds = Counter(line.split("\t")[0] for line in lines)
+    assert kinds == {"everyday": 80, "shared": 20, "letters": 35, "salad": 35, "script": 30}
+    assert all(line.count("\t") == 1 and line.split("\t")[1].strip() for line in lines)
+    assert len(set(lines)) == len(lines)

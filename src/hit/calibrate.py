@@ -33,6 +33,7 @@ def calibrate(model: Path, dataset: Path, split: str, progress: Progress) -> dic
     if trained and split == settings.train_split:
         raise UserError(f"split '{split}'", "the model has learnt from it, and is surer there than elsewhere", "name another")
     with progress.task("Calibrating", None) as task:
+        split = split or (settings.val_split if data.split(settings.val_split) else "")
         learnt, held = _parts(data, settings, split, trained, load_experts(encoder.experts, encoder.identities))
         task.advance(0, f"{len(held.ids)} clips")
         made = confidence.calibrate(encoder, encoder.revision, learnt, measure(encoder, held))
@@ -42,14 +43,13 @@ def calibrate(model: Path, dataset: Path, split: str, progress: Progress) -> dic
         "threshold": made.threshold,
         "clips": len(held.ids),
         "background": {"clips": len(made.clips), "texts": len(made.texts)},
-        "split": split or "held out of training",
+        "split": split or f"a share of {settings.train_split}",
         "model": {"id": encoder.id, "revision": encoder.revision},
     }
 
 
 def _parts(data: Dataset, settings: DataConfig, split: str, trained: bool, experts: dict[str, Expert]) -> tuple[Split, Split]:
     """Return clips for the background, and others to fit to."""
-    split = split or (settings.val_split if data.split(settings.val_split) else "")
     if split and split != settings.train_split and data.split(settings.train_split):
         clips = data.split(settings.train_split)
         each = sum(len(data.captions[clip.id]) for clip in clips) / len(clips)

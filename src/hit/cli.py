@@ -226,6 +226,7 @@ def _show_demo(result: Mapping[str, Any]) -> None:
     kinds = {"order": "which event comes first", "colour": "which thing has which colour"}
     rows = [[words, *(pairs[level][kind] for level in pairs)] for kind, words in kinds.items()]
     table("Pairs of clips told apart, per cent; chance is 50", ["they differ only in", *pairs], rows)
+    cli_model.confidence_lines(result)
     say("seconds: " + ", ".join(f"{step} {took:.0f}" for step, took in result["seconds"].items()))
     say(f'now yours: hit search {result["library"]} "{result["searches"][0]["query"]}"')
 

@@ -190,9 +190,7 @@ def _show_scores(result: Mapping[str, Any]) -> None:
     for way, figures in result.get("intervals", {}).items():
         ends = ", ".join(f"{name} {low:.1f} to {high:.1f}" for name, (low, high) in figures.items())
         say(f"{WAYS[way]}, fused, 95 % interval: {ends}")
-    for way, found in result.get("confidence", {}).items():
-        share = f"{found['refused']:.1%} of the queries without a good match"
-        say(f"{WAYS[way]}, confidence of the first answer: ECE {found['ece']:.3f}, Brier {found['brier']:.3f}, {share}")
+    confidence_lines(result)
     _show_values({key: value for key, value in result.items() if key not in (*WAYS, "intervals", "post", "confidence")})
 
 
@@ -243,6 +241,16 @@ def score_table(result: Mapping[str, Any], title: str) -> None:
     rows += [(WAYS[key], name, scores) for name, ways in result.get("post", {}).items() for key, scores in ways.items()]
     names = list(rows[0][2])
     table(title, ["direction", "level", *names], [[way, level, *scores.values()] for way, level, scores in rows])
+
+
+def confidence_lines(result: Mapping[str, Any]) -> None:
+    """Say how well the confidence of first answers keeps its word, if that was measured."""
+    from hit.console import say
+    from hit.metrics import WAYS
+
+    for way, found in result.get("confidence", {}).items():
+        share = f"no good match for {found['refused']:.1%} of the queries"
+        say(f"{WAYS[way]}, confidence of the first answer: ECE {found['ece']:.3f}, Brier {found['brier']:.3f}, {share}")
 
 
 def _show_values(result: Mapping[str, Any]) -> None:

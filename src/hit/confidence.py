@@ -25,7 +25,8 @@ def calibrate(encoder: Encoder, revision: str, learnt: Split, held: Measured) ->
     """
     rng = np.random.default_rng(0)
     rows = np.sort(rng.permutation(len(held.text))[:QUERIES])
-    mine = sorted(rng.permutation(len(learnt.ids))[: calibration.CLIPS].tolist())
+    ordered = sorted(range(len(learnt.ids)), key=learnt.ids.__getitem__)  # however they were loaded
+    mine = [ordered[i] for i in rng.permutation(len(ordered))[: calibration.CLIPS]]
     texts = sorted({text for own in learnt.captions for text in own})
     texts = [texts[i] for i in rng.permutation(len(texts))[: calibration.TEXTS]]
     nothing = np.empty((0, encoder.dim), np.float32)

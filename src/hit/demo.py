@@ -27,6 +27,7 @@ QUERIES = (  # worded unlike the corpus's own captions
     "yellow ball jumping, and MUSIC in writing",
     "before the blue hoop climbs, a little white triangle spins",
 )
+NO_ANSWER = "two dogs run along the beach in the rain"  # nothing of the kind is in the corpus
 LIMIT = 3  # answers shown to each query
 
 
@@ -57,7 +58,7 @@ def demo(folder: Path, clips: int, seed: int, steps: int | None, progress: Progr
     pairs = timed("pairs", lambda: pairs_accuracy(encoder, dataset))
     with Library.prepare(library, model) as shelf:
         timed("index", lambda: shelf.index([corpus / "videos" / "test"], progress=progress))
-        found = [shelf.search(query, limit=LIMIT).to_json() for query in QUERIES]
+        found = [{"query": query, **shelf.search(query, limit=LIMIT).to_json()} for query in (*QUERIES, NO_ANSWER)]
     report = {
         "clips": rendered.clips,
         "captions": rendered.captions,
@@ -67,7 +68,8 @@ def demo(folder: Path, clips: int, seed: int, steps: int | None, progress: Progr
         "v2t": scores["v2t"],
         **{f"{kind}_pairs_accuracy": accuracy for kind, accuracy in pairs["fused"].items()},
         "pairs_accuracy_by_level": pairs,
-        "searches": [{"query": query, "hits": answer["hits"]} for query, answer in zip(QUERIES, found, strict=True)],
+        "confidence": scores.get("confidence", {}),
+        "searches": [{**answer, "next_page_token": None} for answer in found],
         "library": str(library),
         "model": str(model),
         "seed": seed,
