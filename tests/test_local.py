@@ -86,7 +86,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(anew=st.booleans())
     def build(self, anew: bool) -> None:
-        self.store.build(anew=anew)
+        assert (self.store.build(anew=anew) is not None) == (len(self.content) >= 16)
 
     @rule()
     def reopen(self) -> None:
@@ -111,7 +111,7 @@ class Machine(RuleBasedStateMachine):
 def test_any_order_of_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     """With scans that give out next to nothing, so that queries are settled late or not at all, and never by good luck."""
     resize(monkeypatch, {local: {"_SMALL": 4, "_SPARSE": 1, "_LOST": 1.0, "_SLACKS": (99.0,)}})
-    resize(monkeypatch, {codes: {"BLOCK": 16, "_REACHES": (8, 12), "_LOOK": 2}})
+    resize(monkeypatch, {codes: {"BLOCK": 16, "_REACHES": (8, 30), "_LOOK": 2}})
     run_state_machine_as_test(Machine, settings=settings(max_examples=25, stateful_step_count=20, deadline=None))
 
 
@@ -419,7 +419,7 @@ import sys, numpy as np
 from pathlib import Path
 from hit.stores import codes, local
 local._SMALL = 30; local._SPARSE = 1; local._LOST = 1.0; local._SLACKS = 99.0,
-codes.BLOCK = 64; codes._REACHES = 20, 40; codes._LOOK = 4
+codes.BLOCK = 64; codes._REACHES = 40, 400; codes._LOOK = 4
 store = local.Local(Path(sys.argv[1]), 4)
 round = store.count() // 10
 while True:  # each round adds twenty rows, removes every second of them, and replaces those of the round before
@@ -434,6 +434,29 @@ while True:  # each round adds twenty rows, removes every second of them, and re
 """
 
 
+@pytest.fixture
+def as_the_writer(monkeypatch: pytest.MonkeyPatch) -> None:
+    resize(monkeypatch, {local: {"_SMALL": 30, "_SPARSE": 1}, codes: {"BLOCK": 64, "_REACHES": (40, 400), "_LOOK": 4}})
+
+
+def test_a_reader_sees_whole_states_while_another_process_writes(
+    tmp_path: Path, as_the_writer: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout
+    store, last = Local(tmp_path, 4), -1
+    for _ in range(15):
+        acknowledged = int(writer.stdout.readline())
+        for _ in range(3):
+            found, scores = store.search(UNITS[:1], 5)[0]
+            assert scores.tolist() == found.tolist() == sorted(found.tolist(), reverse=True)
+            assert found[0] >= max(last, 20 * acknowledged + 18)
+            last = int(found[0]) - 1  # odd ones go
+    writer.kill()
+    writer.wait()
+    assert store.recall() == 1.0 and caplog.text == ""
+
+
 def kill_while_writing(folder: Path, rounds: int) -> Iterator[int]:
     for i in range(rounds):
         writer = subprocess.Popen([sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE, text=True)
@@ -446,20 +469,23 @@ def kill_while_writing(folder: Path, rounds: int) -> Iterator[int]:
         yield int(rest[-1]) if rest else last
 
 
-def test_kill_while_writing_loses_nothing_that_was_acknowledged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    resize(monkeypatch, {local: {"_SMALL": 30, "_SPARSE": 1}, codes: {"BLOCK": 64, "_REACHES": (20, 40), "_LOOK": 4}})
-    for acknowledged in kill_while_writing(tmp_path, 8):
+@pytest.mark.parametrize("rounds", [8, pytest.param(100, marks=pytest.mark.slow)])
+def test_kill_while_writing_loses_nothing_that_was_acknowledged(tmp_path: Path, as_the_writer: None, rounds: int) -> None:
+    coded = []
+    for acknowledged in kill_while_writing(tmp_path, rounds):
         store = Local(tmp_path, 4)
         there = store.keys()
-        rounds = int(there[-1]) // 20
-        assert rounds in (acknowledged, acknowledged + 1)
+        last = int(there[-1]) // 20
+        assert last in (acknowledged, acknowledged + 1)
         odd = there[there % 2 == 1]
-        assert odd.tolist() in ([], list(range(20 * rounds + 1, 20 * rounds + 20, 2)))  # put, and not yet removed
-        assert there[there % 2 == 0].tolist() == list(range(0, 20 * rounds + 20, 2))
+        assert odd.tolist() in ([], list(range(20 * last + 1, 20 * last + 20, 2)))  # put, and not yet removed
+        assert there[there % 2 == 0].tolist() == list(range(0, 20 * last + 20, 2))
         found, scores = store.search(UNITS[:1], len(there))[0]
         assert dict(zip(found.tolist(), scores.tolist(), strict=True)) == {key: key for key in there.tolist()}
         found, scores = store.search(UNITS[1:2], len(there))[0]
-        old = np.minimum(found // 20 + 1, rounds)  # one that was to be replaced in the last round is old or new
-        assert ((scores == old) | ((found // 20 == rounds) & (scores == rounds + 1))).all()
+        old = np.minimum(found // 20 + 1, last)  # one that was to be replaced in the last round is old or new
+        assert ((scores == old) | ((found // 20 == last) & (scores == last + 1))).all()
         assert store.search(UNITS[:1], 3)[0][0].tolist() == there[::-1][:3].tolist()
+        coded.append(store.recall())
         store.delete(odd)
+    assert coded[-1] == 1.0

@@ -267,7 +267,8 @@ def trials(sample: Floats, count: int) -> Iterator[Floats]:
 def recall(found: Sequence[tuple[Keys, Floats]], exact: Sequence[tuple[Keys, Floats]]) -> float:
     """Return the share of exact answers whose score was reached: of rows that tie any will do."""
     there = sum(int((mine >= best[-1:]).sum()) for (_, mine), (_, best) in zip(found, exact, strict=True))
-    return there / max(1, sum(len(best) for _, best in exact))
+    wanted = sum(len(best) for _, best in exact)
+    return there / wanted if wanted else 1.0
 
 
 def _read(folder: Path, file: File) -> bytes:
