@@ -1,4 +1,4 @@
-"""A Milvus Lite server in a process of its own, for tests that talk to a server over TCP."""
+"""Milvus Lite for the tests: embedded, and as a server in a process of its own that is talked to over TCP."""
 
 import contextlib
 import os
@@ -7,7 +7,10 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 DEADLINE = 60.0  # seconds for it to answer
 
@@ -44,3 +47,20 @@ class Server:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()
             self._process = None
+
+
+@pytest.fixture(scope="session")
+def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return the address of a server: of a real Milvus, where a variable names one, which is nothing that CI has."""
+    if real := os.environ.get("HIT_TEST_MILVUS"):
+        yield real
+        return
+    server = Server(tmp_path_factory.mktemp("milvus") / "data").start()
+    yield server.uri
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def milvus_lite(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the address of an embedded one."""
+    return f"milvus+lite:{tmp_path_factory.mktemp('milvus') / 'lite'}"

@@ -110,7 +110,9 @@ def fill(session: Session, documents: list[str]) -> None:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 @given(
-    st.lists(TEXTS.map(lambda text: " ".join(normalise(text))), max_size=8), st.lists(queries(), min_size=2, max_size=4), st.integers(0, 4)
+    st.lists(TEXTS.map(lambda text: " ".join(normalise(text))), max_size=8),
+    st.lists(queries(), min_size=2, max_size=4),
+    st.integers(0, 4),
 )
 def test_search_finds_what_the_rules_say(
     one_library: Database, monkeypatch: pytest.MonkeyPatch, documents: list[str], texts: list[str], many: int

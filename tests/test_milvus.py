@@ -20,26 +20,18 @@ from hypothesis import strategies as st
 from hit import stores
 from hit.errors import UserError
 from hit.stores.milvus import TOKEN, Milvus
-from hit.types import Floats, Keys, Store
+from hit.types import Floats, Store
 from milvus_server import Server
+from test_stores import keys, random_vectors
+from test_stores import oracle as plain
 
 DIM = 3
 names = (f"test_{os.getpid()}_{i}" for i in itertools.count())
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    started = Server(tmp_path_factory.mktemp("milvus") / "data").start()
-    yield started
-    started.kill()
-
-
-@pytest.fixture(scope="session", params=["lite", "server"])
-def where(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    if request.param == "lite":
-        return f"milvus+lite:{tmp_path_factory.mktemp('milvus') / 'lite'}"
-    # A real Milvus, where the variable names one: what the adapter is for, but nothing that CI has.
-    return os.environ.get("HIT_TEST_MILVUS") or request.getfixturevalue("server").uri
+@pytest.fixture(params=["milvus_lite", "milvus_server"])
+def where(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue(request.param))
 
 
 @pytest.fixture
@@ -49,13 +41,12 @@ def store(where: str) -> Iterator[Store]:
     opened.close()
 
 
+def vectors(n: int, dim: int = DIM, seed: int = 0) -> Floats:
+    return random_vectors(n, dim, seed)
+
+
 def oracle(content: dict[int, Floats], query: Floats, limit: int, allowed: list[int] | None = None) -> list[tuple[int, float]]:
-    scores = {
-        key: float(np.float32(sum(float(a) * float(b) for a, b in zip(vector, query, strict=True))))
-        for key, vector in content.items()
-        if allowed is None or key in allowed
-    }
-    return sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:limit]
+    return plain(content, query, limit, None if allowed is None else keys(*allowed))
 
 
 def search(store: Store, query: Floats, limit: int, allowed: list[int] | None = None) -> list[tuple[int, float]]:
@@ -64,32 +55,7 @@ def search(store: Store, query: Floats, limit: int, allowed: list[int] | None = 
     return list(zip(keys.tolist(), scores.tolist(), strict=True))
 
 
-def vectors(n: int, dim: int = DIM, seed: int = 0) -> Floats:
-    return np.random.default_rng(seed).normal(size=(n, dim)).astype(np.float32)
-
-
-def keys(*some: int) -> Keys:
-    return np.array(some, np.int64)
-
-
-# -- the contract of every store
-
-
-def test_answers_equal_a_plain_loop(store: Store) -> None:
-    content = dict(enumerate(vectors(150)))
-    store.put(np.arange(150), vectors(150))
-    queries = vectors(4, seed=1)
-    for limit in (1, 7, 1000):
-        for query, (found, scores) in zip(queries, store.search(queries, limit), strict=True):
-            assert list(zip(found.tolist(), scores.tolist(), strict=True)) == oracle(content, query, limit)
-
-
-def test_filter_is_exact_and_ignores_unknown_keys(store: Store) -> None:
-    content, query = dict(enumerate(vectors(150))), vectors(1, seed=1)[0]
-    store.put(np.arange(150), vectors(150))
-    for allowed in ([5, 17, 17, 10**12, 60, 149], [], [10**12], list(range(0, 150, 2))):
-        for limit in (3, 10):
-            assert search(store, query, limit, allowed) == oracle(content, query, limit, allowed)
+# -- answers: the contract of every store is in test_stores.py
 
 
 def test_ties_come_in_the_order_of_keys(store: Store) -> None:
@@ -125,37 +91,6 @@ def test_put_replaces_and_delete_is_seen_at_once_by_everybody(store: Store, wher
     other.close()
 
 
-def test_an_empty_store_answers_nothing(store: Store) -> None:
-    assert store.count() == 0 and store.keys().tolist() == []
-    assert [len(found) for found, _ in store.search(vectors(2), 5)] == [0, 0]
-    store.put(keys(), np.zeros((0, DIM), np.float32))
-    assert store.search(np.zeros((0, DIM), np.float32), 5) == []
-
-
-def test_what_does_not_fit_is_refused_and_changes_nothing(store: Store) -> None:
-    store.put(keys(1), vectors(1))
-    for act in (lambda: store.put(keys(2), vectors(1, 4)), lambda: store.search(vectors(1, 4), 1)):
-        with pytest.raises(UserError, match="width 3"):
-            act()
-    bad = np.array([[0, np.nan, 0]], np.float32)
-    for act in (lambda: store.put(keys(2), bad), lambda: store.search(np.array([[np.inf, 0, 0]], np.float32), 1)):
-        with pytest.raises(ValueError, match="not finite"):
-            act()
-    for wrong in (keys(2), keys(2, 2), keys(2, -1)):
-        with pytest.raises(ValueError, match="keys"):
-            store.put(wrong, vectors(2))
-    with pytest.raises(ValueError, match="below 1"):
-        store.search(vectors(1), 0)
-    assert store.keys().tolist() == [1]
-
-
-@pytest.fixture(scope="session")
-def shared(where: str) -> Iterator[Store]:
-    opened = stores.open(where, DIM, next(names))
-    yield opened
-    opened.close()
-
-
 small = st.tuples(*[st.integers(-2, 2)] * DIM)  # small integers: many exact ties
 
 
@@ -167,32 +102,21 @@ small = st.tuples(*[st.integers(-2, 2)] * DIM)  # small integers: many exact tie
     allowed=st.none() | st.lists(st.integers(0, 40)),
 )
 def test_any_history_of_writes_gives_the_answers_of_a_dict(
-    shared: Store,
+    store: Store,
     rounds: list[tuple[dict[int, tuple[int, ...]], set[int]]],
     query: tuple[int, ...],
     limit: int,
     allowed: list[int] | None,
 ) -> None:
-    shared.delete(shared.keys())
+    store.delete(store.keys())
     content: dict[int, Floats] = {}
     for written, dropped in rounds:
-        shared.put(keys(*written), np.array(list(written.values()), np.float32).reshape(-1, DIM))
+        store.put(keys(*written), np.array(list(written.values()), np.float32).reshape(-1, DIM))
         content |= {key: np.array(row, np.float32) for key, row in written.items()}
-        assert shared.delete(keys(*dropped)) == len(dropped & {*content})
+        assert store.delete(keys(*dropped)) == len(dropped & {*content})
         content = {key: row for key, row in content.items() if key not in dropped}
-    assert shared.keys().tolist() == sorted(content)
-    assert search(shared, np.array(query, np.float32), limit, allowed) == oracle(content, np.array(query), limit, allowed)
-
-
-def test_threads_write_and_read_together(store: Store) -> None:
-    def write(worker: int) -> None:
-        for i in range(4):
-            store.put(keys(10 * worker + i), vectors(1, seed=i))
-            assert search(store, vectors(1)[0], 1)
-
-    with futures.ThreadPoolExecutor(4) as pool:
-        list(pool.map(write, range(4)))
-    assert store.count() == 16
+    assert store.keys().tolist() == sorted(content)
+    assert search(store, np.array(query, np.float32), limit, allowed) == oracle(content, np.array(query), limit, allowed)
 
 
 # -- limits of a message
@@ -296,8 +220,8 @@ def test_two_names_are_two_stores(where: str) -> None:
     two.close()
 
 
-def test_an_index_that_is_asked_for_is_built(server: Server) -> None:
-    store = stores.open(f"{server.uri}?index=HNSW&ef=64", DIM, next(names))
+def test_an_index_that_is_asked_for_is_built(milvus_server: str) -> None:
+    store = stores.open(f"{milvus_server}?index=HNSW&ef=64", DIM, next(names))
     assert isinstance(store, Milvus)
     store.put(np.arange(50), vectors(50))
     assert len(search(store, vectors(1)[0], 40)) == 40  # more than ef
@@ -331,17 +255,17 @@ def test_a_password_in_an_address_is_refused_and_not_shown() -> None:
     assert "secret" not in str(error.value)
 
 
-def test_a_database_that_is_missing_is_named(server: Server) -> None:
+def test_a_database_that_is_missing_is_named(milvus_server: str) -> None:
     with pytest.raises(UserError, match="has no database 'elsewhere'"):
-        stores.open(f"{server.uri}/elsewhere", DIM)
+        stores.open(f"{milvus_server}/elsewhere", DIM)
 
 
-def test_databases_are_kept_apart(server: Server) -> None:
+def test_databases_are_kept_apart(milvus_server: str) -> None:
     from pymilvus import MilvusClient
 
-    MilvusClient(server.uri).create_database("apart")
+    MilvusClient(milvus_server).create_database("apart")
     name = next(names)
-    one, two = stores.open(server.uri, DIM, name), stores.open(f"{server.uri}/apart", DIM, name)
+    one, two = stores.open(milvus_server, DIM, name), stores.open(f"{milvus_server}/apart", DIM, name)
     one.put(keys(1), vectors(1))
     assert (one.count(), two.count()) == (1, 0)
     one.close()

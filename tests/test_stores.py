@@ -1,5 +1,7 @@
 """The contract of every vector store, held against a plain loop over a dict. What is the local store's own: test_local.py."""
 
+import itertools
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -12,19 +14,27 @@ from hit.errors import UserError
 from hit.types import Floats, Keys, Store
 
 DIM = 4
-KINDS: dict[str, Callable[[Path], Store]] = {"local": lambda folder: stores.open(folder, DIM)}
-EXACT = {"local"}  # kinds whose scores are right to the last bit of a float32
+EXACT = {"local", "milvus-lite", "milvus-server"}  # kinds whose scores are right to the last bit of a float32
 Hits = list[tuple[int, float]]
+numbers = itertools.count()
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=["local", "milvus-lite", "milvus-server"])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture
-def store(kind: str, tmp_path: Path) -> Iterator[Store]:
-    opened = KINDS[kind](tmp_path / "vectors")
+def opener(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Store]:
+    """Return a function that opens the same store whenever it is called."""
+    where = tmp_path / "vectors" if kind == "local" else request.getfixturevalue(kind.replace("-", "_"))
+    name = f"contract_{os.getpid()}_{next(numbers)}"
+    return lambda: stores.open(where, DIM, name)
+
+
+@pytest.fixture
+def store(opener: Callable[[], Store]) -> Iterator[Store]:
+    opened = opener()
     yield opened
     opened.close()
 
@@ -133,11 +143,11 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(store: Store) -> None:
     assert store.keys().tolist() == [1]
 
 
-def test_it_is_all_there_when_opened_again(kind: str, store: Store, tmp_path: Path) -> None:
+def test_it_is_all_there_when_opened_again(kind: str, store: Store, opener: Callable[[], Store]) -> None:
     store.put(np.arange(50), random_vectors(50))
     store.delete(np.arange(0, 50, 7))
     store.close()
-    again = KINDS[kind](tmp_path / "vectors")
+    again = opener()
     content = {i: row for i, row in enumerate(random_vectors(50)) if i % 7}
     assert again.keys().tolist() == list(content)
     check(kind, again.search(UNITS[:1], 99)[0], oracle(content, UNITS[0], 99))

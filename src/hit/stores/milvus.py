@@ -12,6 +12,7 @@ import contextlib
 import importlib.util
 import logging
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +66,7 @@ class Milvus:
         address = _parse(where)
         self.where, self.dim, self.collection = where, dim, collection
         self._effort = address.effort
+        self._turn = threading.Lock()  # Milvus Lite loses its count of writes that come at once
         self._window = max(1, min(_ROWS, _BYTES // (4 * dim)))  # results of one query in one message
         uri = lite.open(address.path) if address.path else address.uri
         self._embedded = address.path
@@ -85,7 +87,7 @@ class Milvus:
         vectors, keys = self._check(vectors), np.asarray(keys, np.int64)
         if keys.shape != (len(vectors),) or len(np.unique(keys)) != len(keys) or (keys < 0).any():
             raise ValueError(f"{keys.shape} keys for {len(vectors)} vectors are not one each, distinct, and 0 or above")
-        with self._told():
+        with self._turn, self._told():
             for start in range(0, len(keys), self._window):
                 some = slice(start, start + self._window)
                 rows = [{"id": key, "vector": row} for key, row in zip(keys[some].tolist(), vectors[some], strict=True)]
@@ -126,7 +128,7 @@ class Milvus:
     def delete(self, keys: Keys) -> int:
         """Remove keys, at once and durably; return how many there were."""
         keys, found = np.unique(np.asarray(keys, np.int64)), 0
-        with self._told():
+        with self._turn, self._told():
             for start in range(0, len(keys), _ROWS):
                 some = keys[start : start + _ROWS].tolist()
                 rows = self._ask("query", ids=some, output_fields=["id"], consistency_level="Strong")
