@@ -132,6 +132,9 @@ DAMAGE: dict[str, tuple[str, Callable[[Path, Path], object]]] = {
         "database",
         lambda path, folder: sql(path, "INSERT INTO lines VALUES ('x', 0, 'ocr', 0, 1, 'y')"),
     ),
+    "words that are gone": ("words", lambda path, folder: sql(path, "DELETE FROM documents WHERE id = 2")),
+    "words of others": ("words", lambda path, folder: sql(path, "UPDATE documents SET words = 'other' WHERE id = 3")),
+    "an index of words that is not": ("words", lambda path, folder: sql(path, "DELETE FROM documents_fts WHERE rowid = 4")),
     "a thumbnail is missing": ("thumbnails", lambda path, folder: next((path / "thumbnails").rglob("*.jpg")).unlink()),
 }
 
@@ -156,7 +159,7 @@ def test_damage_is_found(path: Path, what: str) -> None:
         found = findings(library)
         assert part in found, found
         assert all("\n" not in line for line in found.values())
-    if part == "store":  # and mended as it says
+    if part in ("store", "words"):  # and mended as it says
         with opened(path, mend=False) as library:
             shelves.rebuild(library)
             assert findings(library) == {}
