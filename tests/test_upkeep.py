@@ -29,6 +29,7 @@ from hit.upkeep.export import digest, export
 from hit.upkeep.info import info
 from hit.upkeep.verify import verify
 from library_helpers import by_segment, dump
+from postgres import Postgres
 from toy import ToyEncoder
 from upkeep_helpers import add, vectors
 from upkeep_helpers import library as make
@@ -560,6 +561,59 @@ def test_a_backup_holds_no_address_of_a_database_or_a_store(library: Library, el
     restore(tmp_path / "b.tar", tmp_path / "third", store=elsewhere + "2")
     with opened(tmp_path / "third") as third:
         assert findings(third, full=True) == {}
+
+
+@pytest.fixture
+def server(postgres: Postgres) -> str:
+    """Return the URL of an empty PostgreSQL database."""
+    return postgres.database()
+
+
+def test_a_backup_goes_to_another_kind_of_database_and_back(library: Library, server: str, tmp_path: Path) -> None:
+    library.db.tag(["0002" * 4], ["goal"])
+    remove.remove(library, ["0001" * 4])
+    expected = dump(library.path, ToyEncoder())
+    backup(library, tmp_path / "b.tar")
+    restore(tmp_path / "b.tar", tmp_path / "server", database=server)
+    assert not list((tmp_path / "server").glob("library.db*"))
+    with opened(tmp_path / "server") as there:
+        assert info(there)["database"]["kind"] == "postgresql"
+        assert findings(there, full=True) == {} and answers(there) == answers(library)
+        assert there.search("word3", mode="words").hits[0].clip.id.startswith("003-")
+        add(there, [9])  # numbers go on where they were
+        there.db.begin_job("index", {})
+        remove.remove(there, ["0009" * 4])
+        prune.prune(there)
+        shelves.rebuild(there)
+        assert findings(there, full=True) == {}
+        backup(there, tmp_path / "c.tar.gz")
+    with pytest.raises(UserError, match="holds a library already"):
+        restore(tmp_path / "b.tar", tmp_path / "third", database=server)
+    restore(tmp_path / "c.tar.gz", tmp_path / "again")
+    assert dump(tmp_path / "again", ToyEncoder()) == expected
+
+
+def test_a_backup_of_postgresql_is_of_one_moment(library: Library, server: str, tmp_path: Path) -> None:
+    backup(library, tmp_path / "b.tar")
+    restore(tmp_path / "b.tar", tmp_path / "server", database=server)
+
+    class Meddler(Silent):
+        number = 20
+
+        def task(self, title: str, total: float | None) -> "Meddler":
+            return self
+
+        def advance(self, steps: float = 1, note: str = "") -> None:
+            if self.number < 23:
+                self.number += 1
+                with opened(tmp_path / "server") as writer, writer.writing():
+                    add(writer, [self.number])
+
+    with opened(tmp_path / "server") as there:
+        backup(there, tmp_path / "c.tar", Meddler())
+        assert there.store.count() == 27
+    restore(tmp_path / "c.tar", tmp_path / "again")
+    assert dump(tmp_path / "again", ToyEncoder()) == dump(library.path, ToyEncoder())
 
 
 def test_restore_refuses_what_is_there(library: Library, tmp_path: Path) -> None:
