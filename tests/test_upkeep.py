@@ -280,6 +280,23 @@ def test_move_there_and_back(library: Library, elsewhere: str, tmp_path: Path) -
     assert findings(library, full=True) == {} and library.store.count() == 21
 
 
+def test_a_library_in_milvus_is_kept_like_any_other(library: Library, tmp_path: Path) -> None:
+    pytest.importorskip("milvus_lite")
+    before = [key for key, _ in answers(library)]
+    shelves.move(library, f"milvus+lite:{tmp_path / 'milvus'}")
+    add(library, [7])
+    remove.remove(library, ["0007" * 4])
+    assert findings(library, full=True) == {}
+    name = library.store.collection  # type: ignore[attr-defined]
+    prune.prune(library)
+    shelves.rebuild(library)
+    collections = library.store._client.list_collections()  # type: ignore[attr-defined]
+    assert collections == [library.store.collection] != [name]  # type: ignore[attr-defined]
+    assert findings(library, full=True) == {} and [key for key, _ in answers(library)] == before
+    shelves.move(library, "local", drop_old=True)
+    assert findings(library, full=True) == {} and [key for key, _ in answers(library)] == before
+
+
 def test_a_store_that_does_not_give_back_what_it_was_given_is_not_moved_to(
     library: Library, elsewhere: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
