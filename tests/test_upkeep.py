@@ -29,6 +29,7 @@ from hit.upkeep.export import digest, export
 from hit.upkeep.info import info
 from hit.upkeep.verify import verify
 from library_helpers import by_segment, dump
+from postgres import Postgres
 from toy import ToyEncoder
 from upkeep_helpers import add, vectors
 from upkeep_helpers import library as make
@@ -132,6 +133,9 @@ DAMAGE: dict[str, tuple[str, Callable[[Path, Path], object]]] = {
         "database",
         lambda path, folder: sql(path, "INSERT INTO lines VALUES ('x', 0, 'ocr', 0, 1, 'y')"),
     ),
+    "words that are gone": ("words", lambda path, folder: sql(path, "DELETE FROM documents WHERE id = 2")),
+    "words of others": ("words", lambda path, folder: sql(path, "UPDATE documents SET words = 'other' WHERE id = 3")),
+    "an index of words that is not": ("words", lambda path, folder: sql(path, "DELETE FROM documents_fts WHERE rowid = 4")),
     "a thumbnail is missing": ("thumbnails", lambda path, folder: next((path / "thumbnails").rglob("*.jpg")).unlink()),
 }
 
@@ -156,7 +160,7 @@ def test_damage_is_found(path: Path, what: str) -> None:
         found = findings(library)
         assert part in found, found
         assert all("\n" not in line for line in found.values())
-    if part == "store":  # and mended as it says
+    if part in ("store", "words"):  # and mended as it says
         with opened(path, mend=False) as library:
             shelves.rebuild(library)
             assert findings(library) == {}
@@ -274,6 +278,23 @@ def test_move_there_and_back(library: Library, elsewhere: str, tmp_path: Path) -
     shelves.move(library, "local", drop_old=True)  # the old state there knows nothing of what was added
     assert not list((tmp_path / "elsewhere").iterdir())
     assert findings(library, full=True) == {} and library.store.count() == 21
+
+
+def test_a_library_in_milvus_is_kept_like_any_other(library: Library, tmp_path: Path) -> None:
+    pytest.importorskip("milvus_lite")
+    before = [key for key, _ in answers(library)]
+    shelves.move(library, f"milvus+lite:{tmp_path / 'milvus'}")
+    add(library, [7])
+    remove.remove(library, ["0007" * 4])
+    assert findings(library, full=True) == {}
+    name = library.store.collection  # type: ignore[attr-defined]
+    prune.prune(library)
+    shelves.rebuild(library)
+    collections = library.store._client.list_collections()  # type: ignore[attr-defined]
+    assert collections == [library.store.collection] != [name]  # type: ignore[attr-defined]
+    assert findings(library, full=True) == {} and [key for key, _ in answers(library)] == before
+    shelves.move(library, "local", drop_old=True)
+    assert findings(library, full=True) == {} and [key for key, _ in answers(library)] == before
 
 
 def test_a_store_that_does_not_give_back_what_it_was_given_is_not_moved_to(
@@ -557,6 +578,59 @@ def test_a_backup_holds_no_address_of_a_database_or_a_store(library: Library, el
     restore(tmp_path / "b.tar", tmp_path / "third", store=elsewhere + "2")
     with opened(tmp_path / "third") as third:
         assert findings(third, full=True) == {}
+
+
+@pytest.fixture
+def server(postgres: Postgres) -> str:
+    """Return the URL of an empty PostgreSQL database."""
+    return postgres.database()
+
+
+def test_a_backup_goes_to_another_kind_of_database_and_back(library: Library, server: str, tmp_path: Path) -> None:
+    library.db.tag(["0002" * 4], ["goal"])
+    remove.remove(library, ["0001" * 4])
+    expected = dump(library.path, ToyEncoder())
+    backup(library, tmp_path / "b.tar")
+    restore(tmp_path / "b.tar", tmp_path / "server", database=server)
+    assert not list((tmp_path / "server").glob("library.db*"))
+    with opened(tmp_path / "server") as there:
+        assert info(there)["database"]["kind"] == "postgresql"
+        assert findings(there, full=True) == {} and answers(there) == answers(library)
+        assert there.search("word3", mode="words").hits[0].clip.id.startswith("003-")
+        add(there, [9])  # numbers go on where they were
+        there.db.begin_job("index", {})
+        remove.remove(there, ["0009" * 4])
+        prune.prune(there)
+        shelves.rebuild(there)
+        assert findings(there, full=True) == {}
+        backup(there, tmp_path / "c.tar.gz")
+    with pytest.raises(UserError, match="holds a library already"):
+        restore(tmp_path / "b.tar", tmp_path / "third", database=server)
+    restore(tmp_path / "c.tar.gz", tmp_path / "again")
+    assert dump(tmp_path / "again", ToyEncoder()) == expected
+
+
+def test_a_backup_of_postgresql_is_of_one_moment(library: Library, server: str, tmp_path: Path) -> None:
+    backup(library, tmp_path / "b.tar")
+    restore(tmp_path / "b.tar", tmp_path / "server", database=server)
+
+    class Meddler(Silent):
+        number = 20
+
+        def task(self, title: str, total: float | None) -> "Meddler":
+            return self
+
+        def advance(self, steps: float = 1, note: str = "") -> None:
+            if self.number < 23:
+                self.number += 1
+                with opened(tmp_path / "server") as writer, writer.writing():
+                    add(writer, [self.number])
+
+    with opened(tmp_path / "server") as there:
+        backup(there, tmp_path / "c.tar", Meddler())
+        assert there.store.count() == 27
+    restore(tmp_path / "c.tar", tmp_path / "again")
+    assert dump(tmp_path / "again", ToyEncoder()) == dump(library.path, ToyEncoder())
 
 
 def test_restore_refuses_what_is_there(library: Library, tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from hit.db import Database, Stored, batches
+from hit.db import Database, Stored, keywords
 from hit.db.schema import Array, Base, Changes, Embedding, File, Job, Line, Segment, Tag, Unsynced, Video
+from hit.db.session import batches
 from hit.types import Keys
 
 _MANY = 10_000  # rows in one statement that is given its values one by one
@@ -58,24 +59,45 @@ def complaints(db: Database) -> list[str]:
         ]
 
 
-def words_complaints(db: Database) -> list[str]:
-    """Return what keeps segments from being found by their words."""
+def words_complaints(db: Database, advance: Callable[[float], None]) -> list[str]:
+    """Return what keeps segments from being found by their words; `advance` is told of videos. Nothing is changed."""
+    wrong = 0
     with db.read() as session:
-        if not sa.inspect(session.connection()).has_table("documents"):
-            return []
-        lacking = session.scalar(sa.text("SELECT count(*) FROM segments WHERE id NOT IN (SELECT segment_id FROM documents)"))
-        found = [f"{lacking} segments have no words to be found by"] if lacking else []
-        return found + (_index_complaints(session) if session.get_bind().dialect.name == "sqlite" else [])
+        try:
+            if session.get_bind().dialect.name == "sqlite":
+                session.execute(sa.text("INSERT INTO documents_fts (documents_fts, rank) VALUES ('integrity-check', 1)"))
+
+            @sa.event.listens_for(session, "before_flush")
+            def count(*_: object) -> None:
+                nonlocal wrong
+                wrong += len(session.new) + sum(session.is_modified(one) for one in session.dirty)
+
+            for some in batches(_indexed(session)):
+                keywords.refresh(session, some)
+                session.rollback()
+                advance(len(some))
+        except sa.exc.DatabaseError as error:
+            return [f"the index of words is damaged: {error.orig}"]
+        finally:
+            session.rollback()
+    return [f"{wrong} segments are not found by their words"] if wrong else []
 
 
-def _index_complaints(session: Session) -> list[str]:
-    try:
-        session.execute(sa.text("INSERT INTO documents_fts (documents_fts, rank) VALUES ('integrity-check', 1)"))
-    except sa.exc.DatabaseError as error:
-        return [f"the index of words is damaged: {error.orig}"]
-    finally:
-        session.rollback()
-    return []
+def rewrite_words(db: Database, advance: Callable[[float], None]) -> None:
+    """Make what segments are found by anew; `advance` is told of videos."""
+    with db.write() as session:
+        if session.get_bind().dialect.name == "sqlite":
+            session.execute(sa.text("INSERT INTO documents_fts (documents_fts) VALUES ('rebuild')"))
+    with db.read() as session:
+        videos = _indexed(session)
+    for some in batches(videos):
+        with db.write() as session:
+            keywords.refresh(session, some)
+        advance(len(some))
+
+
+def _indexed(session: Session) -> list[str]:
+    return list(session.scalars(sa.select(Video.id).where(Video.status == "ready").order_by(Video.id)))
 
 
 def _grouped(pairs: Iterable[Any]) -> dict[str, list[str]]:

@@ -26,10 +26,11 @@ _CLOSE = 1e-4  # of a vector's length: how far a store's products may be off
 
 
 def rebuild(library: Library, progress: Progress | None = None) -> dict[str, Any]:
-    """Make the store anew from the arrays; no video is looked at. Searches meanwhile see the old one, even a damaged one.
+    """Make the store anew from the arrays, and the index of words; no video is looked at.
 
-    What an earlier call did before it was killed is gone on with.
+    Searches meanwhile see the old store, even a damaged one. What an earlier call did before it was killed is gone on with.
     """
+    progress = progress or Silent()
     with library.writing(), library.job("rebuild", {"revision": library.stored.revision}) as detail:
         old = library.stored
         rows = library.db.rows(old.revision)
@@ -37,10 +38,12 @@ def rebuild(library: Library, progress: Progress | None = None) -> dict[str, Any
             _link(library, old)
             fresh = replace(old, generation=old.generation + 1)
             with contextlib.closing(library.store_of(fresh)) as store:
-                fill(library, fresh, store, rows, progress or Silent())
+                fill(library, fresh, store, rows, progress)
             upkeep.turn(library.db, old)
             library.renew()
             discard(library, old)
+        with progress.task("Words", library.db.counts()["videos"]) as task:
+            upkeep.rewrite_words(library.db, task.advance)
         detail["vectors"] = len(rows)
     return {"library": str(library.path), "store": library.config.store or LOCAL, "vectors": len(rows)}
 

@@ -41,7 +41,7 @@ def verify(library: Library, full: bool = False, progress: Progress | None = Non
     progress = progress or Silent()
     found: list[Finding] = []
     with library.writing():
-        checks: list[Callable[[Library, Progress], Iterable[Finding]]] = [_database, _model, _videos, _arrays]
+        checks: list[Callable[[Library, Progress], Iterable[Finding]]] = [_database, _words, _model, _videos, _arrays]
         checks += [lambda library, progress: _store(library, progress, full), _thumbnails, _files, _leftovers]
         with progress.task("Verifying", len(checks)) as task:
             for check in checks:
@@ -57,8 +57,12 @@ def verify(library: Library, full: bool = False, progress: Progress | None = Non
 def _database(library: Library, progress: Progress) -> Iterator[Finding]:
     for line in upkeep.complaints(library.db):
         yield Finding("database", line, RESTORE)
-    for line in upkeep.words_complaints(library.db):
-        yield Finding("words", line, RESTORE)
+
+
+def _words(library: Library, progress: Progress) -> Iterator[Finding]:
+    with progress.task("Words", library.db.counts()["videos"]) as task:
+        for line in upkeep.words_complaints(library.db, task.advance):
+            yield Finding("words", line, REBUILD)
 
 
 def _model(library: Library, progress: Progress) -> Iterator[Finding]:
