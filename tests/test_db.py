@@ -77,9 +77,15 @@ def keys(*rows: int) -> Keys:
 # -- migrations
 
 
+def apart_from_full_text(name: str | None, _: str, parents: object) -> bool:
+    """Each database's own index over `documents` is none of the schema's: its tables in SQLite, its column in PostgreSQL."""
+    return name is None or not (name.startswith("documents_fts") or name in ("fts", "ix_documents_fts"))
+
+
 def test_migrations_lead_to_the_schema(db: Database) -> None:
     with db._engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        opts = {"compare_type": True, "compare_server_default": True, "include_name": apart_from_full_text}
+        context = MigrationContext.configure(connection, opts=opts)
         assert compare_metadata(context, Base.metadata) == []
 
 

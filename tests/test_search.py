@@ -53,7 +53,7 @@ def names(hits: Sequence[Hit]) -> list[str]:
 
 
 def test_a_text_finds_the_moment(library: Library) -> None:
-    answer = library.search("red", limit=2)
+    answer = library.search("red", limit=2, mode="meaning")
     assert sorted(names(answer.hits)) == ["long", "red"]
     moment = next(hit for hit in answer.hits if hit.clip.path.stem == "long")
     assert (moment.clip.start, moment.clip.end, moment.seek) == (5, 10, 5)
@@ -62,8 +62,8 @@ def test_a_text_finds_the_moment(library: Library) -> None:
 
 
 def test_order_matters_at_the_level_that_sees_it(library: Library) -> None:
-    assert names(library.search("red blue", limit=1, level_weights=(0, 1)).hits) == ["red then blue"]
-    backwards = library.search("blue red", limit=99, level_weights=(0, 1)).hits
+    assert names(library.search("red blue", limit=1, level_weights=(0, 1), mode="meaning").hits) == ["red then blue"]
+    backwards = library.search("blue red", limit=99, level_weights=(0, 1), mode="meaning").hits
     assert names(backwards)[-1] == "red then blue"
 
 
@@ -85,7 +85,7 @@ def test_the_score_is_the_weighted_sum_of_the_levels_cosines(library: Library, w
         key: feature * float(query[:4] @ vector[:4]) + semantic * float(query[4:] @ vector[4:])
         for key, vector in by_segment(library).items()
     }
-    hits = library.search("red blue", limit=99, level_weights=weights).hits
+    hits = library.search("red blue", limit=99, level_weights=weights, mode="meaning").hits
     assert {hit.clip.id: hit.score for hit in hits} == pytest.approx(expected, abs=1e-6)
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
     assert len(hits) == len(expected) == 8

@@ -212,16 +212,16 @@ class _Search:
         return self._fused(rows, scores), all_
 
     def _fused(self, rows: Keys, scores: Floats) -> list[_Candidate]:
-        matches = {match.row: (place, match) for place, match in enumerate(self.matches, 1)}
+        matches = {match.row: match for match in self.matches}
         found = dict(zip(rows.tolist(), scores.tolist(), strict=True))
         ranks = {row: rank for rank, row in enumerate(found, 1) if rank <= DEPTH}
         further = np.array([row for row in matches if row not in found], np.int64)
         found |= dict(zip(further.tolist(), self._scores(further).tolist(), strict=True))
         candidates = []
         for row, score in found.items():
-            place, match = matches.get(row, (None, None))
+            match = matches.get(row)
             # Without words the scores alone make the order, so that pages stay true when something is removed.
-            fused = sum(1 / (K + rank) for rank in (ranks.get(row), place) if rank) if matches else 0.0
+            fused = sum(1 / (K + rank) for rank in (ranks.get(row), match and match.place) if rank) if matches else 0.0
             candidates.append(_Candidate(row, score, (-fused, -score, row), ranks.get(row), match))
         return sorted(candidates, key=lambda one: one.key)
 
@@ -295,7 +295,7 @@ class _Search:
         return {
             "parts": products,
             "meaning_rank": one.rank,
-            "words_rank": 1 + [match.row for match in self.matches].index(one.row) if one.match else None,
+            "words_rank": one.match.place if one.match else None,
             "words": list(one.match.words) if one.match else [],
             "fused": -one.key[0] if self.query.mode == "hybrid" and self.matches else None,
         }
