@@ -105,7 +105,7 @@ def fill(session: Session, documents: list[str]) -> None:
             session.execute(sa.insert(table), [{k: v for k, v in one.items() if k in names} for one in values])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
 @given(
     st.lists(TEXTS.map(lambda text: " ".join(normalise(text))), max_size=8),
     st.lists(queries(), min_size=2, max_size=4),
@@ -227,7 +227,7 @@ def test_every_change_is_followed(db: Database) -> None:
     db.tag([video_id(A)], remove=["loud"])
     assert found(db, "loud") == []
     consistent(db)
-    db.fail(video_id(B), "broken")
+    db.fail(video_id(B), "broken", "r")
     assert found(db, "red") == ["s3"]
     db.remove([video_id(A)])
     assert found(db, "red green renamed") == []

@@ -45,7 +45,7 @@ def refresh(session: Session, videos: Iterable[str]) -> None:
     """Write anew what is searched of the segments of these videos, where it changed."""
     for video in videos:
         there = sa.select(Segment.id, Document).outerjoin(Document, Document.segment_id == Segment.id)
-        found = session.execute(there.where(Segment.video_id == video)).all()
+        found = session.execute(there.where(Segment.video_id == video).order_by(Segment.start, Segment.id)).all()
         if not found:
             continue
         paths = session.scalars(sa.select(File.path).where(File.video_id == video).order_by(File.path))

@@ -50,7 +50,7 @@ def upgrade() -> None:
     )
     for statement in _SQLITE if op.get_bind().dialect.name == "sqlite" else _POSTGRESQL:
         op.execute(statement)
-    for (video,) in op.get_bind().execute(sa.text("SELECT DISTINCT video_id FROM segments")).all():
+    for (video,) in op.get_bind().execute(sa.text("SELECT DISTINCT video_id FROM segments ORDER BY video_id")).all():
         op.bulk_insert(documents, _documents(video))
 
 
@@ -62,7 +62,8 @@ def _documents(video: str) -> list[dict[str, str]]:
 
     names = [PurePosixPath(path).stem for (path,) in ask("SELECT path FROM files WHERE video_id = :video ORDER BY path")]
     tags = [name for (name,) in ask("SELECT name FROM tags WHERE video_id = :video ORDER BY name")]
-    lines: dict[str, list[str]] = {segment: [] for (segment,) in ask("SELECT id FROM segments WHERE video_id = :video")}
+    parts = "SELECT id FROM segments WHERE video_id = :video"
+    lines: dict[str, list[str]] = {segment: [] for (segment,) in ask(f"{parts} ORDER BY start, id")}
     spoken = "SELECT segment_id, text FROM lines JOIN segments ON segments.id = segment_id WHERE video_id = :video"
     for segment, text in ask(f"{spoken} ORDER BY expert, number"):
         lines[segment].append(text)
