@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from hit import stores
+from hit.arrays import Matrix
 from hit.errors import UserError
 from hit.stores import codes, exact, local
 from hit.stores.local import Local
-from hit.types import Floats, Silent
+from hit.types import Floats, Keys, Silent
 from test_stores import DIM, UNITS, hits, keys, oracle, random_vectors
 
 WIDE = 32  # width of vectors whose codes tell something
@@ -363,18 +364,42 @@ def test_a_put_of_what_is_there_writes_no_vector(tmp_path: Path) -> None:
 
 
 def test_what_a_dead_writer_left_does_not_count(tmp_path: Path, small: None) -> None:
-    Local(tmp_path, WIDE).put(np.arange(600), clusters(600))
-    with (tmp_path / "vectors.f32").open("ab") as file:
+    store, clean = Local(tmp_path / "left", WIDE), Local(tmp_path / "clean", WIDE)
+    for one in (store, clean):
+        one.put(np.arange(600), clusters(600))
+    with (store.folder / "vectors.f32").open("ab") as file:
         file.write(np.full((700, WIDE), np.nan, "<f4").tobytes())
     for name in ("book-99", "codes-0-99", "codes-7-1"):
-        (tmp_path / name).write_bytes(b"half of")
-    store = Local(tmp_path, WIDE)
-    store.put(keys(900), clusters(1, seed=8))  # the rows before it stay as they were left
-    assert store.build()
-    assert len(list(tmp_path.glob("codes-*"))) == 2
-    for opened in (store, Local(tmp_path, WIDE)):
+        (store.folder / name).write_bytes(b"half of")
+    for one in (store, clean):
+        one.put(keys(900), clusters(1, seed=8))  # the rows before it stay as they were left
+        assert one.build()
+    names = [sorted(path.name for path in one.folder.glob("codes-*")) for one in (store, clean)]
+    assert names[0] == names[1] and len(names[0]) == 2
+    assert all((store.folder / name).read_bytes() == (clean.folder / name).read_bytes() for name in names[0])
+    for opened in (store, Local(store.folder, WIDE)):
         assert opened.count() == 601
         assert opened.search(clusters(1, seed=8), 1)[0][0].tolist() == [900]
+
+
+def test_a_code_does_not_outlive_its_vector(tmp_path: Path, small: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever dies when he has replaced a vector, and has not yet said so, leaves the old or the new: found, with its score."""
+    store = Local(tmp_path, WIDE)
+    store.put(np.arange(1500), clusters(1500))
+    store.build()
+    real = Matrix.write
+
+    def write(self: Matrix, rows: Keys, vectors: Floats) -> None:
+        real(self, rows, vectors)
+        raise InterruptedError
+
+    monkeypatch.setattr(Matrix, "write", write)
+    new = 3 * clusters(1, seed=8)
+    with pytest.raises(InterruptedError):
+        store.put(keys(7), new)
+    scans = counted(monkeypatch)
+    found, scores = Local(tmp_path, WIDE).search(new, 1)[0]
+    assert found.tolist() == [7] and scores[0] == pytest.approx(9, rel=1e-5) and scans
 
 
 @pytest.mark.parametrize("how", ["cut", "foreign", "of another format"])
