@@ -79,7 +79,8 @@ def keys(*rows: int) -> Keys:
 
 def test_migrations_lead_to_the_schema(db: Database) -> None:
     with db._engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        opts = {"compare_type": True, "compare_server_default": True, "include_object": lambda _, name, *__: "fts" not in name}
+        context = MigrationContext.configure(connection, opts=opts)  # indexes of words have no table of ours
         assert compare_metadata(context, Base.metadata) == []
 
 
