@@ -62,7 +62,7 @@ def test_zero_characters_are_left_out(db: Database) -> None:
     video = db.files()["/a.mp4"].video
     db.tag([video], add=["one\0two", "\0"])
     assert db.tags([video]) == {video: ["", "onetwo"]}
-    db.fail(video, "bad byte \0 at 7")
+    db.fail(video, "bad byte \0 at 7", "r1")
     assert db.files()["/a.mp4"].error == "bad byte  at 7"
     assert db.named("/a.mp4\0") == video
     db.save_search("with", {"text": ["zero \0 inside", "ünï"]})
