@@ -12,6 +12,7 @@ journal.jsonl   what became of each file that was looked at, see `hit.journal`
 
 import contextlib
 import logging
+import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -89,7 +90,9 @@ class Library:
             model = model or (mine if (mine / "card.json").exists() else _zero_shot(mine, say))
             encoder = _load(model)
         path.mkdir(parents=True, exist_ok=True)
-        config = LibraryConfig(settings.reference(path, model, encoder), segments or SegmentConfig(), database, store)
+        config = LibraryConfig(
+            settings.reference(path, model, encoder), segments or SegmentConfig(), database, store, secrets.token_hex(4)
+        )
         settings.write(path, config)
         try:
             return cls.open(path, encoder=encoder)
@@ -151,7 +154,7 @@ class Library:
         """Open the store of an array, where this library's are, or at another address."""
         where = self.config.store if uri is None else uri
         if where:
-            return stores.open(where, stored.dim, f"{stored.revision}_{stored.generation}")
+            return stores.open(where, stored.dim, f"{self.config.id}_{stored.revision}_{stored.generation}")
         return stores.open(self.path / stored.name, stored.dim)
 
     def renew(self) -> bool:
