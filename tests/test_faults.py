@@ -103,7 +103,7 @@ class Countdown:
         def fdopen(*args: Any, **kwargs: Any) -> Any:  # by it arrays are written
             return Torn(real(*args, **kwargs), self)
 
-        os.fdopen = fdopen  # type: ignore[assignment]
+        os.fdopen = fdopen
 
 
 class Torn:
@@ -196,13 +196,20 @@ def _remove_again(path: Path) -> None:
         _opened(path, lambda library: remove.remove(library, ["0003" * 4, "0001" * 4]))
     except UserError as error:
         assert "knows no video" in str(error)
-    _opened(path, lambda library: [path.unlink() for path in _strays(library)])
+    with Library.open(path, encoder=ToyEncoder()) as library:
+        for stray in _strays(library):
+            stray.unlink()
 
 
 def _strays(library: Library) -> list[Path]:
     from hit.upkeep import leftovers
 
     return [path for one in leftovers.find(library) if one.what.startswith("thumbnails") for path in one.paths]
+
+
+def _back_up_and_restore(path: Path) -> None:
+    _opened(path, lambda library: backup(library, path.parent / "b.tar"))
+    restore(path.parent / "b.tar", path.parent / "again")
 
 
 CASES = {
@@ -223,10 +230,7 @@ CASES = {
     ),
     "backup": Case(
         lambda path: _opened(path, lambda library: backup(library, path.parent / "b.tar")),
-        again=lambda path: (
-            _opened(path, lambda library: backup(library, path.parent / "b.tar")),
-            restore(path.parent / "b.tar", path.parent / "again"),
-        ),
+        again=_back_up_and_restore,
         after=lambda path: path.parent / "again",
     ),
 }

@@ -210,7 +210,12 @@ def _ask(what: str, sure: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UserError("hit library remove", what, "say --yes, or --dry-run to see them")
-    typer.confirm(f"{what}. Go on?", abort=True, err=True)
+    try:
+        if typer.confirm(f"{what}. Go on?", err=True):
+            return
+    except typer.Abort:
+        pass
+    raise typer.Exit(1)
 
 
 def _show_info(result: Mapping[str, Any]) -> None:

@@ -1,6 +1,8 @@
-"""What became of each file: one line of JSON a file and attempt, so that a run that is killed has told all that it did."""
+"""What became of each file: one line of JSON a file and attempt, so that a run that is killed has told all that it did; and logs."""
 
+import contextlib
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -77,3 +79,24 @@ class Journal:
 def _ends_a_line(file: Any) -> bool:
     file.seek(-1, os.SEEK_END)
     return bool(file.read(1) == b"\n")
+
+
+@contextlib.contextmanager
+def logged(path: Path) -> Iterator[None]:
+    """Have everything that hit logs meanwhile added to a file. Raises OSError where it cannot be."""
+    handler = _Log(path, encoding="utf-8", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("hit")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+
+
+class _Log(logging.FileHandler):
+    """A log that is not written is an error like any other."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name for it
+        raise  # noqa: PLE0704  # what logging has just caught

@@ -11,7 +11,7 @@ journal.jsonl   what became of each file that was looked at, see `hit.journal`
 """
 
 import contextlib
-import logging
+import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from hit import analysis, embeddings, files, settings, sources, stores
+from hit import analysis, embeddings, files, journal, settings, sources, stores
 from hit import describe as describing
 from hit import index as indexing
 from hit import search as searching
@@ -89,7 +89,9 @@ class Library:
             model = model or (mine if (mine / "card.json").exists() else _zero_shot(mine, say))
             encoder = _load(model)
         path.mkdir(parents=True, exist_ok=True)
-        config = LibraryConfig(settings.reference(path, model, encoder), segments or SegmentConfig(), database, store)
+        config = LibraryConfig(
+            settings.reference(path, model, encoder), segments or SegmentConfig(), database, store, secrets.token_hex(4)
+        )
         settings.write(path, config)
         try:
             return cls.open(path, encoder=encoder)
@@ -151,7 +153,7 @@ class Library:
         """Open the store of an array, where this library's are, or at another address."""
         where = self.config.store if uri is None else uri
         if where:
-            return stores.open(where, stored.dim, f"{stored.revision}_{stored.generation}")
+            return stores.open(where, stored.dim, f"{self.config.id}_{stored.revision}_{stored.generation}")
         return stores.open(self.path / stored.name, stored.dim)
 
     def renew(self) -> bool:
@@ -235,7 +237,7 @@ class Library:
         library.
         """
         chosen = [str(name) for name in names]
-        with self.writing(), self._logging():
+        with self.writing(), journal.logged(self.path / "library.log"):
             encoder, store, revision = self.encoder, self.store, self.config.model.revision
             if changed := encoder.revision != revision:
                 if self._given is None:
@@ -354,33 +356,13 @@ class Library:
     def _mend(self) -> None:
         """Make the store hold what the database says; a writer at work does this itself."""
         with contextlib.suppress(files.BusyError), files.room(self.path), files.locked(self.path / ".lock", 0):
-            if (self.path / "library.toml").exists():
-                self.renew()
+            self.renew()
             indexing.repair(self.db, self.store, self.stored)
 
     def _let_go(self) -> None:
         if self._store:
             self._store.close()
         self._store = self._stored = None
-
-    @contextlib.contextmanager
-    def _logging(self) -> Iterator[None]:
-        handler = _Log(self.path / "library.log", encoding="utf-8", delay=True)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-        logger = logging.getLogger("hit")
-        logger.addHandler(handler)
-        try:
-            yield
-        finally:
-            logger.removeHandler(handler)
-            handler.close()
-
-
-class _Log(logging.FileHandler):
-    """A log that is not written is an error like any other."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name for it
-        raise  # noqa: PLE0704  # what logging has just caught
 
 
 def _load(model: Path) -> ServingEncoder:

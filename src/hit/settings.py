@@ -35,6 +35,7 @@ class LibraryConfig:
     segments: SegmentConfig = field(default_factory=SegmentConfig)
     database: str = ""  # URL; empty: library.db
     store: str = ""  # URI of the vector store, see `hit.stores`; empty: the local one, beside the arrays
+    id: str = ""  # tells apart what several libraries have in one store
     format: int = _FORMAT
 
 

@@ -18,6 +18,7 @@ import hashlib
 import io
 import json
 import os
+import secrets
 import shutil
 import tarfile
 import time
@@ -212,7 +213,7 @@ def restore(file: Path, path: Path, database: str = "", store: str = "", progres
     """Make a library of a backup, in a new or empty folder; its records go to SQLite there, or to an empty database.
 
     Every file is compared with its digest. The library appears when it is whole. Raises UserError for what is no backup, is
-    damaged, or comes from a newer program, and for a folder, database or store with something in it.
+    damaged, or comes from a newer program, and for a folder or a database with something in it.
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(path, "is not empty", "restore into a new folder")
@@ -307,14 +308,13 @@ class _Making:
     def make(self, database: str, store: str, progress: Progress) -> dict[str, Any]:
         """Write the settings, fill the store, and bring the records into another database, if one is named."""
         config = settings.read(self.part)
-        config = replace(config, model=self.model(config.model), store=store, database="")
+        own = self.begun.id if self.begun and self.begun.store == store else secrets.token_hex(4)
+        config = replace(config, model=self.model(config.model), store=store, database="", id=own)
         settings.write(self.part, config)
         with contextlib.closing(Library.open(self.part, mend=False)) as library:
             stored = library.stored
             rows = library.db.rows(stored.revision)
             with contextlib.closing(library.store_of(stored)) as filled:
-                if store and filled.count() and not (self.begun and self.begun.store == store):
-                    raise UserError(store, "holds vectors of such a library already", "name another database there")
                 shelves.fill(library, stored, filled, rows, progress)
             counts = {**library.db.counts(), "vectors": len(rows)}
             if database:
