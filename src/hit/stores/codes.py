@@ -180,11 +180,9 @@ class Codes:
             values, rows = self._blocks[file].search(queries, min(reach, file.rows), params=wanted)
             return values, np.where(rows < 0, -1, rows + place * BLOCK)
 
-        if len(queries) == 1 and threads() > 1:  # faiss shares out queries, not a query
-            with ThreadPoolExecutor(threads()) as pool:
-                parts = list(pool.map(scan, range(len(self.index.blocks)), self.index.blocks))
-        else:
-            parts = [scan(place, file) for place, file in enumerate(self.index.blocks)]
+        # Threads of ours over blocks: those of faiss share out queries, of which there is mostly one, and wait busily.
+        with ThreadPoolExecutor(threads(), initializer=faiss.omp_set_num_threads, initargs=(1,)) as pool:
+            parts = list(pool.map(scan, range(len(self.index.blocks)), self.index.blocks))
         values, rows = (np.concatenate([part[i] for part in parts], axis=1) for i in (0, 1))
         found = []
         for value, row in zip(values, rows, strict=True):
