@@ -19,11 +19,14 @@ from hypothesis import strategies as st
 
 from hit import stores
 from hit.errors import UserError
+from hit.library import Library
 from hit.stores.milvus import TOKEN, Milvus
 from hit.types import Floats, Store
+from library_helpers import dump
 from milvus_server import Server
 from test_stores import keys, random_vectors
 from test_stores import oracle as plain
+from toy import PLUGIN, ToyEncoder, render
 
 DIM = 3
 names = (f"test_{os.getpid()}_{i}" for i in itertools.count())
@@ -270,6 +273,22 @@ def test_databases_are_kept_apart(milvus_server: str) -> None:
     assert (one.count(), two.count()) == (1, 0)
     one.close()
     two.close()
+
+
+def test_a_library_answers_from_milvus_as_from_its_folder(
+    milvus_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(PLUGIN))
+    for name in ("red", "green", "blue"):
+        render(tmp_path / "videos" / f"{name}.mp4", [name])
+    states = []
+    for store in ("", milvus_server):
+        path = tmp_path / ("milvus" if store else "local")
+        with Library.create(path, encoder=ToyEncoder(), store=store) as library:
+            library.index([tmp_path / "videos"], workers=1)
+        states.append(dump(path, ToyEncoder()))
+        assert states[-1]["nearest"] == states[-1]["oracle"]
+    assert states[0] == states[1]
 
 
 # -- faults
