@@ -265,7 +265,7 @@ def _show_store(result: Mapping[str, Any]) -> None:
     from hit.console import say
 
     say(f"{result['library']}: {result['vectors']} vectors in the store {result['store']}")
-    if "old" in result:
+    if result.get("old"):
         say(f"the old store, {result['old']['where']}, {'was dropped' if result['old']['dropped'] else 'is left as it is'}")
 
 

@@ -51,14 +51,12 @@ def rebuild(library: Library, progress: Progress | None = None) -> dict[str, Any
 def move(library: Library, to: str, drop_old: bool = False, progress: Progress | None = None) -> dict[str, Any]:
     """Fill another store, compare it with the arrays, and only then have the library use it. "local": the library's own.
 
-    The old one is left as it is, unless it is to be dropped. Raises UserError where the library uses that store already, and
-    for one that does not give back what it was given.
+    The old one is left as it is, unless it is to be dropped. A store that is in use already is filled and compared too. Raises
+    UserError for one that does not give back what it was given.
     """
     to, progress = "" if to == LOCAL else to, progress or Silent()
     with library.writing(), library.job("move", {"to": to or LOCAL}) as detail:
         before, stored = library.config, library.stored
-        if to == before.store:
-            raise UserError(library.path, f"its vectors are in {to or 'its own folder'} already")
         rows = library.db.rows(stored.revision)
         with contextlib.closing(library.store_of(stored, to)) as store:
             fill(library, stored, store, rows, progress)
@@ -66,12 +64,14 @@ def move(library: Library, to: str, drop_old: bool = False, progress: Progress |
                 raise UserError(
                     to or library.path, f"does not give back what it was given: {differences[0]}", "the old store is kept"
                 )
-        library.change(replace(before, store=to))
-        if drop_old:
-            drop(library, stored, before.store)
+        if to != before.store:
+            library.change(replace(before, store=to))
+        old = before.store if to != before.store else ""  # a call that was killed may have left the local one
+        if dropped := drop_old and to != old:
+            drop(library, stored, old)
         detail["vectors"] = len(rows)
-    old = {"where": before.store or LOCAL, "dropped": drop_old}
-    return {"library": str(library.path), "store": to or LOCAL, "vectors": len(rows), "old": old}
+    about = {"where": old or LOCAL, "dropped": dropped} if to != old else None
+    return {"library": str(library.path), "store": to or LOCAL, "vectors": len(rows), "old": about}
 
 
 def fill(library: Library, stored: Stored, store: Store, rows: Keys, progress: Progress) -> None:
