@@ -205,3 +205,18 @@ def test_short_addresses_mean_the_driver_that_is_installed(postgres: Postgres) -
 def test_a_driver_that_is_missing_is_named() -> None:
     with pytest.raises(UserError, match=r"needs the package psycopg2, .*pip install 'hit-video\[postgres\]'"):
         engines("postgresql+psycopg2://host/name")
+
+
+def test_two_libraries_do_not_share_a_database(url: str, tmp_path: Path) -> None:
+    with Library.create(tmp_path / "one", encoder=ToyEncoder(), database=url) as library:
+        library.db.record_files([found("/a.mp4", A)])
+    with pytest.raises(UserError, match="records of another library"):
+        Library.create(tmp_path / "two", encoder=ToyEncoder(), database=url)
+    assert not (tmp_path / "two" / "library.toml").exists()
+
+
+@pytest.mark.parametrize("secret", ["postgresql://me:pass@host/db", "postgresql://host/db?password=pass"])
+def test_a_password_is_not_written_down(secret: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="PGPASSWORD") as error:
+        Library.create(tmp_path / "lib", encoder=ToyEncoder(), database=secret)
+    assert "pass@" not in str(error.value) and not (tmp_path / "lib").exists()

@@ -1,4 +1,4 @@
-"""What became of each file: a line of JSON a file and attempt, so that a run that is killed has told all that it did; and logs."""
+"""What became of each file: a line of JSON a file and attempt, so that a run that is killed has told all it did; and logs."""
 
 import contextlib
 import json

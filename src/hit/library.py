@@ -85,6 +85,7 @@ class Library:
         mine = path / "model"  # where a run was killed before there was a library, it is there already
         if path.exists() and (not path.is_dir() or any(one.name[0] != "." and one != mine for one in path.iterdir())):
             raise UserError(path, "not a library, and not empty", "choose another folder")
+        settings.check(database)
         if encoder is None:
             model = model or (mine if (mine / "card.json").exists() else _zero_shot(mine, say))
             encoder = _load(model)
@@ -94,8 +95,11 @@ class Library:
         )
         settings.write(path, config)
         try:
-            return cls.open(path, encoder=encoder)
-        except UserError:  # a database or a store that cannot be reached: nothing is begun
+            library = cls.open(path, encoder=encoder)
+            if database and library.db.files():
+                raise UserError("the database", "holds the records of another library", "name one of its own for each")
+            return library
+        except UserError:  # also for a database or a store that cannot be reached: nothing is begun
             (path / "library.toml").unlink()
             raise
 

@@ -4,6 +4,7 @@ import os
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import tomli_w
 
@@ -37,6 +38,14 @@ class LibraryConfig:
     store: str = ""  # URI of the vector store, see `hit.stores`; empty: the local one, beside the arrays
     id: str = ""  # tells apart what several libraries have in one store
     format: int = _FORMAT
+
+
+def check(database: str) -> None:
+    """Raise UserError for a database's URL that bears a password, as library.toml is no place for one."""
+    parts = urlsplit(database)
+    if parts.password or "password=" in parts.query:
+        fix = "leave it out, and give it by PGPASSWORD or ~/.pgpass"
+        raise UserError("the database", "its URL bears a password, which would be written to library.toml", fix)
 
 
 def read(path: Path) -> LibraryConfig:
