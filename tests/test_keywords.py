@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
@@ -111,6 +111,8 @@ def fill(session: Session, documents: list[str]) -> None:
     st.lists(queries(), min_size=2, max_size=4),
     st.integers(0, 4),
 )
+@example(["red", "red blue", "green", "red blue green 7"], ["red blue green", '"blue green" 7'], 4)
+@example(["red", "red blue", "green", "green blue", "red green"], ["red blue green", "red green"], 2)
 def test_search_finds_what_the_rules_say(
     db: Database, monkeypatch: pytest.MonkeyPatch, documents: list[str], texts: list[str], many: int
 ) -> None:
