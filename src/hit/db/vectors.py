@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -104,8 +105,7 @@ class Vectors(Sessions):
     def rows(self, revision: str) -> Keys:
         """Return the rows of all vectors by this revision, ascending."""
         with self.read() as session:
-            found = session.scalars(sa.select(Embedding.row).where(Embedding.revision == revision).order_by(Embedding.row))
-            return np.fromiter(found, np.int64)
+            return _rows(session, sa.select(Embedding.row).where(Embedding.revision == revision))
 
     def vector_count(self, revision: str) -> int:
         """Return how many segments have a vector by this revision."""
@@ -148,10 +148,10 @@ class Vectors(Sessions):
             key = stored.name, to_text(node), session.scalars(sa.select(Changes.count)).one()
             if key not in self._allowed:
                 _check(session, stored)
-                rows = session.scalars(where.rows(stored.revision, node)).all()
+                rows = _rows(session, where.rows(stored.revision, node))
                 while len(self._allowed) >= _FILTERS:
                     self._allowed.pop(next(iter(self._allowed)), None)
-                self._allowed[key] = np.array(rows, np.int64)
+                self._allowed[key] = rows
             return self._allowed[key]
 
     def unsynced(self, revision: str, limit: int) -> tuple[Keys, Keys]:
@@ -183,6 +183,13 @@ class Vectors(Sessions):
             ) from error
         array.rows += len(vectors)
         return rows.tolist()
+
+
+def _rows(session: Session, query: sa.Select[Any]) -> Keys:
+    """Return what a query for rows finds, ascending: as one text, since a million single answers take seconds."""
+    rows = query.order_by(None).subquery()
+    text = session.scalar(sa.select(sa.func.aggregate_strings(sa.cast(rows.c.row, sa.String), ",")))
+    return np.sort(np.fromstring(text or "", np.int64, sep=","))
 
 
 def _check(session: Session, stored: Stored) -> None:
