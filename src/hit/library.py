@@ -53,6 +53,7 @@ class Library:
 
     def __init__(self, path: Path, config: LibraryConfig, encoder: ServingEncoder | None, mend: bool = True) -> None:
         self.path, self.config = path, config
+        self._look: object = None  # what told that the settings are these
         self.posters = path / indexing.POSTERS
         self._given = encoder  # whoever opens a library with an encoder means to index with that one
         self._loaded = encoder
@@ -162,7 +163,9 @@ class Library:
 
     def renew(self) -> bool:
         """Take notice of what other processes have made of the settings and the array; tell whether these are others now."""
-        config = settings.read(self.path)
+        look = settings.look(self.path)
+        config = self.config if look == self._look else settings.read(self.path)
+        self._look = look
         stored = self.db.stored(config.model.revision, config.model.dim)
         if config == self.config and stored.name == self.stored.name:
             self._stored = stored
@@ -284,7 +287,8 @@ class Library:
 
         Raises UserError for a query that cannot be made.
         """
-        self.renew()
+        if settings.look(self.path) != self._look:  # rows with other numbers are noticed by the database
+            self.renew()
         encoder = self.encoder
         examples: list[searching.Example] = []
         excluded: list[searching.Example] = []

@@ -64,6 +64,15 @@ def read(path: Path) -> LibraryConfig:
     return configs.build(LibraryConfig, table, str(path / "library.toml"))
 
 
+def look(path: Path) -> object:
+    """Return what tells one state of a library's settings from another, without reading them; None where there are none."""
+    try:
+        about = (path / "library.toml").stat()
+    except FileNotFoundError:
+        return None
+    return about.st_ino, about.st_mtime_ns, about.st_size
+
+
 def reference(library: Path, model: Path | None, encoder: Encoder) -> ModelReference:
     """Return what a library is to remember of its model, and of the folder that it was loaded from."""
     absolute = str(model.resolve()) if model else ""
