@@ -80,6 +80,15 @@ def test_search(root: Path) -> None:
     assert all(row[name] >= 0 for name in ("build_s", "open_s", "add_10k_s", "build_after_10k_s"))
 
 
+def test_library(root: Path) -> None:
+    found = run(root, "library")
+    assert (found["segments"], found["dim"]) == (5000, 64)
+    assert {name: found[f"filter_{name}"]["kept"] for name in ("20pct", "0_5pct")} == {"20pct": 1000, "0_5pct": 50}
+    assert found["bytes_a_segment"]["array"] == 4 * 64
+    assert all(found[name] > 0 for name in ("rebuild_s", "open_s", "open_to_first_answer_s", "search_ms", "by_video_ms"))
+    assert set(found["words"]) == {"common", "rare", "phrase"}
+
+
 @pytest.mark.slow  # it starts six workers, one or two at a time
 def test_ingest(root: Path, tmp_path: Path) -> None:
     model = model_folders.vit(tmp_path / "vit")

@@ -494,7 +494,7 @@ def test_lost_and_stray_vectors_are_made_good_at_opening(library: Library, five:
 def test_torch_is_not_needed(tmp_path: Path, five: Path, script: Path) -> None:
     code = f"""
 import sys
-sys.argv = ["run.py", {str(tmp_path / "lib")!r}, {str(five)!r}, "0"]
+sys.argv = ["run.py", {str(tmp_path / "lib")!r}, {str(five)!r}, "0", ""]
 if __name__ == "__main__":
     exec(open({str(script)!r}).read())
     print(library.search("green", videos=[Path({str(five / "sub" / "green.mp4")!r})]).hits[-1].clip.path.name)
