@@ -4,11 +4,20 @@ import os
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hit import files
 from hit.types import Floats, Keys
 
 NAME = "vectors.f32"
+
+
+def among(rows: Keys, allowed: Keys) -> NDArray[np.bool_]:
+    """Tell which of some rows are among those allowed, which ascend: in no time, however many these are."""
+    if not len(allowed):
+        return np.zeros(len(rows), np.bool_)
+    found: NDArray[np.bool_] = allowed[np.minimum(np.searchsorted(allowed, rows), len(allowed) - 1)] == rows
+    return found
 
 
 class Matrix:
@@ -23,12 +32,13 @@ class Matrix:
 
     def view(self, count: int) -> Floats:
         """Return the first `count` rows (count, dim), mapped and not read. Raises EOFError where there are fewer."""
-        if count > len(self._view):
+        view = self._view  # several threads may be here
+        if count > len(view):
             there = self.path.stat().st_size // (4 * self.dim) if self.path.exists() else 0
             if there < count:
                 raise EOFError(f"{self.path} holds {there} rows, not {count}")
-            self._view = np.memmap(self.path, "<f4", "r", shape=(there, self.dim))
-        return self._view[:count]
+            self._view = view = np.memmap(self.path, "<f4", "r", shape=(there, self.dim))
+        return view[:count]
 
     def write(self, rows: Keys, vectors: Floats) -> None:
         """Write vectors (N, dim) to these rows, durably; those that are there already are left alone."""

@@ -7,6 +7,8 @@ import numpy as np
 from hit.errors import UserError
 from hit.types import Floats
 
+_HEAVY = 1e6  # so that no product becomes infinite
+
 
 def mean(vectors: Floats, parts: Mapping[str, slice]) -> Floats:
     """Return the mean (dim,) of vectors (n, dim), each part brought to unit length; a part that is zero stays so."""
@@ -20,6 +22,6 @@ def weights(values: Sequence[float], parts: Mapping[str, slice]) -> dict[str, fl
     """Return weights by part, as they were given in the parts' order. Raises UserError for what weighs nothing."""
     if len(values) != len(parts):
         raise UserError("level weights", f"{len(values)} given, the model has the levels {', '.join(parts)}", "give one for each")
-    if not any(values) or not all(0 <= value < float("inf") for value in values):
-        raise UserError("level weights", "must be 0 or above, and not all 0")
+    if not any(values) or not all(0 <= value <= _HEAVY for value in values):
+        raise UserError("level weights", f"must be 0 or above, at most {_HEAVY:g}, and not all 0")
     return dict(zip(parts, values, strict=True))

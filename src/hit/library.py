@@ -13,6 +13,7 @@ journal.jsonl   what became of each file that was looked at, see `hit.journal`
 import contextlib
 import secrets
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from hit import index as indexing
 from hit import search as searching
 from hit.analysis import ServingEncoder
 from hit.calibration import Calibration
-from hit.db import Database, Stored
+from hit.db import Database, StaleError, Stored
 from hit.errors import UserError
 from hit.pool import Limits
 from hit.remote import Remote
@@ -63,6 +64,7 @@ class Library:
         self.db = Database(config.database or f"sqlite:///{quote(str(path / 'library.db'))}", path)
         self._stored: Stored | None = None
         self._store: Store | None = None
+        self._guard = threading.RLock()  # several threads may search: over what `renew` replaces
         if mend:
             self._mend()
 
@@ -143,16 +145,18 @@ class Library:
     @property
     def stored(self) -> Stored:
         """The array of the current model's vectors."""
-        if self._stored is None:
-            self._stored = self.db.stored(self.config.model.revision, self.config.model.dim)
-        return self._stored
+        with self._guard:
+            if self._stored is None:
+                self._stored = self.db.stored(self.config.model.revision, self.config.model.dim)
+            return self._stored
 
     @property
     def store(self) -> Store:
         """The store of that array, opened when it is first needed."""
-        if self._store is None:
-            self._store = self.store_of(self.stored)
-        return self._store
+        with self._guard:
+            if self._store is None:
+                self._store = self.store_of(self.stored)
+            return self._store
 
     def store_of(self, stored: Stored, uri: str | None = None) -> Store:
         """Open the store of an array, where this library's are, or at another address."""
@@ -167,20 +171,17 @@ class Library:
         config = self.config if look == self._look else settings.read(self.path)
         self._look = look
         stored = self.db.stored(config.model.revision, config.model.dim)
-        if config == self.config and stored.name == self.stored.name:
-            self._stored = stored
-            return False
-        if config.model.revision != self.config.model.revision and self._given is None:
-            self._loaded = self._experts = self._judge = None
-        self.config = config
-        self._let_go()
-        return True
+        with self._guard:
+            if config == self.config and stored.name == self.stored.name:
+                self._stored = stored
+                return False
+            self._turn(config)
+            return True
 
     def change(self, config: LibraryConfig) -> None:
         """Go over to other settings, for good. The caller keeps other writers out."""
         settings.write(self.path, config)
-        self.config = config
-        self._let_go()
+        self._turn(config)
 
     @contextlib.contextmanager
     def writing(self, wait: float | None = None) -> Iterator[None]:
@@ -207,23 +208,26 @@ class Library:
     @property
     def encoder(self) -> ServingEncoder:
         """The model, loaded when it is first needed."""
-        if self._loaded is None:
-            self._loaded = _load(self._folder() or Path())
-        return self._loaded
+        with self._guard:
+            if self._loaded is None:
+                self._loaded = _load(self._folder() or Path())
+            return self._loaded
 
     @property
     def judge(self) -> Judge | None:
         """The model's calibration, if it has one."""
-        if self._judge is None and (folder := self._folder()):
-            self._judge = Calibration.load(folder, self.config.model.revision)
-        return self._judge
+        with self._guard:
+            if self._judge is None and (folder := self._folder()):
+                self._judge = Calibration.load(folder, self.config.model.revision)
+            return self._judge
 
     @property
     def experts(self) -> Mapping[str, Expert]:
         """The model's experts, loaded when they are first needed."""
-        if self._experts is None:
-            self._experts = analysis.load_experts(self.encoder.experts, self.encoder.identities)
-        return self._experts
+        with self._guard:
+            if self._experts is None:
+                self._experts = analysis.load_experts(self.encoder.experts, self.encoder.identities)
+            return self._experts
 
     def index(
         self,
@@ -278,7 +282,7 @@ class Library:
         *,
         videos: Sequence[str | Path] = (),
         images: Sequence[Path] = (),
-        exclude: Sequence[str] = (),
+        exclude: str | Sequence[str] = (),
         exclude_videos: Sequence[str | Path] = (),
         level_weights: Sequence[float] | None = None,
         **options: Unpack[searching.Options],
@@ -287,30 +291,32 @@ class Library:
 
         Raises UserError for a query that cannot be made.
         """
-        if settings.look(self.path) != self._look:  # rows with other numbers are noticed by the database
-            self.renew()
-        encoder = self.encoder
+        with self._guard:
+            if settings.look(self.path) != self._look:  # rows with other numbers are noticed by the database
+                self.renew()
+            encoder, store, posters = self.encoder, self.store, self.posters.absolute()
+            shelf = searching.Shelf(self.db, store, self.stored, encoder, posters, self.judge)
         examples: list[searching.Example] = []
         excluded: list[searching.Example] = []
-        if encoder.revision == self.config.model.revision:  # else search refuses, and nothing need be decoded for that
+        if encoder.revision == shelf.stored.revision:  # else search refuses, and nothing need be decoded for that
             examples += [self._look_at_video(name) for name in videos]
             examples += [[analysis.look_at_image(path, self.experts)] for path in images]
             excluded += [self._look_at_video(name) for name in exclude_videos]
         query = searching.Query(
             texts=[texts] if isinstance(texts, str) else texts,
             examples=examples,
-            exclude=exclude,
+            exclude=[exclude] if isinstance(exclude, str) else exclude,
             exclude_examples=excluded,
             weights=encoder.weights if level_weights is None else embeddings.weights(level_weights, encoder.parts),
             **options,
         )
-        while True:
-            try:
-                posters = self.posters.absolute()
-                return searching.search(query, searching.Shelf(self.db, self.store, self.stored, encoder, posters, self.judge))
-            except Exception:  # StaleError, or whatever comes of a store that is gone, where another process pruned the library
-                if not self.renew():
-                    raise
+        try:
+            return searching.search(query, shelf)
+        except Exception:  # StaleError, or whatever comes of a store that is gone, where another process pruned the library
+            if not self.renew() and self._store is store:  # another thread may have taken notice first
+                raise
+        again = {"exclude": exclude, "exclude_videos": exclude_videos, "level_weights": level_weights}
+        return self.search(texts, videos=videos, images=images, **again, **options)  # type: ignore[arg-type]
 
     def describe(
         self, videos: Sequence[Path], texts: Path, *, limit: int = 10, level_weights: Sequence[float] | None = None
@@ -319,16 +325,17 @@ class Library:
 
         Raises UserError for a file without texts, and for a video that cannot be read.
         """
-        encoder, wanted = self.encoder, describing.read_texts(texts)
-        searching.check(encoder, self.stored)
-        found = describing.describe(
-            [self._seen(path) for path in videos],
-            wanted,
-            encoder,
-            weights=None if level_weights is None else embeddings.weights(level_weights, encoder.parts),
-            judge=self.judge,
-            limit=limit,
-        )
+        with self._guard:
+            if settings.look(self.path) != self._look:  # rows with other numbers are noticed by the database
+                self.renew()
+            encoder, stored, judge, wanted = self.encoder, self.stored, self.judge, describing.read_texts(texts)
+        searching.check(encoder, stored)
+        weights = None if level_weights is None else embeddings.weights(level_weights, encoder.parts)
+        try:
+            seen = [self._seen(path, stored) for path in videos]
+        except StaleError:
+            return self.describe(videos, texts, limit=limit, level_weights=level_weights)
+        found = describing.describe(seen, wanted, encoder, weights=weights, judge=judge, limit=limit)
         return {"videos": found, "model": {"id": encoder.id, "revision": encoder.revision}}
 
     def saved(self, name: str) -> dict[str, Any]:
@@ -338,12 +345,12 @@ class Library:
             raise UserError(f"@{name}", "no search is saved under this name", f"there are: {', '.join(names) or 'none'}")
         return dict(names[name].query)
 
-    def _seen(self, path: Path) -> describing.Seen:
+    def _seen(self, path: Path, stored: Stored) -> describing.Seen:
         video = self.db.named(str(path.absolute()))
-        own = self.db.segments(self.stored, [video]).get(video, {}) if video else {}
+        own = self.db.segments(stored, [video]).get(video, {}) if video else {}
         if own:
             times = [(segment.start, segment.end) for segment in own.values()]
-            return describing.Seen(path, times, self.db.vectors(self.stored, np.fromiter(own, np.int64)))
+            return describing.Seen(path, times, self.db.vectors(stored, np.fromiter(own, np.int64)))
         pieces = analysis.analyse("query", path, self.experts, self.config.segments)
         vectors = self.encoder.embed_clips([piece.features for piece in pieces])
         return describing.Seen(path, [(piece.clip.start, piece.clip.end) for piece in pieces], vectors)
@@ -367,10 +374,19 @@ class Library:
             self.renew()
             indexing.repair(self.db, self.store, self.stored)
 
+    def _turn(self, config: LibraryConfig) -> None:
+        with self._guard:
+            self._judge = None
+            if config.model.revision != self.config.model.revision and self._given is None:
+                self._loaded = self._experts = None
+            self.config = config
+            self._let_go()
+
     def _let_go(self) -> None:
-        if self._store:
-            self._store.close()
-        self._store = self._stored = None
+        with self._guard:
+            if self._store:
+                self._store.close()
+            self._store = self._stored = None
 
 
 def _load(model: Path) -> ServingEncoder:

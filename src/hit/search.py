@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hit import embeddings, filters, metrics, pages
+from hit.arrays import among
 from hit.db import Database, Line, Match, Place, Stored, words
 from hit.errors import UserError
 from hit.moments import moments
@@ -130,16 +132,21 @@ class _Search:
     def __init__(self, query: Query, shelf: Shelf) -> None:
         self.query, self.shelf, self.db = query, shelf, shelf.db
         self.vector = embed(query, shelf.encoder)
+        if any(not text.strip() for text in query.exclude):
+            raise UserError("what is to be left out", "is empty", "say what hits should not show")
         self.barred = _weighted(_rows(query.exclude, query.exclude_examples, shelf.encoder), query, shelf.encoder)
         described = [query.texts, query.mode, query.group_by, query.where and filters.to_json(query.where)]
         vectors = hashlib.sha256(self.vector.tobytes() + self.barred.tobytes()).hexdigest()
         self.digest = pages.digest({"query": [*described, vectors]})
         self.page = None if query.page is None else pages.read(query.page, self.digest, shelf.stored.name)
-        self.rows = self.page.rows if self.page else self.db.stored(shelf.stored.revision, shelf.stored.dim).rows
+        now = self.db.stored(shelf.stored.revision, shelf.stored.dim).rows
+        self.rows = min(self.page.rows, now) if self.page else now
         self.allowed = None if query.where is None else self.db.allowed(shelf.stored, query.where)
         if self.allowed is not None:
             self.allowed = self.allowed[self.allowed < self.rows]
-        self.matches = self._matches()
+        elif self.rows < now:  # what came later takes no place in any list
+            self.allowed = np.arange(max(self.rows, 0))
+        self.matches = self._matches(DEPTH)[0] if query.mode == "hybrid" and query.texts else []
         own = query.weights is None or dict(query.weights) == dict(shelf.encoder.weights)
         calibrated = len(query.texts) == 1 and not query.examples and own
         self.judge = shelf.judge if calibrated else None
@@ -171,11 +178,14 @@ class _Search:
         fetch = self.query.limit * _AHEAD
         while True:
             candidates, all_ = self._candidates(fetch)
+            last = self._last(candidates)
+            if last and self.query.group_by == "clip":
+                candidates = [one for one in candidates if one.key > last]
             found: dict[object, tuple[_Candidate, Place]] = {}
             skipped: set[object] = set()
             for one, place in self._placed(candidates):
                 group = one.row if self.query.group_by == "clip" else place.segment.video_id
-                if self.page and one.key <= self.page.last:
+                if last and one.key <= last:
                     skipped.add(group)
                 elif group not in skipped:
                     found.setdefault(group, (one, place))
@@ -185,22 +195,31 @@ class _Search:
                 return list(found.values())
             fetch *= _AHEAD
 
+    def _last(self, candidates: Sequence[_Candidate]) -> pages.Key | None:
+        """Return the key to go on after: that of the page's last hit, as it is now, since what was removed may have moved it."""
+        if not self.page:
+            return None
+        last = self.page.last
+        return next((one.key for one in candidates if one.row == last[2]), last)
+
     def _placed(self, candidates: Sequence[_Candidate]) -> Iterator[tuple[_Candidate, Place]]:
-        step = self.query.limit * _AHEAD
-        for start in range(0, len(candidates), step):
-            some = candidates[start : start + step]
+        start, step = 0, self.query.limit * _AHEAD
+        while some := candidates[start : start + step]:
             places = self.db.places(self.shelf.stored, [one.row for one in some])
-            barred = self._barred(some)
-            yield from ((one, places[one.row]) for one in some if one.row in places and one.row not in barred)
+            rows = np.array([one.row for one in some], np.int64)
+            barred = self._barred(rows, np.array([one.score for one in some], np.float32)).tolist()
+            yield from ((one, places[one.row]) for one, bad in zip(some, barred, strict=True) if one.row in places and not bad)
+            start, step = start + step, 2 * step  # whoever looks far down looks at many
 
     def _candidates(self, fetch: int) -> tuple[list[_Candidate], bool]:
         """Return candidates in their order, and whether these are all there are."""
         if self.query.mode == "words":
-            scores = self._scores(np.array([match.row for match in self.matches], np.int64))
+            matches, all_ = self._matches(max(fetch, DEPTH))
+            scores = self._scores(np.array([match.row for match in matches], np.int64))
             return [
                 _Candidate(match.row, score, (float(place), 0.0, match.row), None, match)
-                for place, (match, score) in enumerate(zip(self.matches, scores.tolist(), strict=True), 1)
-            ], True
+                for place, (match, score) in enumerate(zip(matches, scores.tolist(), strict=True), 1)
+            ], all_
         if self.matches or self.query.mode == "normalised":
             fetch = max(fetch, DEPTH)
         rows, scores = self.shelf.store.search(self.vector[None], fetch, self.allowed)[0]
@@ -239,28 +258,26 @@ class _Search:
             _Candidate(row, score, (1.0, -score, row), None, None) for row, score in far
         ]
 
-    def _matches(self) -> Sequence[Match]:
-        text = " ".join(self.query.texts)
-        if not text or self.query.mode in ("meaning", "normalised"):
-            return ()
-        found = self.db.matches(self.shelf.stored, text, DEPTH, self.allowed)
-        return [match for match in found if match.row < self.rows]
+    def _matches(self, depth: int) -> tuple[Sequence[Match], bool]:
+        """Return up to `depth` segments that have the query's words, and whether these are all there are."""
+        found = self.db.matches(self.shelf.stored, " ".join(self.query.texts), depth, self.allowed)
+        return [match for match in found if match.row < self.rows], len(found) < depth
 
     def _scores(self, rows: Keys) -> Floats:
         scores: Floats = _products(self.db.vectors(self.shelf.stored, rows), self.vector[None])[:, 0]
         return scores
 
-    def _barred(self, candidates: Sequence[_Candidate]) -> set[int]:
-        """Return the rows that fit what is excluded better than what is asked for, or show it beyond doubt."""
-        if not len(self.barred) or not candidates:
-            return set()
-        rows = np.array([one.row for one in candidates], np.int64)
-        scores = _products(self.db.vectors(self.shelf.stored, rows), self.barred)  # (n, excluded)
-        bad = (scores >= np.array([[one.score] for one in candidates], np.float32)).any(axis=1)
-        if self.shelf.judge and not self.query.exclude_examples:
-            for vector, column in zip(self.barred, scores.T, strict=True):
+    def _barred(self, rows: Keys, scores: Floats) -> NDArray[np.bool_]:
+        """Tell which rows (n,) fit what is excluded better than what is asked for, by these scores, or show it beyond doubt."""
+        if not len(self.barred) or not len(rows):
+            return np.zeros(len(rows), np.bool_)
+        unwanted = _products(self.db.vectors(self.shelf.stored, rows), self.barred)  # (n, excluded)
+        bad: NDArray[np.bool_] = (unwanted >= scores[:, None]).any(axis=1)
+        if self.shelf.judge:
+            texts = len(self.query.exclude)  # no confidence is known of examples, which come after them
+            for vector, column in zip(self.barred[:texts], unwanted.T[:texts], strict=True):
                 bad |= self.shelf.judge.judge(vector, column, self._size()) >= _SURE
-        return set(rows[bad].tolist())
+        return bad
 
     def _size(self) -> int:
         return self.shelf.store.count() if self.allowed is None else len(self.allowed)
@@ -305,11 +322,16 @@ class _Search:
         made = []
         for hit in hits:
             own = segments.get(hit.clip.video, {})
-            scores = self._scores(np.fromiter(own, np.int64))
+            rows = np.fromiter(own, np.int64)
+            scores = self._scores(rows)
+            fits: NDArray[np.bool_] = ~self._barred(rows, scores)
+            if self.query.where is not None and self.allowed is not None:
+                fits = fits & among(rows, self.allowed)
             found = [
                 Moment(one.start, one.end, one.seek, score) for one, score in zip(own.values(), scores.tolist(), strict=True)
             ]
-            made.append(replace(hit, moments=moments(found), curve=[(one.start, one.end, one.score) for one in found]))
+            shown = moments([one for one, fit in zip(found, fits.tolist(), strict=True) if fit])
+            made.append(replace(hit, moments=shown, curve=[(one.start, one.end, one.score) for one in found]))
         return made
 
     def _no_good_match(self, hits: Sequence[Hit], found: Sequence[tuple[_Candidate, Place]]) -> bool | None:
@@ -323,7 +345,7 @@ class _Search:
 
 def evidence(texts: Sequence[str], lines: Sequence[Line]) -> list[Evidence]:
     """Return the lines that have words in common with the query, those with most first, and of equals the earliest."""
-    wanted = words(" ".join(texts))
+    wanted = words(" ".join(texts)) if lines else set[str]()
     shared = [(len(wanted & words(line.text)), line) for line in lines]
     best = sorted((pair for pair in shared if pair[0]), key=lambda pair: (-pair[0], pair[1].number))
     return [Evidence(line.expert, line.start, line.end, line.text) for _, line in best[:EVIDENCE]]
@@ -338,7 +360,7 @@ def embed(query: Query, encoder: Encoder) -> Floats:
     if mix.shape != (len(rows),) or not np.isfinite(mix).all() or (mix < 0).any() or not mix.any():
         why = f"{len(mix)} weights for {len(rows)} queries must be one each, 0 or above, and not all 0"
         raise UserError("the mix", why, "texts come first, then videos, then images")
-    vector: Floats = np.average(rows, axis=0, weights=mix).astype(np.float32)
+    vector: Floats = np.average(rows, axis=0, weights=mix / mix.max()).astype(np.float32)
     vector = _weighted(vector[None], query, encoder)[0]
     if not vector.any():
         raise UserError("the query", "the model finds nothing in it to search by", "give a text, or another video or image")
@@ -358,5 +380,6 @@ def _products(vectors: Floats, queries: Floats) -> Floats:
 
 
 def _weighted(rows: Floats, query: Query, encoder: Encoder) -> Floats:
-    weighted: Floats = rows * metrics.weighting(encoder.parts, query.weights or {}, encoder.dim)
+    weights = encoder.weights if query.weights is None else query.weights
+    weighted: Floats = rows * metrics.weighting(encoder.parts, weights, encoder.dim)
     return weighted

@@ -54,12 +54,14 @@ def read(path: Path) -> LibraryConfig:
     Raises UserError for a folder that is no library, or that a newer program wrote.
     """
     try:
-        table = tomllib.loads((path / "library.toml").read_text())
+        table = tomllib.loads((path / "library.toml").read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(path, "not a library", "make one with `hit index LIBRARY PATH`") from None
+    except OSError as error:
+        raise UserError(path / "library.toml", f"cannot be read: {error.strerror}", "see who may read it") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(path / "library.toml", f"not a TOML file: {error}") from None
-    if table.get("format", _FORMAT) > _FORMAT:
+    if isinstance(table.get("format"), int) and table["format"] > _FORMAT:
         raise UserError(path, f"its format {table['format']} is newer than this program's {_FORMAT}", "upgrade hit")
     return configs.build(LibraryConfig, table, str(path / "library.toml"))
 

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
+from hit.arrays import among
 from hit.db.schema import Document, Embedding, File, Line, Segment, Tag
 from hit.db.where import of
 from hit.db.words import asked, begins, document
@@ -77,7 +78,7 @@ def search(session: Session, text: str, revision: str, limit: int, allowed: Keys
     """
     index: _Index = _Fts5() if session.get_bind().dialect.name == "sqlite" else _TsVector()
     wanted, phrases = asked(text)
-    if not wanted and not phrases:
+    if (not wanted and not phrases) or (allowed is not None and not len(allowed)):
         return []
     query = _query(index, wanted, {word: _size(session, index, word) for word in wanted}, phrases)
     found: list[Match] = []
@@ -104,7 +105,7 @@ def _rows(session: Session, ids: Sequence[int], revision: str, allowed: Keys | N
     known = session.execute(query.where(Document.id.in_(ids), of(revision))).all()
     if allowed is not None and known:
         rows = np.array([row for _, row, _ in known], np.int64)
-        fits = np.append(allowed, -1)[np.searchsorted(allowed, rows)] == rows
+        fits = among(rows, allowed)
         known = [one for one, fit in zip(known, fits.tolist(), strict=True) if fit]
     return {id_: (row, segment) for id_, row, segment in known}
 

@@ -1,5 +1,6 @@
 """Segments and their vectors: which row of which array is whose, and what the vector stores have yet to be told."""
 
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,7 @@ class Vectors(Sessions):
 
     def __init__(self, url: str, folder: Path) -> None:
         super().__init__(url, folder)
+        self._guard = threading.Lock()  # several threads may search
         self._matrices: dict[str, Matrix] = {}
         self._allowed: dict[tuple[str, str, int], Keys] = {}
 
@@ -114,9 +116,12 @@ class Vectors(Sessions):
 
     def matrix(self, stored: Stored) -> Matrix:
         """Return the array itself."""
-        if stored.name not in self._matrices:
-            self._matrices[stored.name] = Matrix(self.folder / stored.name, stored.dim)
-        return self._matrices[stored.name]
+        with self._guard:
+            if stored.name not in self._matrices:
+                of = f"{stored.name.rpartition('/')[0]}/"  # whose rows of before no longer hold their file, which may be gone
+                self._matrices = {name: kept for name, kept in self._matrices.items() if not name.startswith(of)}
+                self._matrices[stored.name] = Matrix(self.folder / stored.name, stored.dim)
+            return self._matrices[stored.name]
 
     def vectors(self, stored: Stored, rows: Keys) -> Floats:
         """Return the vectors (N, dim) in these rows. Raises StaleError as `places` does, UserError where the array is shorter."""
@@ -146,13 +151,15 @@ class Vectors(Sessions):
         """
         with self.read() as session:
             key = stored.name, to_text(node), session.scalars(sa.select(Changes.count)).one()
-            if key not in self._allowed:
-                _check(session, stored)
-                rows = _rows(session, where.rows(stored.revision, node))
-                while len(self._allowed) >= _FILTERS:
-                    self._allowed.pop(next(iter(self._allowed)), None)
-                self._allowed[key] = rows
-            return self._allowed[key]
+            if (known := self._allowed.get(key)) is not None:
+                return known
+            _check(session, stored)
+            found = _rows(session, where.rows(stored.revision, node))
+        with self._guard:
+            while len(self._allowed) >= _FILTERS:
+                self._allowed.pop(next(iter(self._allowed)))
+            self._allowed[key] = found
+        return found
 
     def unsynced(self, revision: str, limit: int) -> tuple[Keys, Keys]:
         """Return up to `limit` rows that the store may not have as they are here: those that live, and those that do not."""

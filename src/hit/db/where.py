@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from hit.db.schema import Embedding, File, Line, Segment, Tag, Video
 from hit.filters import And, Node, Not, Op, Or, Term, Value
 
+_WIDE = 100  # conditions in a row; of at most 10,000 values there are as many groups
 Condition = sa.ColumnElement[bool]
 Column = sa.ColumnElement[Any]
 
@@ -59,7 +60,9 @@ def _test(column: Column, term: Term) -> Condition:
     if term.op == "contains":
         return _contains(column, str(term.values[0]))
     if isinstance(term.values[0], date):
-        return sa.or_(*(_when(column, term.op, value) for value in term.values))
+        each = [_when(column, term.op, value) for value in term.values]
+        # In groups: SQLite takes a OR b OR c ... for an expression as deep as it is long.
+        return sa.or_(*(sa.or_(*each[i : i + _WIDE]).self_group() for i in range(0, len(each), _WIDE)))
     if term.op == "in":
         return column.in_(term.values)
     return _COMPARE[term.op](column, term.values[0])

@@ -86,7 +86,7 @@ class Local:
             raise ValueError(f"limit {limit} is below 1")
         with self._guard:
             index = self._ready()
-            view, matrix = self.snapshot()
+            view, matrix = self._seen_now()  # that of these codes: a newer one may have rows that only newer codes have
         chosen = None if allowed is None else _known(allowed, view.live)
         count = view.count if chosen is None else len(chosen)
         limit = min(limit, count)
@@ -129,7 +129,10 @@ class Local:
         """Return which rows live just now, and the matrix, mapped; with the tools of `exact` any row can be looked at."""
         with self._guard:
             self._refresh()
-            return self._view, self._matrix.view(self._view.state.rows).view(np.ndarray)
+            return self._seen_now()
+
+    def _seen_now(self) -> tuple[View, Floats]:
+        return self._view, self._matrix.view(self._view.state.rows).view(np.ndarray)
 
     # -- codes
 
