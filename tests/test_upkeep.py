@@ -550,21 +550,84 @@ def test_a_backup_beside_a_prune_is_begun_anew(library: Library, tmp_path: Path)
     assert dump(tmp_path / "again", ToyEncoder()) == dump(library.path, ToyEncoder())
 
 
-def test_a_model_inside_the_library_is_in_its_backup(path: Path, tmp_path: Path) -> None:
-    model = path / "model"
-    model.mkdir()
+def with_model(path: Path, model: Path) -> Library:
+    """Have a library say that its model lies in a folder, and open it."""
+    model.mkdir(parents=True, exist_ok=True)
     (model / "card.json").write_text("{}")
+    (model / "run" / "checkpoints").mkdir(parents=True)
+    (model / "run" / "checkpoints" / "step-1.safetensors").write_text("of its training")
     text = (path / "library.toml").read_text()
+    relative = os.path.relpath(model, path)
     (path / "library.toml").write_text(
-        text.replace('relative = ""', 'relative = "model"').replace('absolute = ""', f'absolute = "{model}"')
+        text.replace('relative = ""', f'relative = "{relative}"').replace('absolute = ""', f'absolute = "{model}"')
     )
-    with opened(path) as library:
-        assert library.config.model.relative == "model"
-        assert backup(library, tmp_path / "b.tar")["model"]["folder"] == "in the backup"
+    return opened(path)
+
+
+@pytest.mark.parametrize("where", ["lib/model", "elsewhere/tiny"])
+def test_the_model_is_in_a_backup(path: Path, tmp_path: Path, where: str) -> None:
+    with with_model(path, tmp_path / where) as library:
+        about = backup(library, tmp_path / "b.tar")
+        assert (about["model"]["folder"], about["model"]["bytes"]) == ("in the backup", 2)
+    shutil.rmtree(tmp_path / where)  # another machine
     restore(tmp_path / "b.tar", tmp_path / "x" / "again")
     with opened(tmp_path / "x" / "again") as again:
         assert again.config.model.relative == "model" and again.config.model.absolute == str(tmp_path / "x" / "again" / "model")
-    assert (tmp_path / "x" / "again" / "model" / "card.json").read_text() == "{}"
+    model = tmp_path / "x" / "again" / "model"
+    assert [(one.name, one.read_text()) for one in model.iterdir()] == [("card.json", "{}")]
+
+
+def test_a_backup_without_the_model_says_where_it_is(path: Path, tmp_path: Path) -> None:
+    model = tmp_path / "elsewhere" / "tiny"
+    with with_model(path, model) as library:
+        about = backup(library, tmp_path / "b.tar", model=False)
+        assert (about["model"]["folder"], about["model"]["bytes"]) == (f"not in the backup: {model}", 0)
+        restore(tmp_path / "b.tar", tmp_path / "again")
+        with opened(tmp_path / "again") as again:
+            assert again.config.model.absolute == str(model) and again.model_folder() == model
+        shutil.rmtree(model)
+        assert backup(library, tmp_path / "c.tar")["model"]["folder"] == f"not in the backup: {model}"
+
+
+class Meter(Silent):
+    """Progress that remembers each task's total and steps."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, list[float]] = {}
+
+    def task(self, title: str, total: float | None) -> "Meter":
+        self.open = self.tasks.setdefault(title, [total or 0.0, 0.0])
+        return self
+
+    def advance(self, steps: float = 1, note: str = "") -> None:
+        self.open[1] += steps
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
+def test_the_bars_of_backup_and_restore_end_at_their_totals(path: Path, tmp_path: Path, suffix: str) -> None:
+    meter = Meter()
+    with with_model(path, path / "model") as library:
+        backup(library, tmp_path / f"b{suffix}", meter)
+    restore(tmp_path / f"b{suffix}", tmp_path / "again", progress=meter)
+    assert {"Records", "Backup, MB", "Unpacking, MB"} <= set(meter.tasks)
+    for title, (total, steps) in meter.tasks.items():
+        assert steps == pytest.approx(total, rel=1e-6), title
+
+
+def test_a_lost_thumbnail_does_not_keep_the_rest_from_a_backup(library: Library, tmp_path: Path) -> None:
+    (library.posters / "00" / "000-0.jpg").unlink()
+    about = backup(library, tmp_path / "b.tar")
+    assert (about["thumbnails"], about["lost"]) == (17, 1)
+    restore(tmp_path / "b.tar", tmp_path / "again")
+    with opened(tmp_path / "again") as again:
+        assert set(findings(again, full=True)) == {"thumbnails"}
+
+
+def test_a_lost_array_is_one_line(library: Library, tmp_path: Path) -> None:
+    (library.path / library.stored.name / "vectors.f32").unlink()
+    with pytest.raises(UserError, match=r"vectors\.f32: is missing"):
+        backup(library, tmp_path / "b.tar")
+    assert not [one for one in tmp_path.iterdir() if ".tar" in one.name]
 
 
 def test_a_backup_holds_no_address_of_a_database_or_a_store(library: Library, elsewhere: str, tmp_path: Path) -> None:
@@ -636,12 +699,14 @@ def test_a_backup_of_postgresql_is_of_one_moment(library: Library, server: str, 
 
 def test_restore_refuses_what_is_there(library: Library, tmp_path: Path) -> None:
     backup(library, tmp_path / "b.tar")
+    (tmp_path / "d.tar").mkdir()
     with pytest.raises(UserError, match="is not empty"):
         restore(tmp_path / "b.tar", library.path)
     with pytest.raises(UserError, match="no such file"):
         restore(tmp_path / "none.tar", tmp_path / "new")
-    with pytest.raises(UserError, match="no name for a backup"):
-        backup(library, tmp_path / "b.zip")
+    for name, why in (("b.zip", "no name for a backup"), ("none/b.tar", "folder is not there"), ("d.tar", "is a folder")):
+        with pytest.raises(UserError, match=why):
+            backup(library, tmp_path / name)
     (tmp_path / "empty").mkdir()
     (tmp_path / ".new.part").mkdir()
     (tmp_path / ".new.part" / "rest").write_text("of a killed call")

@@ -139,6 +139,7 @@ def prune(
 def backup(
     folder: LibraryFolder,
     out: Annotated[Path, typer.Argument(metavar="FILE", help="A name that ends with .tar, .tar.gz or .tgz.")],
+    model: Annotated[bool, typer.Option("--model/--no-model", help="Whether the model goes with it.")] = True,
     as_json: Json = False,
 ) -> None:
     """Write a library to one file, as it is at one moment, while others may go on indexing into it."""
@@ -147,7 +148,7 @@ def backup(
     from hit.upkeep.backup import backup as verb
 
     with Library.open(folder) as library:
-        emit(verb(library, out, Bars()), as_json, _show_backup)
+        emit(verb(library, out, Bars(), model), as_json, _show_backup)
 
 
 @keeping.command()
@@ -301,7 +302,11 @@ def _show_backup(result: Mapping[str, Any]) -> None:
     from hit.console import say
     from hit.upkeep.sizes import words
 
-    say(f"{result['file']}: {words(result['bytes'])}, {result['vectors']} vectors; the model is {result['model']['folder']}")
+    model = result["model"]
+    size = f" ({words(model['bytes'])})" if model["bytes"] else ""
+    say(f"{result['file']}: {words(result['bytes'])}, {result['vectors']} vectors; the model is {model['folder']}{size}")
+    if result["lost"]:
+        say(f"{result['lost']} thumbnails are missing, and not in it: hit library verify")
 
 
 def _show_restore(result: Mapping[str, Any]) -> None:

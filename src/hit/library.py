@@ -360,6 +360,11 @@ class Library:
         pieces = analysis.analyse("query", path, self.experts, self.config.segments, within)
         return [piece.features for piece in pieces]
 
+    def model_folder(self) -> Path | None:
+        """Return the model's folder, None where it is not there."""
+        folder = self._folder()
+        return folder if folder and folder.is_dir() else None
+
     def _folder(self) -> Path | None:
         """Return the model's folder, None for an encoder that came without one."""
         reference = self.config.model

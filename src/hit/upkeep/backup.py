@@ -6,7 +6,7 @@ The file is a tar, plain or gzipped, that any tar reads:
     library.db          SQLite, whatever the library has its records in
     embeddings/...      the arrays, as many rows as count
     thumbnails/...
-    model/...           the model's folder, if it lies inside the library
+    model/...           the model's folder, without the state of its training, unless it is to be left out
     MANIFEST.json       the last one: what it is of, and the size and sha256 of each file
 
 Stores are derived data and are made anew; videos, and copies of remote ones, stay where they are.
@@ -49,8 +49,11 @@ _BLOCK = 1 << 20  # bytes copied at once
 _PATIENCE = 600.0  # seconds for a writer, where a backup beside it did not succeed
 
 
-class _GoneError(Exception):
-    """A file that the database names was removed by a writer."""
+class _GoneError(UserError):
+    """A file that the library names is not there: a writer has removed it, or it is lost."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "is missing", "run `hit library verify`")
 
 
 @dataclass(slots=True)
@@ -61,13 +64,17 @@ class _Written:
     task: Task
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def add(self, name: str, file: IO[bytes], size: int) -> None:
+    def add(self, name: str, file: IO[bytes], size: int, task: Task | None = None) -> None:
         """Add the next `size` bytes of a file."""
         about = tarfile.TarInfo(name)
         about.size, about.mtime, about.mode = size, int(time.time()), 0o644
-        source = _Hashing(file, self.task)
+        source = _Hashing(file, task or self.task)
         self.tar.addfile(about, source)
         self.files[name] = {"size": size, "sha256": source.digest.hexdigest()}
+
+    def note(self, name: str, data: bytes) -> None:
+        """Add a few bytes that the task's total leaves out."""
+        self.add(name, io.BytesIO(data), len(data), Silent())
 
 
 class _Hashing:
@@ -83,20 +90,25 @@ class _Hashing:
         return data
 
 
-def backup(library: Library, out: Path, progress: Progress | None = None) -> dict[str, Any]:
+def backup(library: Library, out: Path, progress: Progress | None = None, model: bool = True) -> dict[str, Any]:
     """Write a library to a file, as it is at one moment; others may go on writing to it meanwhile.
 
-    The file appears when it is whole. Raises UserError for another suffix than .tar, .tar.gz and .tgz.
+    The model is in it, unless `model` says otherwise or its folder is not there. Thumbnails that are lost are left out, and
+    counted as "lost". The file appears when it is whole. Raises UserError for another suffix than .tar, .tar.gz and .tgz, a
+    folder that is not there, and an array that is lost.
     """
     if not out.name.endswith(SUFFIXES):
         raise UserError(out, "is no name for a backup", f"let it end with {', '.join(SUFFIXES)}")
+    if not out.absolute().parent.is_dir() or out.is_dir():
+        raise UserError(out, "cannot be written: " + ("it is a folder" if out.is_dir() else "its folder is not there"))
     part, progress = out.with_name(f".{out.name}.part"), progress or Silent()
+    writing = _Backup(library, part, out.name.endswith("gz"), progress, library.model_folder() if model else None)
     try:
         try:
-            about = _write(library, part, out.name.endswith("gz"), progress)
+            about = writing.write()
         except _GoneError:  # a writer has removed what was to be copied: once more, with no writer at work
             with library.writing(_PATIENCE):
-                about = _write(library, part, out.name.endswith("gz"), progress)
+                about = writing.write(alone=True)
         part.replace(out)
         files.sync_folder(out.absolute().parent)
     except OSError as error:
@@ -109,56 +121,78 @@ def backup(library: Library, out: Path, progress: Progress | None = None) -> dic
     return {"library": str(library.path), "file": str(out), "bytes": size, **{key: about[key] for key in about if key != "files"}}
 
 
-def _write(library: Library, part: Path, packed: bool, progress: Progress) -> dict[str, Any]:
-    copy = part.with_name(f"{part.name}.db")
-    with contextlib.ExitStack() as stack:
-        stack.callback(_forget, copy)
-        session = stack.enter_context(upkeep.snapshot(library.db))
-        held = _arrays(stack, library, session)
-        thumbnails = upkeep.thumbnails(session)
-        totals = {"vectors": sum(len(upkeep.rows_in(session, one.revision)) for one, _ in held), "thumbnails": len(thumbnails)}
-        _dump(session, copy, progress)
-        model = library.path / "model" if _model_inside(library) else None
-        total = sum(one.rows * 4 * one.dim for one, _ in held) + copy.stat().st_size + (sizes.of(model) if model else 0)
-        raw = stack.enter_context(part.open("wb"))
-        file: Any = stack.enter_context(gzip.GzipFile("", "wb", 6, raw)) if packed else raw
-        with (
-            tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar,
-            progress.task("Backup, MB", total / 1e6) as task,
-        ):
-            written = _Written(tar, task)
-            plain = replace(library.config, database="", store="")
-            data = tomli_w.dumps(configs.to_table(plain)).encode()
-            written.add("library.toml", io.BytesIO(data), len(data))
-            with copy.open("rb") as database:
-                written.add("library.db", database, copy.stat().st_size)
-            for one, array in held:
-                written.add(f"{one.name}/{arrays.NAME}", array, one.rows * 4 * one.dim)
-            for path in sizes.tree(model) if model else ():
-                _add(written, f"model/{path.relative_to(model).as_posix()}" if model else "", path)
-            for name in thumbnails:
-                _add(written, f"thumbnails/{name}", library.posters / name)
-            about = _about(library, model, totals) | {"files": written.files}
-            data = (json.dumps(about, indent=1) + "\n").encode()
-            written.add(MANIFEST, io.BytesIO(data), len(data))
-        if packed:
-            file.close()
-        raw.flush()
-        os.fsync(raw.fileno())
-    return about
+@dataclass(frozen=True, slots=True)
+class _Backup:
+    """A backup that is to be written to `part`, with the model in the folder `model`."""
+
+    library: Library
+    part: Path
+    packed: bool
+    progress: Progress
+    model: Path | None
+
+    def write(self, alone: bool = False) -> dict[str, Any]:
+        """Write it and return its manifest. `alone`: no writer is at work, and what is missing is lost."""
+        library, copy = self.library, self.part.with_name(f"{self.part.name}.db")
+        with contextlib.ExitStack() as stack:
+            stack.callback(_forget, copy)
+            session = stack.enter_context(upkeep.snapshot(library.db))
+            held = _arrays(stack, library, session)
+            thumbnails = {f"thumbnails/{name}": library.posters / name for name in upkeep.thumbnails(session)}
+            lost = [name for name, path in thumbnails.items() if not path.exists()] if alone else []
+            model = _model_files(self.model) if self.model else {}
+            single = {**model, **{name: path for name, path in thumbnails.items() if name not in set(lost)}}
+            _dump(session, copy, self.progress)
+            about = self.about(
+                model,
+                {
+                    "vectors": sum(len(upkeep.rows_in(session, one.revision)) for one, _ in held),
+                    "thumbnails": len(thumbnails) - len(lost),
+                    "lost": len(lost),
+                },
+            )
+            size = sum(one.rows * 4 * one.dim for one, _ in held) + copy.stat().st_size + sum(map(sizes.of, single.values()))
+            raw = stack.enter_context(self.part.open("wb"))
+            file: Any = stack.enter_context(gzip.GzipFile("", "wb", 6, raw)) if self.packed else raw
+            with (
+                tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar,
+                self.progress.task("Backup, MB", size / 1e6) as task,
+            ):
+                written = _Written(tar, task)
+                plain = replace(library.config, database="", store="")
+                written.note("library.toml", tomli_w.dumps(configs.to_table(plain)).encode())
+                _add(written, "library.db", copy)
+                for one, array in held:
+                    written.add(f"{one.name}/{arrays.NAME}", array, one.rows * 4 * one.dim)
+                for name, path in single.items():
+                    _add(written, name, path)
+                about["files"] = written.files
+                written.note(MANIFEST, (json.dumps(about, indent=1) + "\n").encode())
+            if self.packed:
+                file.close()
+            raw.flush()
+            os.fsync(raw.fileno())
+        return about
+
+    def about(self, model: dict[str, Path], totals: dict[str, int]) -> dict[str, Any]:
+        """Return what the manifest says of the whole."""
+        reference = self.library.config.model
+        where = "in the backup" if model else f"not in the backup: {reference.absolute or 'it has no folder'}"
+        size = sum(map(sizes.of, model.values()))
+        return {
+            "format": FORMAT,
+            "made_by": f"hit {hit.__version__}",
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "schema": HEAD,
+            "model": {"id": reference.id, "revision": reference.revision, "folder": where, "bytes": size},
+            **totals,
+        }
 
 
-def _about(library: Library, model: Path | None, totals: dict[str, int]) -> dict[str, Any]:
-    reference = library.config.model
-    where = "in the backup" if model else f"not in the backup: {reference.absolute}"
-    return {
-        "format": FORMAT,
-        "made_by": f"hit {hit.__version__}",
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "schema": HEAD,
-        "model": {"id": reference.id, "revision": reference.revision, "folder": where},
-        **totals,
-    }
+def _model_files(folder: Path) -> dict[str, Path]:
+    """Return the files of a model by their names in a backup; its training's state, which may be large, is none of them."""
+    names = {path.relative_to(folder).as_posix(): path for path in sizes.tree(folder) if path.is_file()}
+    return {f"model/{name}": path for name, path in names.items() if not name.startswith("run/")}
 
 
 def _arrays(stack: contextlib.ExitStack, library: Library, session: Any) -> list[tuple[Any, IO[bytes]]]:
@@ -166,10 +200,12 @@ def _arrays(stack: contextlib.ExitStack, library: Library, session: Any) -> list
     held: list[tuple[Any, IO[bytes]]] = []
     for one in upkeep.stored_in(session):
         path = library.path / one.name / arrays.NAME
+        if not one.rows and not path.exists():
+            continue
         try:
             file = stack.enter_context(path.open("rb"))
         except FileNotFoundError:
-            raise _GoneError from None
+            raise _GoneError(path) from None
         if os.fstat(file.fileno()).st_size < one.rows * 4 * one.dim:
             raise UserError(path, "is damaged", "run `hit library verify`")
         held.append((one, file))
@@ -180,7 +216,7 @@ def _add(written: _Written, name: str, path: Path) -> None:
     try:
         file = path.open("rb")
     except FileNotFoundError:
-        raise _GoneError from None
+        raise _GoneError(path) from None
     with file:
         written.add(name, file, os.fstat(file.fileno()).st_size)
 
@@ -199,11 +235,6 @@ def _sqlite(path: Path) -> Database:
 def _forget(copy: Path) -> None:
     for end in ("", "-wal", "-shm", "-journal"):
         copy.with_name(copy.name + end).unlink(missing_ok=True)
-
-
-def _model_inside(library: Library) -> bool:
-    reference, inside = library.config.model, library.path / "model"
-    return bool(reference.relative) and (library.path / reference.relative).resolve() == inside.resolve() and inside.is_dir()
 
 
 # -- and back
