@@ -70,7 +70,7 @@ def search(
     }
     with Library.open(folder) as library:
         if len(asked["texts"]) == 1 and asked["texts"][0].startswith("@"):
-            asked = library.saved(asked["texts"][0][1:])
+            asked = library.db.saved_search(asked["texts"][0][1:])
         answer = library.search(**{**asked, "where": read_filter(asked["where"])}, page=page, explain=explain)
         if save is not None:
             library.db.save_search(save, asked)

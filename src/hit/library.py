@@ -210,14 +210,14 @@ class Library:
         """The model, loaded when it is first needed."""
         with self._guard:
             if self._loaded is None:
-                self._loaded = _load(self._folder() or Path())
+                self._loaded = _load(settings.model_folder(self.path, self.config.model) or Path())
             return self._loaded
 
     @property
     def judge(self) -> Judge | None:
         """The model's calibration, if it has one."""
         with self._guard:
-            if self._judge is None and (folder := self._folder()):
+            if self._judge is None and (folder := settings.model_folder(self.path, self.config.model)):
                 self._judge = Calibration.load(folder, self.config.model.revision)
             return self._judge
 
@@ -291,11 +291,8 @@ class Library:
 
         Raises UserError for a query that cannot be made.
         """
-        with self._guard:
-            if settings.look(self.path) != self._look:  # rows with other numbers are noticed by the database
-                self.renew()
-            encoder, store, posters = self.encoder, self.store, self.posters.absolute()
-            shelf = searching.Shelf(self.db, store, self.stored, encoder, posters, self.judge)
+        shelf = self._shelf()
+        encoder = shelf.encoder
         examples: list[searching.Example] = []
         excluded: list[searching.Example] = []
         if encoder.revision == shelf.stored.revision:  # else search refuses, and nothing need be decoded for that
@@ -313,7 +310,7 @@ class Library:
         try:
             return searching.search(query, shelf)
         except Exception:  # StaleError, or whatever comes of a store that is gone, where another process pruned the library
-            if not self.renew() and self._store is store:  # another thread may have taken notice first
+            if not self.renew() and self._store is shelf.store:  # another thread may have taken notice first
                 raise
         again = {"exclude": exclude, "exclude_videos": exclude_videos, "level_weights": level_weights}
         return self.search(texts, videos=videos, images=images, **again, **options)  # type: ignore[arg-type]
@@ -325,25 +322,24 @@ class Library:
 
         Raises UserError for a file without texts, and for a video that cannot be read.
         """
+        shelf, wanted = self._shelf(), describing.read_texts(texts)
+        searching.check(shelf.encoder, shelf.stored)
+        weights = None if level_weights is None else embeddings.weights(level_weights, shelf.encoder.parts)
+        try:
+            seen = [self._seen(path, shelf.stored) for path in videos]
+        except StaleError:
+            self.renew()
+            return self.describe(videos, texts, limit=limit, level_weights=level_weights)
+        found = describing.describe(seen, wanted, shelf.encoder, weights=weights, judge=shelf.judge, limit=limit)
+        encoder = shelf.encoder
+        return {"videos": found, "model": {"id": encoder.id, "revision": encoder.revision}}
+
+    def _shelf(self) -> searching.Shelf:
+        """Return what is searched just now, with notice taken of what other processes have made of the settings."""
         with self._guard:
             if settings.look(self.path) != self._look:  # rows with other numbers are noticed by the database
                 self.renew()
-            encoder, stored, judge, wanted = self.encoder, self.stored, self.judge, describing.read_texts(texts)
-        searching.check(encoder, stored)
-        weights = None if level_weights is None else embeddings.weights(level_weights, encoder.parts)
-        try:
-            seen = [self._seen(path, stored) for path in videos]
-        except StaleError:
-            return self.describe(videos, texts, limit=limit, level_weights=level_weights)
-        found = describing.describe(seen, wanted, encoder, weights=weights, judge=judge, limit=limit)
-        return {"videos": found, "model": {"id": encoder.id, "revision": encoder.revision}}
-
-    def saved(self, name: str) -> dict[str, Any]:
-        """Return the arguments of a saved search. Raises UserError for one that is not there."""
-        names = self.db.saved_searches()
-        if name not in names:
-            raise UserError(f"@{name}", "no search is saved under this name", f"there are: {', '.join(names) or 'none'}")
-        return dict(names[name].query)
+            return searching.Shelf(self.db, self.store, self.stored, self.encoder, self.posters.absolute(), self.judge)
 
     def _seen(self, path: Path, stored: Stored) -> describing.Seen:
         video = self.db.named(str(path.absolute()))
@@ -362,16 +358,8 @@ class Library:
 
     def model_folder(self) -> Path | None:
         """Return the model's folder, None where it is not there."""
-        folder = self._folder()
+        folder = settings.model_folder(self.path, self.config.model)
         return folder if folder and folder.is_dir() else None
-
-    def _folder(self) -> Path | None:
-        """Return the model's folder, None for an encoder that came without one."""
-        reference = self.config.model
-        beside = (self.path / reference.relative).resolve()
-        if reference.relative and beside.exists():
-            return beside
-        return Path(reference.absolute) if reference.absolute else None
 
     def _mend(self) -> None:
         """Make the store hold what the database says; a writer at work does this itself."""

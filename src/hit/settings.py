@@ -85,3 +85,11 @@ def reference(library: Path, model: Path | None, encoder: Encoder) -> ModelRefer
 def write(path: Path, config: LibraryConfig) -> None:
     """Write a library's settings, whole."""
     files.write_whole(path / "library.toml", tomli_w.dumps(configs.to_table(config)).encode())
+
+
+def model_folder(library: Path, model: ModelReference) -> Path | None:
+    """Return the folder of a library's model, there or not; None for an encoder that came without one."""
+    beside = (library / model.relative).resolve()
+    if model.relative and beside.exists():
+        return beside
+    return Path(model.absolute) if model.absolute else None

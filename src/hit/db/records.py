@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from hit.db.keywords import refresh
 from hit.db.schema import File, Job, SavedSearch, Tag, Video
 from hit.db.session import Sessions
+from hit.errors import UserError
 
 _JOBS = 200  # how many are kept
 
@@ -60,6 +61,13 @@ class Records(Sessions):
         """Return all saved searches by their names, sorted."""
         with self.read() as session:
             return {one.name: one for one in session.scalars(sa.select(SavedSearch).order_by(SavedSearch.name))}
+
+    def saved_search(self, name: str) -> dict[str, Any]:
+        """Return a saved search. Raises UserError for one that is not there."""
+        there = self.saved_searches()
+        if name not in there:
+            raise UserError(f"@{name}", "no search is saved under this name", f"there are: {', '.join(there) or 'none'}")
+        return dict(there[name].query)
 
     def forget_search(self, name: str) -> bool:
         """Drop a saved search; tell whether it was there."""
