@@ -61,8 +61,8 @@ def _test(column: Column, term: Term) -> Condition:
         return _contains(column, str(term.values[0]))
     if isinstance(term.values[0], date):
         each = [_when(column, term.op, value) for value in term.values]
-        # In groups: SQLite takes a OR b OR c ... for an expression as deep as it is long.
-        return sa.or_(*(sa.or_(*each[i : i + _WIDE]).self_group() for i in range(0, len(each), _WIDE)))
+        # In groups, which SQLAlchemy would make one again: SQLite takes a OR b OR c ... for as deep as it is long.
+        return sa.or_(*(sa.or_(*each[i : i + _WIDE]).is_(True) for i in range(0, len(each), _WIDE)))
     if term.op == "in":
         return column.in_(term.values)
     return _COMPARE[term.op](column, term.values[0])
