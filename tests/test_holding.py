@@ -5,7 +5,6 @@ import itertools
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ import numpy as np
 import pytest
 
 from hit import filters, index, search, settings
-from hit.db import Found, Line, Segment, keywords, video_id
+from hit.arrays import Matrix
+from hit.db import Found, Line, Segment, StaleError, keywords, video_id
 from hit.errors import UserError
 from hit.library import Library
 from hit.search import Query, embed
@@ -175,14 +175,6 @@ def test_large_numbers_make_no_infinite_ones(library: Library) -> None:
     assert len(library.search("red", limit=10**30).hits) == 80
 
 
-@pytest.mark.parametrize("day", [True, False])
-def test_a_list_of_dates_may_be_as_long_as_any(library: Library, day: bool) -> None:
-    first = datetime(2000, 1, 1, tzinfo=UTC)
-    days = [(first + timedelta(days=i)).isoformat()[: 10 if day else None] for i in range(filters.tree.MAX_VALUES)]
-    where = filters.from_json({"field": "added", "in": days})
-    assert len(library.search("red", where=where, limit=1000).hits) == (80 if day else 0)
-
-
 # -- a small filter, and words that many have
 
 
@@ -282,3 +274,43 @@ def test_settings_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     path.mkdir()
     with pytest.raises(UserError, match="cannot be read"):
         settings.read(tmp_path)
+
+
+def test_describing_takes_notice_of_what_another_process_made(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    (library.path / "texts").write_text("red\nblue\n")
+    expected = library.describe([Path("/v/n1.mp4")], library.path / "texts")
+    find, turns = library.db.segments, [True]
+
+    def stale(*asked: Any) -> Any:
+        if turns:
+            turns.clear()
+            raise StaleError
+        return find(*asked)
+
+    monkeypatch.setattr(library.db, "segments", stale)
+    assert library.describe([Path("/v/n1.mp4")], library.path / "texts") == expected and not turns
+    with Library.open(library.path, encoder=ToyEncoder()) as other:
+        other.change(replace(other.config, model=replace(other.config.model, revision="toy-2")))
+    with pytest.raises(UserError, match="toy-2"):
+        library.describe([Path("/v/n1.mp4")], library.path / "texts")
+
+
+def test_an_array_of_before_is_let_go(library: Library) -> None:
+    stored = library.stored
+    kept, before = library.db.matrix(replace(stored, revision="toy-2")), library.db.matrix(stored)
+    assert library.db.matrix(replace(stored, generation=1)) is not before
+    assert library.db.matrix(replace(stored, revision="toy-2")) is kept
+    assert [*library.db._matrices.values()].count(before) == 0
+
+
+class Overtaken(Matrix):
+    """What it maps, another thread replaces at once by what it mapped before."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value[:3] if name == "_view" else value)
+
+
+def test_a_view_is_as_long_as_it_was_asked_for_whoever_else_maps(tmp_path: Path) -> None:
+    matrix, vectors = Overtaken(tmp_path, 2), np.arange(20, dtype=np.float32).reshape(10, 2)
+    matrix.write(np.arange(10), vectors)
+    assert matrix.view(10).tolist() == vectors.tolist()
