@@ -339,6 +339,10 @@ def test_without_a_bank_there_is_nothing_to_normalise_with(library: Library) -> 
 # -- the command line
 
 
+def clips(printed: str) -> list[tuple[str, float]]:
+    return [(hit["clip_id"], hit["score"]) for hit in json.loads(printed)["hits"]]
+
+
 def test_a_search_is_saved_and_asked_again(hit: Cli, tmp_path: Path) -> None:
     for name in ("red", "blue"):
         render(tmp_path / "v" / f"{name}.mp4", [name])
@@ -350,6 +354,12 @@ def test_a_search_is_saved_and_asked_again(hit: Cli, tmp_path: Path) -> None:
     assert json.loads(again.stdout) == json.loads(first.stdout)
     (found,) = json.loads(first.stdout)["hits"]
     assert found["metadata"]["path"].endswith("red.mp4") and found["explanation"]["parts"]
+    one = hit("search", "../lib", "--video", "red.mp4#t=0,1", "--save", "like", "--json", cwd=tmp_path / "v")
+    for words, limit in (("@like",), 2), (("@like", "--limit", "1", "--filter", "path:blue"), 1):
+        more = hit("search", "lib", *words, "--json", cwd=tmp_path)
+        assert len(json.loads(more.stdout)["hits"]) == limit, more.stderr
+        assert limit == 1 or clips(more.stdout) == clips(one.stdout)
+    assert "blue" in more.stdout
     table = hit("search", "lib", "red", "--explain", "--limit", "1", cwd=tmp_path)
     assert "rank by words" in table.stdout and "more: --page " in table.stdout
     for words, complaint in {

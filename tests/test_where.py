@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -148,6 +148,22 @@ def test_paths_and_names(engine: sa.Engine, text: str, paths: list[str]) -> None
     assert found == paths
 
 
+DATES = st.lists(INSTANTS | INSTANTS.map(datetime.date), min_size=1, max_size=4)
+
+
+@SHARED
+@given(st.lists(VIDEOS, min_size=1, max_size=2), st.lists(DATES, min_size=4, max_size=8))
+def test_long_lists_of_dates_mean_what_short_ones_mean(engine: sa.Engine, library: list[Made], lists: list[list[Any]]) -> None:
+    with pytest.MonkeyPatch.context() as patch, Session(engine) as session:
+        patch.setattr(where, "_WIDE", 0)
+        records = fill(session, library)
+        for dates in lists:
+            node = Term("added", "in", tuple(dates))
+            expected = [row for row, record in records.items() if holds(node, record)]
+            assert session.scalars(where.rows("r", node)).all() == expected
+        session.rollback()
+
+
 def test_the_largest_filters_are_answered(engine: sa.Engine) -> None:
     """SQLite binds 32,766 values and nests expressions 1,000 deep; PostgreSQL binds 65,535."""
     many = Term("video", "in", tuple("a" if n == 5_000 else str(n) for n in range(10_000)))
@@ -155,8 +171,11 @@ def test_the_largest_filters_are_answered(engine: sa.Engine) -> None:
     deep: Node = Term("tag", "in", ("x",))
     for _ in range(20):
         deep = Not(deep)
+    first = datetime(2004, 1, 1, tzinfo=UTC)
+    days = Term("added", "in", tuple((first + timedelta(days=n)).date() for n in range(10_000)))
+    times = Term("added", "in", tuple(first + timedelta(days=n) for n in range(10_000)))
     with Session(engine) as session:
         fill(session, [bare("/a", ["x"])])
-        for node in (many, wide, deep):
+        for node in (many, wide, deep, days, times):
             assert session.scalars(where.rows("r", node)).all() == [0]
         session.rollback()

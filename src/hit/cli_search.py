@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hit import filters
 
 searching = typer.Typer()
+_UNSAID = {"mode": "hybrid", "limit": 10, "group_by": "clip"}  # what is so where nothing is said
 Modes = Literal["hybrid", "meaning", "words", "normalised"]
 
 
@@ -22,7 +23,10 @@ def search(
     folder: LibraryFolder,
     text: Annotated[
         list[str] | None,
-        typer.Argument(metavar="TEXT", help="What the video should show; several are averaged. @NAME: a saved one."),
+        typer.Argument(
+            metavar="TEXT",
+            help="What to find; several are averaged. @NAME: a saved search, but for options given.",
+        ),
     ] = None,
     video: Annotated[
         list[str] | None, typer.Option(help="Find what is like this video, or a stretch of it: film.mp4#t=10,20. Repeatable.")
@@ -57,11 +61,11 @@ def search(
 
     asked: dict[str, Any] = {
         "texts": text or [],
-        "videos": video or [],
+        "videos": [str(Path(name).absolute()) for name in video or []],
         "images": [str(path.resolve()) for path in image or []],
         "mix": None if mix is None else _numbers(mix, "--mix"),
         "exclude": exclude or [],
-        "exclude_videos": exclude_video or [],
+        "exclude_videos": [str(Path(name).absolute()) for name in exclude_video or []],
         "where": where,
         "mode": mode,
         "limit": limit,
@@ -70,7 +74,8 @@ def search(
     }
     with Library.open(folder) as library:
         if len(asked["texts"]) == 1 and asked["texts"][0].startswith("@"):
-            asked = library.db.saved_search(asked["texts"][0][1:])
+            given = {key: value for key, value in asked.items() if key != "texts" and value not in (None, [], _UNSAID.get(key))}
+            asked = library.db.saved_search(asked["texts"][0][1:]) | given
         answer = library.search(**{**asked, "where": read_filter(asked["where"])}, page=page, explain=explain)
         if save is not None:
             library.db.save_search(save, asked)

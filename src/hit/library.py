@@ -376,10 +376,9 @@ class Library:
             self._let_go()
 
     def _let_go(self) -> None:
-        with self._guard:
-            if self._store:
-                self._store.close()
-            self._store = self._stored = None
+        if self._store:
+            self._store.close()
+        self._store = self._stored = None
 
 
 def _load(model: Path) -> ServingEncoder:

@@ -205,10 +205,10 @@ class _Search:
     def _placed(self, candidates: Sequence[_Candidate]) -> Iterator[tuple[_Candidate, Place]]:
         start, step = 0, self.query.limit * _AHEAD
         while some := candidates[start : start + step]:
-            places = self.db.places(self.shelf.stored, [one.row for one in some])
-            rows = np.array([one.row for one in some], np.int64)
-            barred = self._barred(rows, np.array([one.score for one in some], np.float32)).tolist()
-            yield from ((one, places[one.row]) for one, bad in zip(some, barred, strict=True) if one.row in places and not bad)
+            rows, scores = np.array([one.row for one in some], np.int64), np.array([one.score for one in some], np.float32)
+            kept = [one for one, bad in zip(some, self._barred(rows, scores).tolist(), strict=True) if not bad]
+            places = self.db.places(self.shelf.stored, [one.row for one in kept])
+            yield from ((one, places[one.row]) for one in kept if one.row in places)
             start, step = start + step, 2 * step  # whoever looks far down looks at many
 
     def _candidates(self, fetch: int) -> tuple[list[_Candidate], bool]:

@@ -4,7 +4,7 @@ SQL's third truth value is kept out: every condition is true or false, so that `
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from typing import Any
 
@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from hit.db.schema import Embedding, File, Line, Segment, Tag, Video
 from hit.filters import And, Node, Not, Op, Or, Term, Value
 
-_WIDE = 100  # conditions in a row; of at most 10,000 values there are as many groups
+_WIDE = 100  # conditions in a row: SQLite takes no expression that is 1,000 deep, and thousands of them are slow to write
+_DAY = 24 * 60 * 60
 Condition = sa.ColumnElement[bool]
 Column = sa.ColumnElement[Any]
 
@@ -60,9 +61,9 @@ def _test(column: Column, term: Term) -> Condition:
     if term.op == "contains":
         return _contains(column, str(term.values[0]))
     if isinstance(term.values[0], date):
-        each = [_when(column, term.op, value) for value in term.values]
-        # In groups: SQLite takes a OR b OR c ... for an expression as deep as it is long.
-        return sa.or_(*(sa.or_(*each[i : i + _WIDE]).self_group() for i in range(0, len(each), _WIDE)))
+        if len(term.values) > _WIDE:
+            return _among_dates(column, [value for value in term.values if isinstance(value, date)])
+        return sa.or_(*(_when(column, term.op, value) for value in term.values))
     if term.op == "in":
         return column.in_(term.values)
     return _COMPARE[term.op](column, term.values[0])
@@ -93,6 +94,14 @@ def _when(column: Column, op: Op, value: Value) -> Condition:
         case "lte" | "gt":
             return _COMPARE[op](column, last)
     return column.between(first, last)
+
+
+def _among_dates(column: Column, values: Sequence[date]) -> Condition:
+    """Tell whether a time since 1970 is one of many instants, or on one of many days."""
+    seconds = sa.extract("epoch", column)
+    days = [int(datetime.combine(one, time.min, UTC).timestamp()) for one in values if not isinstance(one, datetime)]
+    instants = [one for one in values if isinstance(one, datetime)]
+    return sa.or_(column.in_(instants), (seconds - seconds % _DAY).in_(days))
 
 
 _COMPARE: Mapping[str, Callable[[Column, Any], Condition]] = {
