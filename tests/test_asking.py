@@ -350,12 +350,15 @@ def test_a_search_is_saved_and_asked_again(hit: Cli, tmp_path: Path) -> None:
     assert json.loads(again.stdout) == json.loads(first.stdout)
     (found,) = json.loads(first.stdout)["hits"]
     assert found["metadata"]["path"].endswith("red.mp4") and found["explanation"]["parts"]
+    other = hit("search", "lib", "@mine", "--filter", "path:blue", "--json", cwd=tmp_path)  # all else as it was
+    assert [Path(one["metadata"]["path"]).name for one in json.loads(other.stdout)["hits"]] == ["blue.mp4"]
     table = hit("search", "lib", "red", "--explain", "--limit", "1", cwd=tmp_path)
     assert "rank by words" in table.stdout and "more: --page " in table.stdout
     for words, complaint in {
         ("@yours",): "there are: mine",
         ("red", "--filter", "duraton>3"): "duration",
         ("red", "--mix", "1,2"): "one each",
+        ("red", "--save", " "): "printable",
     }.items():
         done = hit("search", "lib", *words, cwd=tmp_path)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1) and complaint in done.stderr
