@@ -166,6 +166,30 @@ def test_damage_is_found(path: Path, what: str) -> None:
             assert findings(library) == {}
 
 
+def test_a_flipped_bit_of_a_large_number_is_found(path: Path) -> None:
+    with opened(path) as library:
+        file = path / library.stored.name / arrays.NAME
+    sound = np.fromfile(file, "<u4")
+    at = int(np.argmax(np.abs(np.fromfile(file, "<f4"))))
+    for bit in range(11, 32):  # a sign changes no length, and none but the store's copy tells
+        flipped = sound.copy()
+        flipped[at] ^= np.uint32(1 << bit)
+        flipped.tofile(file)
+        with opened(path, mend=False) as library:
+            assert ("vectors" in findings(library)) == (bit != 31), bit
+
+
+def test_a_row_is_given_out_once(path: Path) -> None:
+    with pytest.raises(sqlite3.IntegrityError):
+        sql(path, 'UPDATE embeddings SET "row" = 0 WHERE "row" = 1')
+
+
+def test_a_failed_video_that_an_earlier_model_still_shows_is_sound(library: Library) -> None:
+    library.db.fail("0001" * 4, "is damaged", "another revision")
+    assert findings(library, full=True) == {}
+    assert info(library)["videos"]["failed"] == 1
+
+
 def test_a_damaged_database_file_is_found(path: Path) -> None:
     with sqlite3.connect(path / "library.db") as connection:
         (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'ix_segments_video_id'").fetchone()
@@ -297,6 +321,31 @@ def test_a_library_in_milvus_is_kept_like_any_other(library: Library, tmp_path: 
     assert findings(library, full=True) == {} and [key for key, _ in answers(library)] == before
     shelves.move(library, "local", drop_old=True)
     assert findings(library, full=True) == {} and [key for key, _ in answers(library)] == before
+
+
+@pytest.mark.parametrize("verb", ["move", "restore", "create"])
+def test_an_address_that_is_none_is_refused(library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    backup(library, tmp_path / "b.tar")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(UserError, match="no kind of store is called 'foo'"):
+        if verb == "move":
+            shelves.move(library, "foo")
+        elif verb == "restore":
+            restore(tmp_path / "b.tar", tmp_path / "again", store="foo")
+        else:
+            Library.create(tmp_path / "again", encoder=ToyEncoder(), store="foo")
+    left = tmp_path / "again"  # the folder of a library that was not made
+    assert [one for one in sorted(tmp_path.iterdir()) if one != left] == before and not (left / "library.toml").exists()
+    assert findings(library, full=True) == {}
+
+
+def test_an_address_names_the_same_store_from_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert (
+        stores.address("milvus+lite:sub/v") == f"milvus+lite:{tmp_path}/sub/v" == stores.address(f"milvus+lite:{tmp_path}/sub/v")
+    )
+    assert [stores.address(one) for one in ("", "local", "http://host:1")] == ["", "", "http://host:1"]
 
 
 def test_a_store_that_does_not_give_back_what_it_was_given_is_not_moved_to(
@@ -713,6 +762,21 @@ def test_restore_refuses_what_is_there(library: Library, tmp_path: Path) -> None
     restore(tmp_path / "b.tar", tmp_path / "new")
     restore(tmp_path / "b.tar", tmp_path / "empty")
     assert not (tmp_path / "new" / "rest").exists() and not (tmp_path / ".new.part").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("sqlite://", "does not name a file in full"),  # in memory: all would be lost
+        ("sqlite:///x.db", "does not name a file in full"),  # another one in each folder
+        ("postgresql://me:pass@host/db", "bears a password"),
+    ],
+)
+def test_a_database_that_would_not_be_found_again_is_refused(library: Library, tmp_path: Path, url: str, why: str) -> None:
+    backup(library, tmp_path / "b.tar")
+    with pytest.raises(UserError, match=why):
+        restore(tmp_path / "b.tar", tmp_path / "again", database=url)
+    assert not (tmp_path / "again").exists()
 
 
 BAD = ["cut", "cut gzip", "text", "empty", "flipped", "one lacks", "no manifest", "newer", "above", "absolute", "stranger"]

@@ -94,7 +94,11 @@ class Library:
             encoder = _load(model)
         path.mkdir(parents=True, exist_ok=True)
         config = LibraryConfig(
-            settings.reference(path, model, encoder), segments or SegmentConfig(), database, store, secrets.token_hex(4)
+            settings.reference(path, model, encoder),
+            segments or SegmentConfig(),
+            database,
+            stores.address(store),
+            secrets.token_hex(4),
         )
         settings.write(path, config)
         try:
@@ -113,7 +117,7 @@ class Library:
             return cls.create(path, model, **making)
         library = cls.open(path, model)
         for kind, has in (("database", library.config.database), ("store", library.config.store)):
-            if (wanted := making.get(kind)) and wanted != has:
+            if (wanted := making.get(kind)) and has not in (wanted, stores.address(str(wanted))):
                 library.close()
                 fix = "leave the option out" if kind == "database" else "to change it, use `hit library move`"
                 raise UserError(path, f"is a library already, with another {kind}", fix)

@@ -41,8 +41,10 @@ class LibraryConfig:
 
 
 def check(database: str) -> None:
-    """Raise UserError for a database's URL that bears a password, as library.toml is no place for one."""
+    """Raise UserError for a database's URL that library.toml is no place for: it bears a password, or names no file in full."""
     parts = urlsplit(database)
+    if parts.scheme.startswith("sqlite") and not parts.path.startswith("//"):  # another one in each folder, or in memory only
+        raise UserError("the database", "its URL does not name a file in full", "write sqlite:////FOLDER/FILE.db")
     if parts.password or "password=" in parts.query:
         fix = "leave it out, and give it by PGPASSWORD or ~/.pgpass"
         raise UserError("the database", "its URL bears a password, which would be written to library.toml", fix)

@@ -12,6 +12,7 @@ from hit.db.session import Sessions
 from hit.errors import UserError
 
 _JOBS = 200  # how many are kept
+_LONGEST = 100  # characters of a saved search's name
 
 
 class Records(Sessions):
@@ -53,7 +54,9 @@ class Records(Sessions):
     # -- saved searches
 
     def save_search(self, name: str, query: Mapping[str, Any]) -> None:
-        """Save a search under a name; one that has it is replaced."""
+        """Save a search under a name; one that has it is replaced. Raises UserError for what cannot be a name."""
+        if not name.strip() or not name.isprintable() or len(name) > _LONGEST:
+            raise UserError(f"the name '{name}'", f"must be of 1 to {_LONGEST} printable characters")
         with self.write() as session:
             session.merge(SavedSearch(name=name, query=dict(query), created_at=datetime.now(UTC)))
 

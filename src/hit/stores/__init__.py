@@ -8,15 +8,26 @@ from hit.stores.local import Local
 from hit.stores.milvus import LITE, Milvus
 from hit.types import Store
 
+LOCAL = "local"  # the library's own
+
 
 def open(where: str | Path, dim: int, name: str = "vectors") -> Store:  # noqa: A001  # stores.open, as one says it
-    """Open, or make, the store in a folder, or at an address of Milvus (`hit.stores.milvus`), for vectors of width `dim`.
+    """Open, or make, the store in a folder (a Path), or at an address of Milvus (a str, see `hit.stores.milvus`).
+
+    Its vectors are `dim` wide.
 
     `name` tells apart what shares a Milvus. Raises UserError for a store that cannot hold them.
     """
     if str(where).startswith((f"{LITE}:", "http://", "https://")):
         return Milvus(str(where), dim, "hit_" + re.sub(r"[^A-Za-z0-9_]", "_", name))
-    kind, scheme, _ = str(where).partition("://")
-    if scheme:
-        raise UserError(where, f"no kind of store is called '{kind}'", f"give a folder, {LITE}:PATH, or http://host:port")
-    return Local(Path(where), dim)
+    if isinstance(where, str):
+        kind = where.partition(":")[0]
+        raise UserError(where, f"no kind of store is called '{kind}'", f"say {LITE}:PATH, or http://host:port")
+    return Local(where, dim)
+
+
+def address(where: str) -> str:
+    """Return an address as a library keeps it: it names the same store from every folder. "local" is ""."""
+    if where.startswith(f"{LITE}:") and where != f"{LITE}:":
+        return f"{LITE}:{Path(where.removeprefix(f'{LITE}:')).absolute()}"
+    return "" if where == LOCAL else where

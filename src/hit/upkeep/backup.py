@@ -32,7 +32,7 @@ from urllib.parse import quote
 import tomli_w
 
 import hit
-from hit import arrays, files, settings
+from hit import arrays, files, settings, stores
 from hit import config as configs
 from hit.db import HEAD, Database, upkeep
 from hit.errors import UserError
@@ -248,6 +248,8 @@ def restore(file: Path, path: Path, database: str = "", store: str = "", progres
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(path, "is not empty", "restore into a new folder")
+    settings.check(database)
+    store = stores.address(store)
     if not file.is_file():
         raise UserError(file, "there is no such file", "name a backup that `hit library backup` made")
     part, progress = path.with_name(f".{path.name}.part"), progress or Silent()

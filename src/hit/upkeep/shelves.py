@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from hit import arrays, files, index
+from hit import arrays, files, index, stores
 from hit.db import Stored, upkeep
 from hit.errors import UserError
 from hit.library import Library
+from hit.stores import LOCAL
 from hit.types import Builds, Drops, Floats, Keys, Progress, Silent, Store
 
-LOCAL = "local"
 SAMPLE = 2000  # vectors compared, unless all are
 _TOGETHER = 1000  # vectors compared in one search
 _CLOSE = 1e-4  # of a vector's length: how far a store's products may be off
@@ -54,7 +54,7 @@ def move(library: Library, to: str, drop_old: bool = False, progress: Progress |
     The old one is left as it is, unless it is to be dropped. A store that is in use already is filled and compared too. Raises
     UserError for one that does not give back what it was given.
     """
-    to, progress = "" if to == LOCAL else to, progress or Silent()
+    to, progress = stores.address(to), progress or Silent()
     with library.writing(), library.job("move", {"to": to or LOCAL}) as detail:
         before, stored = library.config, library.stored
         rows = library.db.rows(stored.revision)
@@ -66,7 +66,7 @@ def move(library: Library, to: str, drop_old: bool = False, progress: Progress |
                 )
         if to != before.store:
             library.change(replace(before, store=to))
-        old = before.store if to != before.store else ""  # a call that was killed may have left the local one
+        old = before.store if to != stores.address(before.store) else ""  # a call that was killed may have left the local one
         if dropped := drop_old and to != old:
             drop(library, stored, old)
         detail["vectors"] = len(rows)
@@ -115,7 +115,7 @@ def compare(library: Library, stored: Stored, store: Store, rows: Keys, progress
 def _wrong(store: Store, probes: Floats, rows: Keys, vectors: Floats) -> int:
     """Return how many vectors the store has other products for than the array."""
     exact = vectors.astype(np.float64) @ probes.T.astype(np.float64)  # (n, probes)
-    near = _CLOSE * np.maximum(np.linalg.norm(vectors, axis=1), 1e-6)
+    near = _CLOSE * np.maximum(np.linalg.norm(vectors.astype(np.float64), axis=1), 1e-6)
     right = np.ones(len(rows), np.bool_)
     for column, (keys, scores) in enumerate(store.search(probes, len(rows), rows)):
         said = np.full(len(rows), np.inf)

@@ -17,7 +17,7 @@ from hit.types import Encoder, Floats, Keys, Progress, Silent
 from hit.upkeep import leftovers, shelves
 
 _BLOCK = 4096  # vectors looked at at once
-_UNIT = 1e-3  # how far a part's length may be off
+_UNIT = 1e-5  # how far a part's length may be off
 _NAMED = 5  # of many, so many are named
 REBUILD, RESTORE, PRUNE = "hit library rebuild", "hit library restore", "hit library prune"
 
@@ -130,7 +130,7 @@ def _sound(vectors: Floats, encoder: Encoder | None) -> Any:
     finite = np.isfinite(vectors).all(axis=1)
     if encoder is None:
         return finite & vectors.any(axis=1)
-    lengths = np.stack([np.linalg.norm(vectors[:, part], axis=1) for part in encoder.parts.values()])
+    lengths = np.stack([np.linalg.norm(vectors[:, part].astype(np.float64), axis=1) for part in encoder.parts.values()])
     return finite & ((np.abs(lengths - 1) < _UNIT) | (lengths == 0)).all(axis=0)
 
 
