@@ -354,17 +354,14 @@ def test_a_search_is_saved_and_asked_again(hit: Cli, tmp_path: Path) -> None:
     assert json.loads(again.stdout) == json.loads(first.stdout)
     (found,) = json.loads(first.stdout)["hits"]
     assert found["metadata"]["path"].endswith("red.mp4") and found["explanation"]["parts"]
-<<<<<<< HEAD
     one = hit("search", "../lib", "--video", "red.mp4#t=0,1", "--save", "like", "--json", cwd=tmp_path / "v")
-    for words, limit in (("@like",), 2), (("@like", "--limit", "1", "--filter", "path:blue"), 1):
-        more = hit("search", "lib", *words, "--json", cwd=tmp_path)
+    for more_words, limit in (["@like"], 2), (["@like", "--limit", "1", "--filter", "path:blue"], 1):
+        more = hit("search", "lib", *more_words, "--json", cwd=tmp_path)
         assert len(json.loads(more.stdout)["hits"]) == limit, more.stderr
         assert limit == 1 or clips(more.stdout) == clips(one.stdout)
     assert "blue" in more.stdout
-=======
     other = hit("search", "lib", "@mine", "--filter", "path:blue", "--json", cwd=tmp_path)  # all else as it was
     assert [Path(one["metadata"]["path"]).name for one in json.loads(other.stdout)["hits"]] == ["blue.mp4"]
->>>>>>> 679b7b60c2f34c489f05138f958d2b52314c2f35
     table = hit("search", "lib", "red", "--explain", "--limit", "1", cwd=tmp_path)
     assert "rank by words" in table.stdout and "more: --page " in table.stdout
     for words, complaint in {

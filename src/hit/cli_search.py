@@ -14,11 +14,7 @@ if TYPE_CHECKING:
     from hit import filters
 
 searching = typer.Typer()
-<<<<<<< HEAD
-_UNSAID = {"mode": "hybrid", "limit": 10, "group_by": "clip"}  # what is so where nothing is said
-=======
 _UNSAID: dict[str, Any] = {"texts": [], "where": None, "mode": "hybrid", "limit": 10, "group_by": "clip"}
->>>>>>> 679b7b60c2f34c489f05138f958d2b52314c2f35
 Modes = Literal["hybrid", "meaning", "words", "normalised"]
 
 
@@ -64,21 +60,12 @@ def search(
     """Find the moments that fit texts, videos and images best."""
     from hit.library import Library
 
-<<<<<<< HEAD
-    asked: dict[str, Any] = {
-        "texts": text or [],
-        "videos": [str(Path(name).absolute()) for name in video or []],
-        "images": [str(path.resolve()) for path in image or []],
-        "mix": None if mix is None else _numbers(mix, "--mix"),
-        "exclude": exclude or [],
-=======
     given: dict[str, Any] = {
         "texts": text,
         "videos": [str(Path(name).absolute()) for name in video or []],  # a search that is saved is asked from anywhere
         "images": [str(path.resolve()) for path in image or []],
         "mix": None if mix is None else _numbers(mix, "--mix"),
         "exclude": exclude,
->>>>>>> 679b7b60c2f34c489f05138f958d2b52314c2f35
         "exclude_videos": [str(Path(name).absolute()) for name in exclude_video or []],
         "where": where,
         "mode": mode,
@@ -88,14 +75,8 @@ def search(
     }
     given = {name: value for name, value in given.items() if value not in (None, [])}
     with Library.open(folder) as library:
-<<<<<<< HEAD
-        if len(asked["texts"]) == 1 and asked["texts"][0].startswith("@"):
-            given = {key: value for key, value in asked.items() if key != "texts" and value not in (None, [], _UNSAID.get(key))}
-            asked = library.db.saved_search(asked["texts"][0][1:]) | given
-=======
-        saved = library.saved(given.pop("texts")[0][1:]) if text and text[0].startswith("@") and not text[1:] else {}
+        saved = library.db.saved_search(given.pop("texts")[0][1:]) if text and text[0].startswith("@") and not text[1:] else {}
         asked = {**_UNSAID, **saved, **given}
->>>>>>> 679b7b60c2f34c489f05138f958d2b52314c2f35
         answer = library.search(**{**asked, "where": read_filter(asked["where"])}, page=page, explain=explain)
         if save is not None:
             library.db.save_search(save, asked)
