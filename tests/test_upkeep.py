@@ -1,5 +1,6 @@
 """Upkeep: what is found wrong, what mends it, and that nothing else is changed by it."""
 
+import contextlib
 import gzip
 import io
 import json
@@ -780,7 +781,7 @@ def test_a_database_that_would_not_be_found_again_is_refused(library: Library, t
 
 
 BAD = ["cut", "cut gzip", "text", "empty", "flipped", "one lacks", "no manifest", "newer", "above", "absolute", "stranger"]
-BAD += ["deep", "symlink", "hardlink", "device", "twice"]
+BAD += ["deep", "symlink", "hardlink", "device", "twice", "sparse", "endless", "negative", "folder", "dotted"]
 
 
 def _bad(kind: str, good: Path, bad: Path) -> None:
@@ -821,6 +822,16 @@ def _odd(kind: str, out: tarfile.TarFile) -> None:
         info = tarfile.TarInfo(names[kind])
         info.size = 4
         out.addfile(info, io.BytesIO(b"evil"))
+    elif kind in ("sparse", "endless", "negative"):
+        info = tarfile.TarInfo("thumbnails/evil")
+        info.size = {"sparse": 0, "endless": 1 << 50, "negative": -(1 << 20)}[kind]
+        if kind == "sparse":  # a terabyte of zeros in a kilobyte of file
+            info.pax_headers = {"GNU.sparse.map": "0,0", "GNU.sparse.size": str(1 << 40)}
+        out.fileobj.write(info.tobuf(tarfile.PAX_FORMAT if kind == "sparse" else tarfile.GNU_FORMAT))
+    elif kind in ("folder", "dotted"):
+        info = tarfile.TarInfo("thumbnails/evil" if kind == "folder" else "./library.toml")
+        info.type = tarfile.DIRTYPE if kind == "folder" else tarfile.REGTYPE
+        out.addfile(info)
     elif kind in ("symlink", "hardlink", "device", "twice"):
         info = tarfile.TarInfo("thumbnails/evil" if kind != "twice" else "library.toml")
         info.type = {"symlink": tarfile.SYMTYPE, "hardlink": tarfile.LNKTYPE, "device": tarfile.CHRTYPE}.get(
@@ -844,6 +855,31 @@ def test_a_bad_backup_is_refused_in_one_line_and_leaves_nothing(template: Path, 
         assert "embeddings/toy-1/0/vectors.f32 is not what it was" in str(error.value)
     if kind == "newer":
         assert "upgrade hit" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["../../mine.jpg", "/tmp/mine.jpg"])
+def test_a_backup_whose_records_name_files_elsewhere_is_refused(path: Path, tmp_path: Path, name: str) -> None:
+    """Else a later `remove` would delete them, and a later backup would hold them."""
+    with opened(path) as library:
+        backup(library, tmp_path / "good.tar")
+        sql(path, f"UPDATE segments SET thumbnail = '{name}' WHERE id = '001-0'")
+        with pytest.raises(UserError, match=r"mine\.jpg: is no name"):
+            backup(library, tmp_path / "b.tar")
+        assert "database" in findings(library)
+    tree = tmp_path / "tree"
+    with tarfile.open(tmp_path / "good.tar") as tar:
+        tar.extractall(tree, filter="data")
+    with contextlib.closing(sqlite3.connect(tree / "library.db")) as records, records:  # closed, so that the file has it
+        records.execute("UPDATE segments SET thumbnail = ? WHERE id = '001-0'", [name])
+    about = json.loads((tree / "MANIFEST.json").read_text())
+    about["files"]["library.db"] = {"size": (tree / "library.db").stat().st_size, "sha256": digest(tree / "library.db")}
+    (tree / "MANIFEST.json").write_text(json.dumps(about))
+    with tarfile.open(tmp_path / "bad.tar", "w") as tar:
+        for file in [*about["files"], "MANIFEST.json"]:
+            tar.add(tree / file, file)
+    with pytest.raises(UserError, match=r"mine\.jpg: is no name"):
+        restore(tmp_path / "bad.tar", tmp_path / "again")
+    assert not (tmp_path / "again").exists()
 
 
 # -- tags, saved searches, info

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from hit.db import Database, Stored, keywords
 from hit.db.schema import Array, Base, Changes, Embedding, File, Job, Line, Segment, Tag, Unsynced, Video
 from hit.db.session import batches
+from hit.errors import UserError
 from hit.types import Keys
 
 _MANY = 10_000  # rows in one statement that is given its values one by one
@@ -239,8 +240,13 @@ def stored_in(session: Session) -> list[Stored]:
 
 
 def thumbnails(session: Session) -> list[str]:
-    """Return the names of all segments' thumbnails, as this session sees them."""
-    return list(session.scalars(sa.select(Segment.thumbnail).where(Segment.thumbnail.is_not(None)).order_by(Segment.id)))
+    """Return the names of all segments' thumbnails, as this session sees them. Raises UserError for one that is elsewhere."""
+    query = sa.select(Segment.thumbnail).where(Segment.thumbnail.is_not(None)).order_by(Segment.id)
+    found = [str(name) for name in session.scalars(query)]
+    for name in found:
+        if name.startswith("/") or ".." in name.split("/"):  # whoever removes the segment would remove that file
+            raise UserError(name, "is no name of a thumbnail: somebody has changed the records", "restore a backup of your own")
+    return found
 
 
 def rows_in(session: Session, revision: str) -> Keys:
