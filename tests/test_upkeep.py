@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from hit import arrays, stores
+from hit import arrays, settings, stores
 from hit.cli import app
 from hit.db import Found
 from hit.errors import UserError
@@ -634,7 +634,7 @@ def test_a_backup_without_the_model_says_where_it_is(path: Path, tmp_path: Path)
         assert (about["model"]["folder"], about["model"]["bytes"]) == (f"not in the backup: {model}", 0)
         restore(tmp_path / "b.tar", tmp_path / "again")
         with opened(tmp_path / "again") as again:
-            assert again.config.model.absolute == str(model) and again.model_folder() == model
+            assert again.config.model.absolute == str(model) and settings.model_folder(again.path, again.config.model) == model
         shutil.rmtree(model)
         assert backup(library, tmp_path / "c.tar")["model"]["folder"] == f"not in the backup: {model}"
 

@@ -360,11 +360,6 @@ class Library:
         pieces = analysis.analyse("query", path, self.experts, self.config.segments, within)
         return [piece.features for piece in pieces]
 
-    def model_folder(self) -> Path | None:
-        """Return the model's folder, None where it is not there."""
-        folder = settings.model_folder(self.path, self.config.model)
-        return folder if folder and folder.is_dir() else None
-
     def _mend(self) -> None:
         """Make the store hold what the database says; a writer at work does this itself."""
         with contextlib.suppress(files.BusyError), files.room(self.path), files.locked(self.path / ".lock", 0):

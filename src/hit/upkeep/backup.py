@@ -102,7 +102,8 @@ def backup(library: Library, out: Path, progress: Progress | None = None, model:
     if not out.absolute().parent.is_dir() or out.is_dir():
         raise UserError(out, "cannot be written: " + ("it is a folder" if out.is_dir() else "its folder is not there"))
     part, progress = out.with_name(f".{out.name}.part"), progress or Silent()
-    writing = _Backup(library, part, out.name.endswith("gz"), progress, library.model_folder() if model else None)
+    folder = settings.model_folder(library.path, library.config.model) if model else None
+    writing = _Backup(library, part, out.name.endswith("gz"), progress, folder if folder and folder.is_dir() else None)
     try:
         try:
             about = writing.write()
