@@ -84,7 +84,7 @@ def whole(library: Library, **asked: Any) -> list[str]:
 def test_pages_are_the_whole_answer(library: Library, mode: str, group: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "DEPTH", 12)
     for exclude, where in itertools.product(((), ("green",)), (None, filters.parse("path:1"))):
-        asked = {"texts": "alpha beta", "mode": mode, "group_by": group, "exclude": exclude, "where": where}
+        asked: dict[str, Any] = {"texts": "alpha beta", "mode": mode, "group_by": group, "exclude": exclude, "where": where}
         everything = whole(library, **asked)
         assert len(everything) > 3
         for limit in (3, 7, len(everything)):
@@ -108,7 +108,12 @@ def test_nothing_is_passed_over_where_what_was_shown_is_removed(library: Library
     asked = {"texts": "alpha beta", "mode": "words", "group_by": group}
     everything = whole(library, **asked)
     gone = {everything[0].split("-")[0]}
-    found = paged(library, lambda number: number or remove(library, gone), limit=4, **asked)
+
+    def shrink(number: int) -> None:
+        if not number:
+            remove(library, gone)
+
+    found = paged(library, shrink, limit=4, **asked)
     assert everything[3].split("-")[0] not in gone  # where the next page goes on
     assert found == everything[:4] + [one for one in everything[4:] if one.split("-")[0] not in gone]
 

@@ -276,7 +276,7 @@ class _Search:
         if self.shelf.judge:
             texts = len(self.query.exclude)  # no confidence is known of examples, which come after them
             for vector, column in zip(self.barred[:texts], unwanted.T[:texts], strict=True):
-                bad |= self.shelf.judge.judge(vector, column, self._size()) >= _SURE
+                np.logical_or(bad, self.shelf.judge.judge(vector, column, self._size()) >= _SURE, out=bad)
         return bad
 
     def _size(self) -> int:
