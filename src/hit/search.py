@@ -272,7 +272,7 @@ class _Search:
         if not len(self.barred) or not len(rows):
             return np.zeros(len(rows), np.bool_)
         unwanted = _products(self.db.vectors(self.shelf.stored, rows), self.barred)  # (n, excluded)
-        bad: NDArray[np.bool_] = (unwanted >= scores[:, None]).any(axis=1)
+        bad = np.asarray((unwanted >= scores[:, None]).any(axis=1), np.bool_)
         if self.shelf.judge:
             texts = len(self.query.exclude)  # no confidence is known of examples, which come after them
             for vector, column in zip(self.barred[:texts], unwanted.T[:texts], strict=True):
