@@ -272,7 +272,7 @@ class _Search:
         if not len(self.barred) or not len(rows):
             return np.zeros(len(rows), np.bool_)
         unwanted = _products(self.db.vectors(self.shelf.stored, rows), self.barred)  # (n, excluded)
-        bad: NDArray[np.bool_] = (unwanted >= scores[:, None]).any(axis=1)
+        bad: NDArray[np.bool_] = np.asarray((unwanted >= scores[:, None]).any(axis=1))
         if self.shelf.judge:
             texts = len(self.query.exclude)  # no confidence is known of examples, which come after them
             for vector, column in zip(self.barred[:texts], unwanted.T[:texts], strict=True):
@@ -324,9 +324,9 @@ class _Search:
             own = segments.get(hit.clip.video, {})
             rows = np.fromiter(own, np.int64)
             scores = self._scores(rows)
-            fits: NDArray[np.bool_] = ~self._barred(rows, scores)
+            fits = np.logical_not(self._barred(rows, scores))
             if self.query.where is not None and self.allowed is not None:
-                fits = fits & among(rows, self.allowed)
+                fits = np.logical_and(fits, among(rows, self.allowed))
             found = [
                 Moment(one.start, one.end, one.seek, score) for one, score in zip(own.values(), scores.tolist(), strict=True)
             ]
@@ -355,6 +355,8 @@ def embed(query: Query, encoder: Encoder) -> Floats:
     """Return the query as one vector (dim,), so that an inner product with it is the weighted sum of the parts' cosines."""
     if any(not text.strip() for text in query.texts) or not (query.texts or query.examples):
         raise UserError("the query", "is empty", "give a text, --video or --image")
+    if any("\ud800" <= c <= "\udfff" for text in (*query.texts, *query.exclude) for c in text):
+        raise UserError("the query", "has characters that are none (halves of a pair)", "give it as UTF-8")
     rows = _rows(query.texts, query.examples, encoder)
     mix = np.ones(len(rows)) if query.mix is None else np.array(query.mix, np.float64)
     if mix.shape != (len(rows),) or not np.isfinite(mix).all() or (mix < 0).any() or not mix.any():
