@@ -365,7 +365,7 @@ def test_a_search_is_saved_and_asked_again(hit: Cli, tmp_path: Path) -> None:
     table = hit("search", "lib", "red", "--explain", "--limit", "1", cwd=tmp_path)
     assert "rank by words" in table.stdout and "more: --page " in table.stdout
     for words, complaint in {
-        ("@yours",): "there are: mine",
+        ("@yours",): "there are: like, mine",
         ("red", "--filter", "duraton>3"): "duration",
         ("red", "--mix", "1,2"): "one each",
         ("red", "--save", " "): "printable",
