@@ -171,11 +171,11 @@ class Library:
 
     def renew(self) -> bool:
         """Take notice of what other processes have made of the settings and the array; tell whether these are others now."""
-        look = settings.look(self.path)
-        config = self.config if look == self._look else settings.read(self.path)
-        self._look = look
-        stored = self.db.stored(config.model.revision, config.model.dim)
-        with self._guard:
+        with self._guard:  # all of it: who read earlier must not turn back what another thread has turned
+            look = settings.look(self.path)
+            config = self.config if look == self._look else settings.read(self.path)
+            self._look = look
+            stored = self.db.stored(config.model.revision, config.model.dim)
             if config == self.config and stored.name == self.stored.name:
                 self._stored = stored
                 return False
