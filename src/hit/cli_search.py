@@ -23,10 +23,7 @@ def search(
     folder: LibraryFolder,
     text: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="TEXT",
-            help="What to find; several are averaged. @NAME: a saved search, but for options given.",
-        ),
+        typer.Argument(metavar="TEXT", help="What to find; several are averaged. @NAME: a saved search, but for options given."),
     ] = None,
     video: Annotated[
         list[str] | None, typer.Option(help="Find what is like this video, or a stretch of it: film.mp4#t=10,20. Repeatable.")

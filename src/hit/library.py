@@ -93,13 +93,8 @@ class Library:
             model = model or (mine if (mine / "card.json").exists() else _zero_shot(mine, say))
             encoder = _load(model)
         path.mkdir(parents=True, exist_ok=True)
-        config = LibraryConfig(
-            settings.reference(path, model, encoder),
-            segments or SegmentConfig(),
-            database,
-            stores.address(store),
-            secrets.token_hex(4),
-        )
+        made_by = settings.reference(path, model, encoder)
+        config = LibraryConfig(made_by, segments or SegmentConfig(), database, stores.address(store), secrets.token_hex(4))
         settings.write(path, config)
         try:
             library = cls.open(path, encoder=encoder)
