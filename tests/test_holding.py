@@ -94,7 +94,7 @@ def test_pages_are_the_whole_answer(library: Library, mode: str, group: str, mon
 @pytest.mark.parametrize("mode", ["hybrid", "meaning", "words"])
 def test_what_comes_later_moves_nothing(library: Library, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "DEPTH", 12)  # what comes later would fill both lists
-    asked = {"texts": "alpha", "mode": mode}
+    asked: dict[str, Any] = {"texts": "alpha", "mode": mode}
     everything = whole(library, **asked)
 
     def grow(number: int) -> None:
@@ -105,7 +105,7 @@ def test_what_comes_later_moves_nothing(library: Library, mode: str, monkeypatch
 
 @pytest.mark.parametrize("group", ["clip", "video"])
 def test_nothing_is_passed_over_where_what_was_shown_is_removed(library: Library, group: str) -> None:
-    asked = {"texts": "alpha beta", "mode": "words", "group_by": group}
+    asked: dict[str, Any] = {"texts": "alpha beta", "mode": "words", "group_by": group}
     everything = whole(library, **asked)
     gone = {everything[0].split("-")[0]}
 
@@ -150,6 +150,9 @@ def test_a_video_that_is_left_out_brings_nothing_back(library: Library) -> None:
 def test_nothing_to_leave_out_is_no_text(library: Library) -> None:
     with pytest.raises(UserError, match="left out"):
         library.search("red", exclude=[" "])
+    for asked in ({"texts": "a \udcff"}, {"texts": "red", "exclude": "\ud800"}):
+        with pytest.raises(UserError, match="UTF-8"):
+            library.search(**asked)  # type: ignore[arg-type]
     assert library.search("red", exclude="green") == library.search("red", exclude=["green"])
 
 

@@ -93,13 +93,8 @@ class Library:
             model = model or (mine if (mine / "card.json").exists() else _zero_shot(mine, say))
             encoder = _load(model)
         path.mkdir(parents=True, exist_ok=True)
-        config = LibraryConfig(
-            settings.reference(path, model, encoder),
-            segments or SegmentConfig(),
-            database,
-            stores.address(store),
-            secrets.token_hex(4),
-        )
+        made_by = settings.reference(path, model, encoder)
+        config = LibraryConfig(made_by, segments or SegmentConfig(), database, stores.address(store), secrets.token_hex(4))
         settings.write(path, config)
         try:
             library = cls.open(path, encoder=encoder)
@@ -171,11 +166,11 @@ class Library:
 
     def renew(self) -> bool:
         """Take notice of what other processes have made of the settings and the array; tell whether these are others now."""
-        look = settings.look(self.path)
-        config = self.config if look == self._look else settings.read(self.path)
-        self._look = look
-        stored = self.db.stored(config.model.revision, config.model.dim)
-        with self._guard:
+        with self._guard:  # all of it: who read earlier must not turn back what another thread has turned
+            look = settings.look(self.path)
+            config = self.config if look == self._look else settings.read(self.path)
+            self._look = look
+            stored = self.db.stored(config.model.revision, config.model.dim)
             if config == self.config and stored.name == self.stored.name:
                 self._stored = stored
                 return False

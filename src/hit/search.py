@@ -324,9 +324,9 @@ class _Search:
             own = segments.get(hit.clip.video, {})
             rows = np.fromiter(own, np.int64)
             scores = self._scores(rows)
-            fits: NDArray[np.bool_] = ~self._barred(rows, scores)
+            fits = np.logical_not(self._barred(rows, scores))
             if self.query.where is not None and self.allowed is not None:
-                fits = fits & among(rows, self.allowed)
+                fits = np.logical_and(fits, among(rows, self.allowed))
             found = [
                 Moment(one.start, one.end, one.seek, score) for one, score in zip(own.values(), scores.tolist(), strict=True)
             ]
@@ -355,6 +355,8 @@ def embed(query: Query, encoder: Encoder) -> Floats:
     """Return the query as one vector (dim,), so that an inner product with it is the weighted sum of the parts' cosines."""
     if any(not text.strip() for text in query.texts) or not (query.texts or query.examples):
         raise UserError("the query", "is empty", "give a text, --video or --image")
+    if any("\ud800" <= c <= "\udfff" for text in (*query.texts, *query.exclude) for c in text):
+        raise UserError("the query", "has characters that are none (halves of a pair)", "give it as UTF-8")
     rows = _rows(query.texts, query.examples, encoder)
     mix = np.ones(len(rows)) if query.mix is None else np.array(query.mix, np.float64)
     if mix.shape != (len(rows),) or not np.isfinite(mix).all() or (mix < 0).any() or not mix.any():
