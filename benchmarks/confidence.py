@@ -7,7 +7,9 @@ and the 200. `false_refusals` is the share of captions rightly answered that get
 all captions, and refused_* that of queries without an answer. `top10`: all first ten hits. `sizes`: libraries of some of the
 test clips, of all, and of all beside the training clips. `query_bank`: R@1 as it is and normalised. One JSON line.
 
-    python benchmarks/confidence.py [DEMO_DIR]
+    python benchmarks/confidence.py [DEMO_DIR [CORPUS]]
+
+CORPUS is another one than the demo's, made with another seed: clips that nobody has looked at.
 """
 
 import csv
@@ -59,12 +61,12 @@ class Bench:
         return self.by.judge_each(queries, rows, scores[rows, best], len(clips)).astype(np.float64), best
 
 
-def main(demo: Path) -> None:
+def main(demo: Path, corpus: Path) -> None:
     """Print the figures, or why there are none."""
     if not (demo / "model" / calibration.FILE).exists():
         print(json.dumps({"benchmark": "confidence", "skipped": f"{demo}/model has no calibration; `hit demo` makes one"}))
         return
-    bench = load(demo)
+    bench = load(demo, corpus)
     by, test = bench.by, bench.test
     strange = bench.first(bench.strange, test.clip)[0] < by.threshold
     kinds = {name: strange[np.isin(bench.kinds, own)] for name, own in KINDS.items()}
@@ -89,17 +91,17 @@ def main(demo: Path) -> None:
     print(json.dumps(found))
 
 
-def load(demo: Path) -> Bench:
-    """Embed all that is needed of a demo's folder."""
+def load(demo: Path, corpus: Path) -> Bench:
+    """Embed all that is needed of a demo's folder and a corpus."""
     encoder = load_encoder(demo / "model")
     by = Calibration.load(demo / "model", encoder.revision)
     assert by, "it is there"
-    data, experts = datasets.read(demo / "corpus"), load_experts(encoder.experts, encoder.identities)
+    data, experts = datasets.read(corpus), load_experts(encoder.experts, encoder.identities)
     test = measure(encoder, splits.load(data, "test", experts))
     distractors = encoder.embed_clips(splits.load(data, "train", experts).features)
     with QUERIES.open(newline="") as file:
         rows = list(csv.reader((line for line in file if line[0] != "#"), delimiter="\t", quoting=csv.QUOTE_NONE))
-    known = [json.loads(line) for line in (demo / "corpus" / "truth.jsonl").read_text().splitlines()]
+    known = [json.loads(line) for line in (corpus / "truth.jsonl").read_text().splitlines()]
     facts = {str(Path(one["video"]).relative_to("videos").with_suffix("")): one for one in known}
     true = np.zeros((len(test.texts), len(test.ids)), np.bool_)
     for row, (text, own) in enumerate(zip(test.texts, test.owner.tolist(), strict=True)):
@@ -236,4 +238,5 @@ def milliseconds(by: Calibration, test: Measured) -> float:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1] / "demo-out")
+    given = [Path(word) for word in sys.argv[1:]] or [Path(__file__).parents[1] / "demo-out"]
+    main(given[0], given[1] if given[1:] else given[0] / "corpus")
