@@ -18,7 +18,7 @@ from hit.types import Clip, Encoder, Evidence, Features, Floats, Hit, Judge, Key
 
 EVIDENCE = 5  # lines shown with a hit
 K = 60  # of reciprocal rank fusion [Cormack, Clarke and Buettcher 2009]
-DEPTH = 1000  # how far down a list a place counts, where two are fused or one is ordered anew
+DEPTH = 200  # how far down a list a place counts, where two are fused or one is ordered anew
 _AHEAD = 4  # times as many candidates are looked at as hits are wanted, and again as many where that does not do
 _SURE = 0.5  # confidence from which a clip is said to show what is excluded
 

@@ -82,7 +82,7 @@ class Vectors(Sessions):
         with self.read() as session:
             _check(session, stored)
             for some in batches(videos):
-                here = query.where(Embedding.revision == stored.revision, Segment.video_id.in_(some))
+                here = query.where(where.of(stored.revision), Segment.video_id.in_(some))
                 for row, segment in session.execute(here.order_by(Segment.start, Embedding.row)):
                     found.setdefault(segment.video_id, {})[row] = segment
         return found
