@@ -85,7 +85,7 @@ def test_library(root: Path) -> None:
     assert (found["segments"], found["dim"]) == (5000, 64)
     assert {name: found[f"filter_{name}"]["kept"] for name in ("20pct", "0_5pct")} == {"20pct": 1000, "0_5pct": 50}
     assert found["bytes_a_segment"]["array"] == 4 * 64
-    assert all(found[name] > 0 for name in ("rebuild_s", "open_s", "open_to_first_answer_s", "search_ms", "by_video_ms"))
+    assert found["rebuild_s"] >= 0 and all(found[name] > 0 for name in ("open_to_first_answer_s", "search_ms", "by_video_ms"))
     assert set(found["words"]) == {"common", "rare", "phrase"}
 
 
