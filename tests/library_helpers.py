@@ -1,12 +1,14 @@
 """What the tests of index, search and library share."""
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
 
+from hit.db import Database
 from hit.library import Library
 from hit.types import Floats
 from toy import ToyEncoder, render
@@ -61,6 +63,12 @@ def by_segment(library: Library) -> dict[str, Floats]:
     places = library.db.places(library.stored, rows.tolist())
     found = library.db.vectors(library.stored, rows)
     return {places[row].segment.id: vector for row, vector in zip(rows.tolist(), found, strict=True)}
+
+
+def forget(db: Database, videos: Iterable[str]) -> None:
+    """Have a database forget all files of videos, and so these."""
+    gone = set(videos)
+    db.record_files([], [path for path, file in db.files().items() if file.video in gone])
 
 
 def _order(pair: tuple[str, float]) -> tuple[float, str]:

@@ -19,6 +19,7 @@ from hit.library import Library
 from hit.search import Query, embed
 from hit.stores.local import Local
 from hit.types import Floats, Keys
+from library_helpers import forget
 from toy import ToyEncoder
 
 SEGMENTS = 4
@@ -56,7 +57,7 @@ def add(library: Library, names: Iterable[str], said: str = "") -> list[str]:
 
 
 def remove(library: Library, videos: Iterable[str]) -> None:
-    library.db.remove(videos)
+    forget(library.db, videos)
     index.sync(library.db, library.store, library.stored)
 
 

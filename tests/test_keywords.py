@@ -19,6 +19,7 @@ from hit.db import Database, Found, Line, Match, Segment, Stored, keywords, vide
 from hit.db.schema import Document, Embedding, Video
 from hit.db.words import COMMON, asked, begins, normalise
 from hit.types import Keys
+from library_helpers import forget
 
 A, B = (letter * 64 for letter in "ab")
 VOCABULARY = ["red", "Blue", "green", "the", "猫が好き", "猫", "x", "7", "ü", "GoalKick"]
@@ -231,7 +232,7 @@ def test_every_change_is_followed(db: Database) -> None:
     consistent(db)
     db.fail(video_id(B), "broken", "r")
     assert found(db, "red") == ["s3"]
-    db.remove([video_id(A)])
+    forget(db, [video_id(A)])
     assert found(db, "red green renamed") == []
     with db.read() as session:
         assert session.scalars(sa.select(Document.words)).all() == []

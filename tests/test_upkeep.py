@@ -29,7 +29,7 @@ from hit.upkeep.backup import backup, restore
 from hit.upkeep.export import digest, export
 from hit.upkeep.info import info
 from hit.upkeep.verify import verify
-from library_helpers import by_segment, dump
+from library_helpers import by_segment, dump, forget
 from postgres import Postgres
 from toy import ToyEncoder
 from upkeep_helpers import add, vectors
@@ -212,7 +212,7 @@ def test_a_vector_that_is_another_in_the_store_is_found(path: Path, elsewhere: s
 
 def test_what_is_on_its_way_to_the_store_is_not_lost(path: Path) -> None:
     with opened(path) as library:
-        library.db.remove(["0001" * 4])  # and killed before the store was told
+        forget(library.db, ["0001" * 4])  # and killed before the store was told
         with opened(path, mend=False) as other:
             assert findings(other) == {}
 

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from hit import filters
 
 searching = typer.Typer()
-_UNSAID: dict[str, Any] = {"texts": [], "where": None, "mode": "hybrid", "limit": 10, "group_by": "clip"}
 Modes = Literal["hybrid", "meaning", "words", "normalised"]
 
 
@@ -73,8 +72,8 @@ def search(
     given = {name: value for name, value in given.items() if value not in (None, [])}
     with Library.open(folder) as library:
         saved = library.db.saved_search(given.pop("texts")[0][1:]) if text and text[0].startswith("@") and not text[1:] else {}
-        asked = {**_UNSAID, **saved, **given}
-        answer = library.search(**{**asked, "where": read_filter(asked["where"])}, page=page, explain=explain)
+        asked = {**saved, **given}
+        answer = library.search(**{**asked, "where": read_filter(asked.get("where"))}, page=page, explain=explain)
         if save is not None:
             library.db.save_search(save, asked)
             remark(f"saved: hit search {folder} @{save}")

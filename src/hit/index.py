@@ -20,7 +20,7 @@ from hit.db import Database, Found, Line, Segment, Stored
 from hit.errors import UserError
 from hit.journal import Entry, Journal
 from hit.sources import Failure, Videos, printable
-from hit.types import Builds, Encoder, Floats, Keys, Progress, Silent, Store, Task
+from hit.types import Builds, Encoder, Floats, Keys, Progress, Silent, Store
 from hit.watch import End, follow
 
 log = logging.getLogger(__name__)
@@ -114,20 +114,21 @@ def repair(db: Database, store: Store, stored: Stored) -> None:
     sync(db, store, stored)
     if store.count() == db.vector_count(stored.revision):
         return
-    wanted, there = db.rows(stored.revision), store.keys()
-    lacking, extra = np.setdiff1d(wanted, there), np.setdiff1d(there, wanted)
-    log.warning("the vector store lacks %d vectors and has %d too many: repaired", len(lacking), len(extra))
+    lacked, extra = fill(db, store, stored, db.rows(stored.revision), Silent())
+    log.warning("the vector store lacked %d vectors and had %d too many: repaired", lacked, extra)
+
+
+def fill(db: Database, store: Store, stored: Stored, rows: Keys, progress: Progress) -> tuple[int, int]:
+    """Make a store hold just these rows of an array; return how many it lacked, and how many it had too many."""
+    there = store.keys()
+    lacking, extra = np.setdiff1d(rows, there), np.setdiff1d(there, rows)
     store.delete(extra)
-    fill(db, store, stored, lacking)
-
-
-def fill(db: Database, store: Store, stored: Stored, rows: Keys, task: Task | None = None) -> None:
-    """Put these rows of the array into the store."""
-    for start in range(0, len(rows), _SYNC):
-        some = rows[start : start + _SYNC]
-        store.put(some, db.vectors(stored, some))
-        if task:
+    with progress.task("Vectors into the store", len(lacking)) as task:
+        for start in range(0, len(lacking), _SYNC):
+            some = lacking[start : start + _SYNC]
+            store.put(some, db.vectors(stored, some))
             task.advance(len(some))
+    return len(lacking), len(extra)
 
 
 @dataclass(frozen=True, slots=True)

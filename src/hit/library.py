@@ -28,7 +28,7 @@ from hit import index as indexing
 from hit import search as searching
 from hit.analysis import ServingEncoder
 from hit.calibration import Calibration
-from hit.db import Database, StaleError, Stored
+from hit.db import Database, StaleError, Stored, upkeep
 from hit.errors import UserError
 from hit.pool import Limits
 from hit.remote import Remote
@@ -98,7 +98,7 @@ class Library:
         settings.write(path, config)
         try:
             library = cls.open(path, encoder=encoder)
-            if database and library.db.files():
+            if database and not upkeep.empty(library.db):
                 raise UserError("the database", "holds the records of another library", "name one of its own for each")
             return library
         except UserError:  # also for a database or a store that cannot be reached: nothing is begun

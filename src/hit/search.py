@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hit import embeddings, filters, metrics, pages
-from hit.arrays import among
+from hit.arrays import among, products
 from hit.db import Database, Line, Match, Place, Stored, words
 from hit.errors import UserError
 from hit.moments import moments
@@ -264,14 +264,13 @@ class _Search:
         return [match for match in found if match.row < self.rows], len(found) < depth
 
     def _scores(self, rows: Keys) -> Floats:
-        scores: Floats = _products(self.db.vectors(self.shelf.stored, rows), self.vector[None])[:, 0]
-        return scores
+        return products(self.db.vectors(self.shelf.stored, rows), self.vector)
 
     def _barred(self, rows: Keys, scores: Floats) -> NDArray[np.bool_]:
         """Tell which rows (n,) fit what is excluded better than what is asked for, by these scores, or show it beyond doubt."""
         if not len(self.barred) or not len(rows):
             return np.zeros(len(rows), np.bool_)
-        unwanted = _products(self.db.vectors(self.shelf.stored, rows), self.barred)  # (n, excluded)
+        unwanted = products(self.db.vectors(self.shelf.stored, rows), self.barred)  # (n, excluded)
         bad = np.asarray((unwanted >= scores[:, None]).any(axis=1), np.bool_)
         if self.shelf.judge:
             texts = len(self.query.exclude)  # no confidence is known of examples, which come after them
@@ -373,12 +372,6 @@ def _rows(texts: Sequence[str], examples: Sequence[Example], encoder: Encoder) -
     rows = list(encoder.embed_texts(texts)) if texts else []
     rows += [embeddings.mean(encoder.embed_clips(example), encoder.parts) for example in examples]
     return np.array(rows, np.float32).reshape(-1, encoder.dim)
-
-
-def _products(vectors: Floats, queries: Floats) -> Floats:
-    """Return inner products (n, Q), by exact sums as the local store has them: what is equal there is equal here."""
-    found: Floats = (vectors.astype(np.float64) @ queries.astype(np.float64).T).astype(np.float32)
-    return found
 
 
 def _weighted(rows: Floats, query: Query, encoder: Encoder) -> Floats:

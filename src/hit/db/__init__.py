@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from hit.db import keywords
 from hit.db.keywords import Match
 from hit.db.records import Records
-from hit.db.schema import Base, Changes, Embedding, File, Job, Line, SavedSearch, Segment, Tag, Unsynced, Video
+from hit.db.schema import Base, Embedding, File, Job, Line, SavedSearch, Segment, Tag, Unsynced, Video
 from hit.db.session import batches
 from hit.db.setup import HEAD
 from hit.db.vectors import Place, StaleError, Stored, Vectors
@@ -113,11 +113,6 @@ class Database(Records, Vectors):
             keywords.refresh(session, renamed.union(_owners(session, paths)))
             return thumbnails
 
-    def remove(self, videos: Iterable[str]) -> list[str]:
-        """Forget videos and all that is known of them. Returns the thumbnails of dropped segments."""
-        with self.write() as session:
-            return _drop_videos(session, videos)
-
     def begin(self, videos: Iterable[str]) -> None:
         """Mark videos as being worked on."""
         with self.write() as session:
@@ -182,11 +177,6 @@ class Database(Records, Vectors):
             videos = session.scalar(sa.select(sa.func.count()).where(Video.status == "ready"))
             return {"videos": videos or 0, "segments": session.scalar(sa.select(sa.func.count(Segment.id))) or 0}
 
-    def changes(self) -> int:
-        """Return how often the library was written to."""
-        with self.read() as session:
-            return session.scalars(sa.select(Changes.count)).one()
-
 
 def _owners(session: Session, paths: Iterable[str]) -> Iterator[str]:
     """Yield the videos that these files hold."""
@@ -208,8 +198,11 @@ def _drop_segments(session: Session, video: str, keep: Iterable[str] = ()) -> li
     dropped = [s for s in session.scalars(sa.select(Segment).where(Segment.video_id == video)) if s.id not in kept]
     for ids in batches(segment.id for segment in dropped):
         pairs = session.execute(sa.select(Embedding.revision, Embedding.row).where(Embedding.segment_id.in_(ids)))
-        for revision, row in pairs.all():
-            _note(session, revision, [row])
+        rows: dict[str, list[int]] = {}
+        for revision, row in pairs:
+            rows.setdefault(revision, []).append(row)
+        for revision, some in rows.items():
+            _note(session, revision, some)
         session.execute(sa.delete(Segment).where(Segment.id.in_(ids)))
     return [segment.thumbnail for segment in dropped if segment.thumbnail]
 

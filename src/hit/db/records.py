@@ -12,7 +12,13 @@ from hit.db.session import Sessions
 from hit.errors import UserError
 
 _JOBS = 200  # how many are kept
-_LONGEST = 100  # characters of a saved search's name
+_LONGEST = 100  # characters of a name
+
+
+def check(what: str, name: str) -> None:
+    """Raise UserError for what cannot name a tag or a search."""
+    if not name.strip() or not name.isprintable() or len(name) > _LONGEST:
+        raise UserError(what, f"must be of 1 to {_LONGEST} printable characters")
 
 
 class Records(Sessions):
@@ -55,8 +61,7 @@ class Records(Sessions):
 
     def save_search(self, name: str, query: Mapping[str, Any]) -> None:
         """Save a search under a name; one that has it is replaced. Raises UserError for what cannot be a name."""
-        if not name.strip() or not name.isprintable() or len(name) > _LONGEST:
-            raise UserError(f"the name '{name}'", f"must be of 1 to {_LONGEST} printable characters")
+        check(f"the name '{name}'", name)
         with self.write() as session:
             session.merge(SavedSearch(name=name, query=dict(query), created_at=datetime.now(UTC)))
 

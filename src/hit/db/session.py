@@ -1,4 +1,4 @@
-"""Sessions of a library's database, and the arrays of vectors beside it: what all parts of a Database stand on."""
+"""Sessions of a library's database: what all parts of a Database stand on."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
@@ -38,11 +37,8 @@ def kind(db: Database) -> dict[str, str]:
 
 def arrays(db: Database) -> dict[Stored, int]:
     """Return the arrays of all revisions, and how many vectors live in each."""
-    query = sa.select(Embedding.revision, sa.func.count()).group_by(Embedding.revision)
     with db.read() as session:
-        living = dict(session.execute(query).all())
-        found = session.scalars(sa.select(Array).order_by(Array.revision)).all()
-    return {Stored(one.revision, one.dim, one.generation, one.rows): living.get(one.revision, 0) for one in found}
+        return arrays_in(session)
 
 
 # -- checks
@@ -234,9 +230,11 @@ def empty(db: Database) -> bool:
         return not any(session.scalar(sa.select(sa.func.count()).select_from(table)) for table in (Video, Array, Tag))
 
 
-def stored_in(session: Session) -> list[Stored]:
-    """Return the arrays of all revisions, as this session sees them."""
-    return [Stored(a.revision, a.dim, a.generation, a.rows) for a in session.scalars(sa.select(Array).order_by(Array.revision))]
+def arrays_in(session: Session) -> dict[Stored, int]:
+    """Return what `arrays` does, as this session sees it."""
+    living = dict(session.execute(sa.select(Embedding.revision, sa.func.count()).group_by(Embedding.revision)).all())
+    found = session.scalars(sa.select(Array).order_by(Array.revision))
+    return {Stored.of(one): living.get(one.revision, 0) for one in found}
 
 
 def thumbnails(session: Session) -> list[str]:
@@ -247,12 +245,6 @@ def thumbnails(session: Session) -> list[str]:
         if name.startswith("/") or ".." in name.split("/"):  # whoever removes the segment would remove that file
             raise UserError(name, "is no name of a thumbnail: somebody has changed the records", "restore a backup of your own")
     return found
-
-
-def rows_in(session: Session, revision: str) -> Keys:
-    """Return the rows of all vectors by a revision, ascending, as this session sees them."""
-    query = sa.select(Embedding.row).where(Embedding.revision == revision).order_by(Embedding.row)
-    return np.fromiter(session.scalars(query), np.int64)
 
 
 def segments_in(session: Session, revision: str) -> Iterator[list[Mapping[str, Any]]]:

@@ -11,6 +11,7 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from hit import files
 from hit.arrays import Matrix
 from hit.db import keywords, where
 from hit.db.keywords import Match
@@ -43,6 +44,11 @@ class Stored:
     dim: int
     generation: int = 0
     rows: int = 0  # how many count, dead ones too
+
+    @classmethod
+    def of(cls, array: Array) -> "Stored":
+        """Return what a line of the table of arrays says."""
+        return cls(array.revision, array.dim, array.generation, array.rows)
 
     @property
     def name(self) -> str:
@@ -102,12 +108,12 @@ class Vectors(Sessions):
         """Return what the array of a revision's vectors is; an empty one where there is none yet."""
         with self.read() as session:
             found = session.get(Array, revision)
-        return Stored(revision, found.dim, found.generation, found.rows) if found else Stored(revision, dim)
+        return Stored.of(found) if found else Stored(revision, dim)
 
     def rows(self, revision: str) -> Keys:
         """Return the rows of all vectors by this revision, ascending."""
         with self.read() as session:
-            return _rows(session, sa.select(Embedding.row).where(Embedding.revision == revision))
+            return rows_in(session, revision)
 
     def vector_count(self, revision: str) -> int:
         """Return how many segments have a vector by this revision."""
@@ -154,7 +160,7 @@ class Vectors(Sessions):
             if (known := self._allowed.get(key)) is not None:
                 return known
             _check(session, stored)
-            found = _rows(session, where.rows(stored.revision, node))
+            found = _listed(session, where.rows(stored.revision, node))
         with self._guard:
             while len(self._allowed) >= _FILTERS:
                 self._allowed.pop(next(iter(self._allowed)))
@@ -182,17 +188,18 @@ class Vectors(Sessions):
             array = Array(revision=revision, generation=0, dim=vectors.shape[1], rows=0)
             session.add(array)
         rows = np.arange(array.rows, array.rows + len(vectors))
-        try:
-            self.matrix(Stored(revision, array.dim, array.generation)).write(rows, vectors)
-        except OSError as error:
-            raise UserError(
-                self.folder, f"cannot be written to: {error.strerror}", "make room, and give the command again"
-            ) from error
+        with files.room(self.folder):
+            self.matrix(Stored.of(array)).write(rows, vectors)
         array.rows += len(vectors)
         return rows.tolist()
 
 
-def _rows(session: Session, query: sa.Select[Any]) -> Keys:
+def rows_in(session: Session, revision: str) -> Keys:
+    """Return the rows of all vectors by a revision, ascending, as this session sees them."""
+    return _listed(session, sa.select(Embedding.row).where(Embedding.revision == revision))
+
+
+def _listed(session: Session, query: sa.Select[Any]) -> Keys:
     """Return what a query for rows finds, ascending: as one text, since a million single answers take seconds."""
     rows = query.order_by(None).subquery()
     text = session.scalar(sa.select(sa.func.aggregate_strings(sa.cast(rows.c.row, sa.String), ",")))

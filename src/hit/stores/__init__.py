@@ -12,11 +12,9 @@ LOCAL = "local"  # the library's own
 
 
 def open(where: str | Path, dim: int, name: str = "vectors") -> Store:  # noqa: A001  # stores.open, as one says it
-    """Open, or make, the store in a folder (a Path), or at an address of Milvus (a str, see `hit.stores.milvus`).
+    """Open, or make, the store of vectors of width `dim` in a folder (a Path), or at an address of Milvus (a str).
 
-    Its vectors are `dim` wide.
-
-    `name` tells apart what shares a Milvus. Raises UserError for a store that cannot hold them.
+    `name` tells apart what shares a Milvus, see `hit.stores.milvus`. Raises UserError for a store that cannot hold them.
     """
     if str(where).startswith((f"{LITE}:", "http://", "https://")):
         return Milvus(str(where), dim, "hit_" + re.sub(r"[^A-Za-z0-9_]", "_", name))

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from hit.arrays import products
+from hit.stores import given
 from hit.stores.state import View
 from hit.types import Floats, Keys
 
@@ -42,7 +44,4 @@ def floor(values: Floats, limit: int, error: float) -> float:
 
 def rank(query: Floats, matrix: Floats, rows: Keys, limit: int) -> tuple[Keys, Floats]:
     """Return the `limit` best of some rows and their scores, best first, equals in the order of rows."""
-    # In float64 the products are exact, and the sums equal to float32 wherever a row lies: ties stay ties.
-    scores = (matrix[rows].astype(np.float64) @ query.astype(np.float64)).astype(np.float32)
-    order = np.lexsort((rows, -scores))[:limit]
-    return rows[order], scores[order]
+    return given.best(rows, products(matrix[rows], query), limit)

@@ -19,7 +19,7 @@ import numpy as np
 
 from hit import arrays, files
 from hit.errors import UserError
-from hit.stores import codes, exact
+from hit.stores import codes, exact, given
 from hit.stores.state import Flags, State, View, dump, parse
 from hit.types import Floats, Keys, Progress, Silent
 
@@ -59,9 +59,8 @@ class Local:
 
         Raises ValueError for vectors that are not finite and keys that are negative or not distinct, UserError for another width.
         """
-        vectors, keys = self._check(vectors), np.asarray(keys, np.int64)
-        if keys.shape != (len(vectors),) or len(np.unique(keys)) != len(keys) or (keys < 0).any():
-            raise ValueError(f"{keys.shape} keys for {len(vectors)} vectors are not one each, distinct, and 0 or above")
+        vectors = given.vectors(self.folder, self.dim, vectors)
+        keys = given.keys(keys, len(vectors))
         if not len(keys):
             return
         norm = float(np.linalg.norm(vectors.astype(np.float64), axis=1).max())
@@ -81,9 +80,8 @@ class Local:
 
         Equal scores come in the order of their keys. Raises ValueError for a limit below 1 or queries that are not finite.
         """
-        queries = self._check(queries)
-        if limit < 1:
-            raise ValueError(f"limit {limit} is below 1")
+        queries = given.vectors(self.folder, self.dim, queries)
+        given.limit(limit)
         with self._guard:
             index = self._ready()
             view, matrix = self._seen_now()  # that of these codes: a newer one may have rows that only newer codes have
@@ -91,7 +89,7 @@ class Local:
         count = view.count if chosen is None else len(chosen)
         limit = min(limit, count)
         if not limit or not len(queries):
-            return [(np.zeros(0, np.int64), np.zeros(0, np.float32)) for _ in queries]
+            return given.nothing(queries)
         if index and count > max(_SMALL, view.state.rows // _SPARSE, _SPARSE * limit):
             found = _by_codes(index, view, matrix, queries, limit, chosen)
         else:
@@ -233,14 +231,6 @@ class Local:
             return self._codes
 
     # -- the state
-
-    def _check(self, vectors: Floats) -> Floats:
-        vectors = np.ascontiguousarray(vectors, np.float32)
-        if vectors.ndim != 2 or vectors.shape[1] != self.dim:
-            raise UserError(self.folder, f"holds vectors of width {self.dim}, not of shape {vectors.shape}")
-        if not np.isfinite(vectors).all():
-            raise ValueError("vectors hold values that are not finite")
-        return vectors
 
     def _refresh(self) -> None:
         """Read what other processes have written since."""

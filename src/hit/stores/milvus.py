@@ -21,8 +21,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 
+from hit.arrays import among, products
 from hit.errors import UserError
-from hit.stores import lite
+from hit.stores import given, lite
 from hit.types import Floats, Keys
 
 TOKEN = "HIT_MILVUS_TOKEN"  # noqa: S105  # the variable's name
@@ -84,9 +85,8 @@ class Milvus:
 
         Raises ValueError for vectors that are not finite and keys that are negative or not distinct, UserError for another width.
         """
-        vectors, keys = self._check(vectors), np.asarray(keys, np.int64)
-        if keys.shape != (len(vectors),) or len(np.unique(keys)) != len(keys) or (keys < 0).any():
-            raise ValueError(f"{keys.shape} keys for {len(vectors)} vectors are not one each, distinct, and 0 or above")
+        vectors = given.vectors(self.where, self.dim, vectors)
+        keys = given.keys(keys, len(vectors))
         with self._turn, self._told():
             for start in range(0, len(keys), self._window):
                 some = slice(start, start + self._window)
@@ -103,12 +103,11 @@ class Milvus:
         Equal scores come in the order of their keys (unless thousands tie). Raises ValueError for a limit below 1 or queries that
         are not finite, UserError where Milvus gives fewer results than there are.
         """
-        queries = self._check(queries)
-        if limit < 1:
-            raise ValueError(f"limit {limit} is below 1")
+        queries = given.vectors(self.where, self.dim, queries)
+        given.limit(limit)
         chosen = None if allowed is None else np.unique(np.asarray(allowed, np.int64))
         if not len(queries) or (chosen is not None and not len(chosen)):
-            return [(np.zeros(0, np.int64), np.zeros(0, np.float32)) for _ in queries]
+            return given.nothing(queries)
         with self._told():
             if chosen is not None and len(chosen) > _IDS and (found := self._sift(queries, limit, chosen)):
                 return found
@@ -116,11 +115,11 @@ class Milvus:
                 chosen = self.keys()  # more than one message can hold: piece by piece
             size = _IDS if limit <= self._window // 2 else self._window
             pieces = [None] if chosen is None else [chosen[i : i + size] for i in range(0, len(chosen), size)]
-            found = [(np.zeros(0, np.int64), np.zeros(0, np.float32)) for _ in queries]
+            found = given.nothing(queries)
             for piece in pieces:
                 parts = self._best(queries, limit, piece)
                 found = [
-                    _order(np.concatenate([a[0], b[0]]), np.concatenate([a[1], b[1]]), limit)
+                    given.best(np.concatenate([a[0], b[0]]), np.concatenate([a[1], b[1]]), limit)
                     for a, b in zip(found, parts, strict=True)
                 ]
             return found
@@ -216,14 +215,6 @@ class Milvus:
         rows = self._ask("query", _within(ids), output_fields=["count(*)"], consistency_level="Strong")
         return int(rows[0]["count(*)"])
 
-    def _check(self, vectors: Floats) -> Floats:
-        vectors = np.ascontiguousarray(vectors, np.float32)
-        if vectors.ndim != 2 or vectors.shape[1] != self.dim:
-            raise UserError(self.where, f"holds vectors of width {self.dim}, not of shape {vectors.shape}")
-        if not np.isfinite(vectors).all():
-            raise ValueError("vectors hold values that are not finite")
-        return vectors
-
     # -- searching
 
     def _sift(self, queries: Floats, limit: int, chosen: Keys) -> list[tuple[Keys, Floats]] | None:
@@ -234,7 +225,7 @@ class Milvus:
             return None
         found = []
         for keys, scores in self._best(queries, wide, None):
-            kept = np.isin(keys, chosen)
+            kept = among(keys, chosen)
             found.append((keys[kept][:limit], scores[kept][:limit]))
         return found if all(len(keys) == limit for keys, _ in found) else None
 
@@ -249,11 +240,10 @@ class Milvus:
             for start in range(0, len(still), batch):
                 some = still[start : start + batch]
                 for q, (keys, reported, vectors) in zip(some, self._fetch(queries[some], limit, size, ids), strict=True):
-                    # In float64 the products are exact, and the sums equal to float32: ties stay ties.
-                    scores = (vectors.astype(np.float64) @ queries[q].astype(np.float64)).astype(np.float32)
+                    scores = products(vectors, queries[q])
                     norms = np.linalg.norm(queries[q]) * np.linalg.norm(vectors, axis=1).max(initial=0)
                     worst = reported.min(initial=np.inf) + 2 * np.finfo(np.float32).eps * self.dim * norms
-                    best = _order(keys, scores, limit)
+                    best = given.best(keys, scores, limit)
                     # Nothing that was not fetched scores above `worst`: it could only tie with the last, or not even that.
                     if len(keys) < size or size == most or best[1][-1] > worst:
                         answers[q] = best
@@ -375,8 +365,3 @@ def _unpack(hits: Any, dim: int) -> tuple[Keys, Floats, Floats]:
     scores = np.array([hit["distance"] for hit in hits], np.float32)[first]
     vectors = np.array([hit["entity"]["vector"] for hit in hits], np.float32).reshape(-1, dim)[first]
     return keys, scores, vectors
-
-
-def _order(keys: Keys, scores: Floats, limit: int) -> tuple[Keys, Floats]:
-    order = np.lexsort((keys, -scores))[:limit]
-    return keys[order], scores[order]

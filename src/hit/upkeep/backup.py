@@ -147,7 +147,7 @@ class _Backup:
             about = self.about(
                 model,
                 {
-                    "vectors": sum(len(upkeep.rows_in(session, one.revision)) for one, _ in held),
+                    "vectors": sum(upkeep.arrays_in(session).values()),
                     "thumbnails": len(thumbnails) - len(lost),
                     "lost": len(lost),
                 },
@@ -199,7 +199,7 @@ def _model_files(folder: Path) -> dict[str, Path]:
 def _arrays(stack: contextlib.ExitStack, library: Library, session: Any) -> list[tuple[Any, IO[bytes]]]:
     """Open all arrays: once open, a file stays what it is, whoever removes it."""
     held: list[tuple[Any, IO[bytes]]] = []
-    for one in upkeep.stored_in(session):
+    for one in upkeep.arrays_in(session):
         path = library.path / one.name / arrays.NAME
         if not one.rows and not path.exists():
             continue

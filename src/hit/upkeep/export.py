@@ -13,6 +13,7 @@ import numpy as np
 import hit
 from hit import files
 from hit.db import Stored, upkeep
+from hit.db.vectors import rows_in
 from hit.errors import UserError
 from hit.library import Library
 from hit.types import Keys, Progress, Silent
@@ -59,8 +60,8 @@ def _write(library: Library, part: Path, pq: Any, progress: Progress) -> dict[st
     lines = {"segment": text, "number": pa.int64(), "expert": text, "start": number, "end": number, "text": text}
     model = library.config.model
     with upkeep.snapshot(library.db) as session:
-        stored = next((one for one in upkeep.stored_in(session) if one.revision == model.revision), library.stored)
-        rows = upkeep.rows_in(session, model.revision)
+        stored = next((one for one in upkeep.arrays_in(session) if one.revision == model.revision), library.stored)
+        rows = rows_in(session, model.revision)
         vectors = library.db.matrix(stored).view(int(rows[-1]) + 1 if len(rows) else 0)  # mapped now, it stays
         _vectors(part / "vectors.npy", vectors, rows, stored, progress)
         counts = {

@@ -76,11 +76,7 @@ def move(library: Library, to: str, drop_old: bool = False, progress: Progress |
 
 def fill(library: Library, stored: Stored, store: Store, rows: Keys, progress: Progress) -> None:
     """Make a store hold just these rows of an array, and build it."""
-    there = store.keys()
-    store.delete(np.setdiff1d(there, rows))
-    lacking = np.setdiff1d(rows, there)
-    with progress.task("Vectors into the store", len(lacking)) as task:
-        index.fill(library.db, store, stored, lacking, task)
+    index.fill(library.db, store, stored, rows, progress)
     if isinstance(store, Builds):
         store.build(progress)
 

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+from hit.db.records import check
 from hit.errors import UserError
 from hit.library import Library
 from hit.upkeep import remove
-
-_LONGEST = 100  # characters of a tag
 
 
 def tag(library: Library, names: Sequence[str], add: Sequence[str] = (), remove_: Sequence[str] = ()) -> dict[str, Any]:
@@ -21,7 +20,7 @@ def tag(library: Library, names: Sequence[str], add: Sequence[str] = (), remove_
         return {"library": str(library.path), "videos": None, "tags": library.db.tag_counts()}
     videos = remove.videos(library, names)
     for name in add:
-        _check(name)
+        check(f"the tag '{name}'", name)
     if add or remove_:
         library.db.tag(videos, [" ".join(name.split()) for name in add], [" ".join(name.split()) for name in remove_])
     found = library.db.tags(videos)
@@ -30,8 +29,3 @@ def tag(library: Library, names: Sequence[str], add: Sequence[str] = (), remove_
         "videos": {video: found.get(video, []) for video in videos},
         "tags": library.db.tag_counts(),
     }
-
-
-def _check(name: str) -> None:
-    if not name.split() or not name.isprintable() or len(name) > _LONGEST:
-        raise UserError(f"the tag '{name}'", f"must be of 1 to {_LONGEST} printable characters")
