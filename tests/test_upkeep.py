@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from hit import arrays, settings, stores
+from hit import arrays, files, settings, stores
 from hit.cli import app
 from hit.db import Found
 from hit.errors import UserError
@@ -26,7 +26,7 @@ from hit.stores.local import Local
 from hit.types import Silent, Store
 from hit.upkeep import prune, remove, shelves, sizes, tags
 from hit.upkeep.backup import backup, restore
-from hit.upkeep.export import digest, export
+from hit.upkeep.export import export
 from hit.upkeep.info import info
 from hit.upkeep.verify import verify
 from library_helpers import by_segment, dump, forget
@@ -525,7 +525,7 @@ def test_export_is_what_the_library_holds(library: Library, tmp_path: Path) -> N
         row["segment"]: f"word{int(row['segment'][:3])}" for row in segments
     }
     said = json.loads((tmp_path / "out" / "library.json").read_text())
-    assert said["sha256"] == {path.name: digest(path) for path in (tmp_path / "out").iterdir() if path.suffix != ".json"}
+    assert said["sha256"] == {path.name: files.sha256(path) for path in (tmp_path / "out").iterdir() if path.suffix != ".json"}
     assert (about["vectors"], said["videos"], said["model"]["revision"]) == (15, 5, "toy-1")
     with pytest.raises(UserError, match="is not empty"):
         export(library, tmp_path / "out")
@@ -872,7 +872,7 @@ def test_a_backup_whose_records_name_files_elsewhere_is_refused(path: Path, tmp_
     with contextlib.closing(sqlite3.connect(tree / "library.db")) as records, records:  # closed, so that the file has it
         records.execute("UPDATE segments SET thumbnail = ? WHERE id = '001-0'", [name])
     about = json.loads((tree / "MANIFEST.json").read_text())
-    about["files"]["library.db"] = {"size": (tree / "library.db").stat().st_size, "sha256": digest(tree / "library.db")}
+    about["files"]["library.db"] = {"size": (tree / "library.db").stat().st_size, "sha256": files.sha256(tree / "library.db")}
     (tree / "MANIFEST.json").write_text(json.dumps(about))
     with tarfile.open(tmp_path / "bad.tar", "w") as tar:
         for file in [*about["files"], "MANIFEST.json"]:

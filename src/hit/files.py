@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 import time
 from collections.abc import Iterator
@@ -61,6 +62,12 @@ def save(path: Path, data: bytes) -> None:
         write_whole(path, data)
     except OSError as error:
         raise UserError(path, f"cannot be written: {error.strerror}", "name another place, or make room") from None
+
+
+def sha256(path: Path) -> str:
+    """Return the hash of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync_folder(folder: Path) -> None:

