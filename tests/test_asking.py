@@ -1,7 +1,7 @@
 """What a search can be told: how queries weigh, what to leave out, filters, pages, groups, explanations, names."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -15,7 +15,7 @@ from hit.errors import UserError
 from hit.library import Library
 from hit.search import DEPTH, Query, embed
 from hit.segments import SegmentConfig
-from hit.types import Floats, Hit
+from hit.types import Features, Floats, Hit
 from library_helpers import by_segment, good_videos
 from toy import PLUGIN, ToyEncoder, render
 
@@ -105,6 +105,20 @@ def test_an_excluded_video_and_what_is_like_it_are_not_found(library: Library) -
     kept = library.search("red blue", exclude_videos=[blue], limit=99).hits
     assert "blue" not in names(kept) and kept
     assert library.search("red", exclude=["red"]).hits == []
+
+
+def test_segments_of_which_nothing_is_known_are_not_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A zero-shot model of words has zeros for a clip without any: it fits what is excluded no better than anything else."""
+
+    class Blind(ToyEncoder):
+        def embed_clips(self, clips: Sequence[Mapping[str, Features]]) -> Floats:
+            return np.zeros((len(clips), self.dim), np.float32)
+
+    monkeypatch.syspath_prepend(str(PLUGIN))
+    render(tmp_path / "v" / "red.mp4", ["red"])
+    with Library.create(tmp_path / "lib", encoder=Blind()) as library:
+        library.index([tmp_path / "v"], workers=1)
+        assert names(library.search("a thing", exclude=["blue"]).hits) == ["red"]
 
 
 def test_the_limit_counts_what_is_left(library: Library) -> None:

@@ -125,6 +125,9 @@ def show_hits(result: Mapping[str, Any], title: str = "Hits") -> None:
         row += [f"{hit['confidence']:.0%}"] if calibrated else []
         row += [" | ".join(f"{seconds(line['start'])} {line['text']}" for line in hit["evidence"])] if words else []
         rows.append(row)
+    if not rows:
+        say("nothing fits the search, its filter and what is to be left out")
+        return
     if result["no_good_match"]:
         say("No good match: of what is here, this comes nearest.")
     columns = ["rank", "video", "time", "score", *(["confidence"] if calibrated else []), *(["words"] if words else [])]

@@ -270,8 +270,10 @@ class _Search:
         """Tell which rows (n,) fit what is excluded better than what is asked for, by these scores, or show it beyond doubt."""
         if not len(self.barred) or not len(rows):
             return np.zeros(len(rows), np.bool_)
-        unwanted = products(self.db.vectors(self.shelf.stored, rows), self.barred)  # (n, excluded)
-        bad = np.asarray((unwanted >= scores[:, None]).any(axis=1), np.bool_)
+        vectors = self.db.vectors(self.shelf.stored, rows)
+        unwanted = products(vectors, self.barred)  # (n, excluded)
+        # Where the model found nothing in a segment, both scores are 0, and it shows nothing that could be left out.
+        bad = (unwanted >= scores[:, None]).any(axis=1) & vectors.any(axis=1)
         if self.shelf.judge:
             texts = len(self.query.exclude)  # no confidence is known of examples, which come after them
             for vector, column in zip(self.barred[:texts], unwanted.T[:texts], strict=True):
