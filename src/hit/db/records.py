@@ -90,10 +90,11 @@ class Records(Sessions):
     def begin_job(self, kind: str, detail: Mapping[str, Any]) -> int:
         """Note that work begins, and return its number. Of those that ended, the oldest are forgotten."""
         with self.write() as session:
-            job = Job(kind=kind, state="running", begun_at=datetime.now(UTC), detail=dict(detail))
+            now = datetime.now(UTC)
+            job = Job(kind=kind, state="running", created_at=now, begun_at=now, detail=dict(detail))
             session.add(job)
             session.flush()
-            session.execute(sa.delete(Job).where(Job.id <= job.id - _JOBS, Job.state != "running"))
+            session.execute(sa.delete(Job).where(Job.id <= job.id - _JOBS, Job.state.not_in(("running", "queued"))))
             return job.id
 
     def end_job(self, number: int, state: Literal["done", "failed"], detail: Mapping[str, Any]) -> None:

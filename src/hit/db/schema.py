@@ -39,7 +39,10 @@ class Base(DeclarativeBase):
 
 
 class Video(Base):
-    """One content, however many files hold it. `revision` is that of the model it was last embedded with."""
+    """One content, however many files hold it. `revision` is that of the model it was last embedded with.
+
+    title: the name that it was uploaded under; one without is called as its file is.
+    """
 
     __tablename__ = "videos"
     __table_args__ = (sa.CheckConstraint("status IN ('pending', 'indexing', 'ready', 'failed')", name="status"),)
@@ -55,6 +58,7 @@ class Video(Base):
     codec: Mapped[str | None]
     has_audio: Mapped[bool | None]
     added_at: Mapped[datetime]
+    title: Mapped[str | None] = mapped_column(default=None)
 
 
 class File(Base):
@@ -140,16 +144,66 @@ class SavedSearch(Base):
 
 
 class Job(Base):
-    """A long piece of work on the library, and how it ended; one that a kill cut short stays "running"."""
+    """A long piece of work on the library, and how it goes or went.
+
+    done, total and note are its progress. Whoever works on it (`owner`) says so at `beat_at` again and again; one whose beat has
+    stopped was killed, and another may take it over. `cancel`: somebody wants it to end.
+    """
 
     __tablename__ = "jobs"
-    __table_args__ = (sa.CheckConstraint("state IN ('running', 'done', 'failed')", name="state"),)
+    __table_args__ = (sa.CheckConstraint("state IN ('queued', 'running', 'done', 'failed', 'cancelled')", name="state"),)
     id: Mapped[int] = mapped_column(primary_key=True)
     kind: Mapped[str]
     state: Mapped[str] = mapped_column(index=True)
-    begun_at: Mapped[datetime]
+    created_at: Mapped[datetime]
+    begun_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+    beat_at: Mapped[datetime | None]
+    owner: Mapped[str | None]
+    by: Mapped[str] = mapped_column(default="")
+    cancel: Mapped[bool] = mapped_column(default=False)
+    tries: Mapped[int] = mapped_column(default=0)
+    done: Mapped[float] = mapped_column(default=0.0)
+    total: Mapped[float | None]
+    note: Mapped[str] = mapped_column(default="")
     detail: Mapped[dict[str, Any]]
+
+
+class Token(Base):
+    """What somebody, or a program, shows to be let in: only the hash of it is known here."""
+
+    __tablename__ = "tokens"
+    __table_args__ = (sa.CheckConstraint("role IN ('viewer', 'reviewer', 'admin')", name="role"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    digest: Mapped[str] = mapped_column(unique=True)
+    role: Mapped[str]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    used_at: Mapped[datetime | None]
+
+
+class Login(Base):
+    """A browser that somebody has logged in with; the cookie's hash."""
+
+    __tablename__ = "sessions"
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    token_id: Mapped[int] = mapped_column(sa.ForeignKey("tokens.id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+
+
+class Answer(Base):
+    """What was answered to a request that bears a key, so that the same one again is answered the same, and not done twice."""
+
+    __tablename__ = "answers"
+    who: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    request: Mapped[str]
+    status: Mapped[int | None]
+    body: Mapped[Any] = mapped_column(sa.JSON(), nullable=True)
+    created_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class Unsynced(Base):

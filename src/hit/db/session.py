@@ -36,12 +36,16 @@ class Sessions:
             yield session
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
-        """Open a session that writes, alone, and whose changes count once it ends without an error."""
+    def write(self, content: bool = True) -> Iterator[Session]:
+        """Open a session that writes, alone, and whose changes count once it ends without an error.
+
+        content: whether what is found may be another after it, so that what was worked out before no longer holds.
+        """
         with complaints(self._engine), Session(self._writer, expire_on_commit=False) as session, session.begin():
             session.connection()  # waits for its turn here, and not at the first statement
             yield session
-            session.execute(sa.update(Changes).values(count=Changes.count + 1))
+            if content:
+                session.execute(sa.update(Changes).values(count=Changes.count + 1))
 
 
 def batches(items: Iterable[T]) -> Iterator[list[T]]:

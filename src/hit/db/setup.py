@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from hit.errors import UserError
 
-HEAD = "0004"  # the newest migration
+HEAD = "0005"  # the newest migration
 _LOCK = 0x4869_5421  # PostgreSQL's advisory lock of those who write
 _WAIT = 30_000  # milliseconds for others who write
 _CONNECT = 10  # seconds to find a server
