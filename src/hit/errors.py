@@ -23,3 +23,7 @@ class EndedError(UserError):
     """Work that was told to end (SIGTERM) and can be gone on with."""
 
     code = 143
+
+
+class NotFoundError(UserError):
+    """Something that was named is not there."""

@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from hit import analysis, embeddings, files, journal, settings, sources, stores
+from hit import analysis, embeddings, examples, files, journal, settings, sources, stores
 from hit import describe as describing
 from hit import index as indexing
 from hit import search as searching
@@ -30,6 +30,7 @@ from hit.analysis import ServingEncoder
 from hit.calibration import Calibration
 from hit.db import Database, StaleError, Stored, upkeep
 from hit.errors import UserError
+from hit.examples import Like
 from hit.pool import Limits
 from hit.remote import Remote
 from hit.segments import SegmentConfig
@@ -279,10 +280,10 @@ class Library:
         self,
         texts: str | Sequence[str] = (),
         *,
-        videos: Sequence[str | Path] = (),
+        videos: Sequence[str | Path | Like] = (),
         images: Sequence[Path] = (),
         exclude: str | Sequence[str] = (),
-        exclude_videos: Sequence[str | Path] = (),
+        exclude_videos: Sequence[str | Path | Like] = (),
         level_weights: Sequence[float] | None = None,
         **options: Unpack[searching.Options],
     ) -> searching.Answer:
@@ -290,29 +291,26 @@ class Library:
 
         Raises UserError for a query that cannot be made.
         """
-        shelf = self._shelf()
-        encoder = shelf.encoder
-        examples: list[searching.Example] = []
-        excluded: list[searching.Example] = []
-        if encoder.revision == shelf.stored.revision:  # else search refuses, and nothing need be decoded for that
-            examples += [self._look_at_video(name) for name in videos]
-            examples += [[analysis.look_at_image(path, self.experts)] for path in images]
-            excluded += [self._look_at_video(name) for name in exclude_videos]
-        query = searching.Query(
-            texts=[texts] if isinstance(texts, str) else texts,
-            examples=examples,
-            exclude=[exclude] if isinstance(exclude, str) else exclude,
-            exclude_examples=excluded,
-            weights=encoder.weights if level_weights is None else embeddings.weights(level_weights, encoder.parts),
-            **options,
-        )
-        try:
-            return searching.search(query, shelf)
-        except Exception:  # StaleError, or whatever comes of a store that is gone, where another process pruned the library
-            if not self.renew() and self._store is shelf.store:  # another thread may have taken notice first
-                raise
-        again = {"exclude": exclude, "exclude_videos": exclude_videos, "level_weights": level_weights}
-        return self.search(texts, videos=videos, images=images, **again, **options)  # type: ignore[arg-type]
+        while True:
+            shelf = self._shelf()
+            encoder = shelf.encoder
+            searching.check(encoder, shelf.stored)  # before anything is decoded
+            try:
+                query = searching.Query(
+                    texts=[texts] if isinstance(texts, str) else texts,
+                    examples=[
+                        *(self._look_at(one, shelf.stored) for one in videos),
+                        *([analysis.look_at_image(path, self.experts)] for path in images),
+                    ],
+                    exclude=[exclude] if isinstance(exclude, str) else exclude,
+                    exclude_examples=[self._look_at(one, shelf.stored) for one in exclude_videos],
+                    weights=encoder.weights if level_weights is None else embeddings.weights(level_weights, encoder.parts),
+                    **options,
+                )
+                return searching.search(query, shelf)
+            except Exception:  # StaleError, or whatever comes of a store that is gone, where another process pruned the library
+                if not self.renew() and self._store is shelf.store:  # another thread may have taken notice first
+                    raise
 
     def describe(
         self, videos: Sequence[Path], texts: Path, *, limit: int = 10, level_weights: Sequence[float] | None = None
@@ -350,10 +348,10 @@ class Library:
         vectors = self.encoder.embed_clips([piece.features for piece in pieces])
         return describing.Seen(path, [(piece.clip.start, piece.clip.end) for piece in pieces], vectors)
 
-    def _look_at_video(self, name: str | Path) -> list[searching.Looked]:
-        path, within = analysis.stretch(name)
-        pieces = analysis.analyse("query", path, self.experts, self.config.segments, within)
-        return [piece.features for piece in pieces]
+    def _look_at(self, video: str | Path | Like, stored: Stored) -> searching.Example:
+        if isinstance(video, Like):
+            return examples.known(self.db, stored, video)
+        return examples.look_at_video(video, self.experts, self.config.segments)
 
     def _mend(self) -> None:
         """Make the store hold what the database says; a writer at work does this itself."""

@@ -23,7 +23,7 @@ _AHEAD = 4  # times as many candidates are looked at as hits are wanted, and aga
 _SURE = 0.5  # confidence from which a clip is said to show what is excluded
 
 Looked = Mapping[str, Features]
-Example = Sequence[Looked]  # a video or an image as the experts saw it, segment by segment
+Example = Sequence[Looked] | Floats  # a video or an image as the experts saw it, segment by segment, or as vectors (n, dim)
 Mode = Literal["hybrid", "meaning", "words", "normalised"]
 Level = Literal["clip", "video"]
 
@@ -372,7 +372,9 @@ def embed(query: Query, encoder: Encoder) -> Floats:
 
 def _rows(texts: Sequence[str], examples: Sequence[Example], encoder: Encoder) -> Floats:
     rows = list(encoder.embed_texts(texts)) if texts else []
-    rows += [embeddings.mean(encoder.embed_clips(example), encoder.parts) for example in examples]
+    for example in examples:
+        vectors = example if isinstance(example, np.ndarray) else encoder.embed_clips(example)
+        rows.append(embeddings.mean(vectors, encoder.parts))
     return np.array(rows, np.float32).reshape(-1, encoder.dim)
 
 

@@ -1,0 +1,47 @@
+"""What a search is given instead of words: files that are looked at now, and stretches of what the library has looked at."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hit import analysis
+from hit.db import Database, Stored
+from hit.errors import NotFoundError, UserError
+from hit.segments import SegmentConfig
+from hit.types import Expert, Features, Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Like:
+    """A video of the library by its id, or a stretch of it: what is known of it is used, and nothing decoded."""
+
+    video: str
+    start: float = 0.0
+    end: float = float("inf")
+
+
+def look_at_video(name: str | Path, experts: Mapping[str, Expert], config: SegmentConfig) -> list[Mapping[str, Features]]:
+    """Return what experts see in a video, or in a stretch of one ("film.mp4#t=10,20"), segment by segment."""
+    path, within = analysis.stretch(name)
+    return [piece.features for piece in analysis.analyse("query", path, experts, config, within)]
+
+
+def known(db: Database, stored: Stored, like: Like) -> Floats:
+    """Return the vectors (n, dim) of the segments that a stretch holds for the most part, or else of the one at its middle.
+
+    Raises NotFoundError for a video that has none, UserError for a stretch that lies outside.
+    """
+    own = db.segments(stored, [like.video]).get(like.video)
+    if not own:
+        raise NotFoundError(f"video {like.video}", "the library has no vectors of a video with this id")
+    times = np.array([(segment.start, segment.end) for segment in own.values()])  # (segments, 2)
+    if not 0 <= like.start < like.end or like.start >= times[:, 1].max():
+        raise UserError(f"video {like.video}", f"ends at {times[:, 1].max():.3f} s", "give a stretch that lies inside, start < end")
+    shared = np.minimum(times[:, 1], like.end) - np.maximum(times[:, 0], like.start)
+    chosen = shared > 0.5 * (times[:, 1] - times[:, 0])
+    if not chosen.any():
+        chosen[shared.argmax()] = True
+    return db.vectors(stored, np.fromiter(own, np.int64)[chosen])
+
