@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from api_helpers import made, own
 from milvus_server import milvus_lite, milvus_server
 from postgres import database_url, postgres
 
-__all__ = ["database_url", "milvus_lite", "milvus_server", "postgres"]  # fixtures
+__all__ = ["database_url", "made", "milvus_lite", "milvus_server", "own", "postgres"]  # fixtures
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # two test processes on two cores
     os.environ.setdefault(variable, "1")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 import hit
-from hit import cli_data, cli_library, cli_model, cli_search
+from hit import cli_data, cli_library, cli_model, cli_search, cli_serve
 from hit.door import Http, Json, LibraryFolder, Memory, Patience, Workers, emit, remark
 from hit.errors import UserError
 
@@ -29,6 +29,7 @@ app = typer.Typer(
 Segments = Literal["auto", "shots", "windows"]
 app.add_typer(cli_model.modelling)
 app.add_typer(cli_search.searching)
+app.add_typer(cli_serve.serving)
 app.add_typer(cli_library.keeping, name="library")
 app.add_typer(cli_data.importing, name="import")
 app.add_typer(cli_data.looking, name="data")

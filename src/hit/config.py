@@ -166,9 +166,7 @@ def load(recipe: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         raise UserError(path, "there is no such recipe", f"a TOML file, or one of {shipped_names()}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
         raise UserError(path, f"not a TOML file: {error}") from None
-    for override in overrides:
-        _set(table, override)
-    return build(Recipe, table, str(path))
+    return build(Recipe, overridden(table, overrides), str(path))
 
 
 def shipped_names() -> str:
@@ -178,10 +176,14 @@ def shipped_names() -> str:
 
 def given(kind: type[T], overrides: Iterable[str], where: str) -> T:
     """Make a dataclass of its defaults and `key.sub=value` overrides; `where` opens every error. Raises UserError as `build`."""
-    table: dict[str, Any] = {}
+    return build(kind, overridden({}, overrides), where)
+
+
+def overridden(table: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """Return a TOML table with `key.sub=value` overrides set in it. Raises UserError for one of another form."""
     for override in overrides:
         _set(table, override)
-    return build(kind, table, where)
+    return table
 
 
 def build(kind: type[T], table: Mapping[str, Any], where: str) -> T:

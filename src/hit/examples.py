@@ -38,10 +38,11 @@ def known(db: Database, stored: Stored, like: Like) -> Floats:
         raise NotFoundError(f"video {like.video}", "the library has no vectors of a video with this id")
     times = np.array([(segment.start, segment.end) for segment in own.values()])  # (segments, 2)
     if not 0 <= like.start < like.end or like.start >= times[:, 1].max():
-        raise UserError(f"video {like.video}", f"ends at {times[:, 1].max():.3f} s", "give a stretch that lies inside, start < end")
+        raise UserError(
+            f"video {like.video}", f"ends at {times[:, 1].max():.3f} s", "give a stretch that lies inside, start < end"
+        )
     shared = np.minimum(times[:, 1], like.end) - np.maximum(times[:, 0], like.start)
     chosen = shared > 0.5 * (times[:, 1] - times[:, 0])
     if not chosen.any():
         chosen[shared.argmax()] = True
     return db.vectors(stored, np.fromiter(own, np.int64)[chosen])
-

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from hit.db import keywords
+from hit.db.browse import Browse, Card
 from hit.db.keywords import Match
 from hit.db.records import Records
 from hit.db.schema import Base, Embedding, File, Job, Line, SavedSearch, Segment, Tag, Unsynced, Video
@@ -26,6 +27,7 @@ from hit.types import Floats
 __all__ = [
     "HEAD",
     "Base",
+    "Card",
     "Database",
     "Found",
     "Job",
@@ -72,7 +74,7 @@ def video_id(content_hash: str) -> str:
     return content_hash[:16]
 
 
-class Database(Records, Vectors):
+class Database(Browse, Records, Vectors):
     """An open database, brought to the newest schema, and the arrays in the library's `folder`.
 
     Raises UserError where a newer program wrote it, and where it cannot be reached.

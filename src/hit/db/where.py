@@ -59,7 +59,7 @@ def _test(column: Column, term: Term) -> Condition:
     if not term.values:
         return sa.false()
     if term.op == "contains":
-        return _contains(column, str(term.values[0]))
+        return contains(column, str(term.values[0]))
     if isinstance(term.values[0], date):
         if len(term.values) > _WIDE:
             return _among_dates(column, [value for value in term.values if isinstance(value, date)])
@@ -69,8 +69,11 @@ def _test(column: Column, term: Term) -> Condition:
     return _COMPARE[term.op](column, term.values[0])
 
 
-def _contains(column: Column, text: str) -> Condition:
-    """Upper and lower case are alike, character by character; SQLite by itself knows only those of ASCII."""
+def contains(column: Column, text: str) -> Condition:
+    """Return the condition that a column has a text in it.
+
+    Upper and lower case are alike, character by character; SQLite by itself knows only those of ASCII.
+    """
     if all(c.isascii() or c.lower() == c.upper() for c in text):
         return column.icontains(text, autoescape=True)
     return column.regexp_match("".join(map(_either_case, text)))  # ten times slower on SQLite
@@ -112,7 +115,7 @@ _COMPARE: Mapping[str, Callable[[Column, Any], Condition]] = {
 }
 
 
-def _basename(path: Column) -> Column:
+def basename(path: Column) -> Column:
     """Return what follows the last slash: all that is left when the characters that are no slash are taken off the end."""
     folder = sa.func.rtrim(path, sa.func.replace(path, "/", ""))
     return sa.func.substr(path, sa.func.length(folder) + 1, type_=sa.String())
@@ -137,6 +140,6 @@ _FACTS: Mapping[str, Column] = {
 }
 _OF_VIDEOS: Mapping[str, tuple[Column, Column]] = {
     "path": (File.video_id.expression, File.path.expression),
-    "name": (File.video_id.expression, _basename(File.path.expression)),
+    "name": (File.video_id.expression, basename(File.path.expression)),
     "tag": (Tag.video_id.expression, Tag.name.expression),
 }

@@ -1,0 +1,99 @@
+"""Errors as problem+json [RFC 9457], each with the id of its request."""
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from hit.errors import NotFoundError, UserError
+from hit.files import BusyError
+
+log = logging.getLogger(__name__)
+MEDIA_TYPE = "application/problem+json"
+
+
+class Problem(Exception):  # noqa: N818 (the standard's own word)
+    """What only HTTP knows to be wrong; anything a user can mend is a UserError."""
+
+    def __init__(
+        self, status: int, title: str, detail: str = "", fix: str = "", headers: Mapping[str, str] | None = None, **extra: Any
+    ) -> None:
+        self.status, self.title, self.detail, self.fix, self.headers, self.extra = status, title, detail, fix, headers, extra
+        super().__init__(f"{status} {title}: {detail}")
+
+
+class Where(BaseModel):
+    """A part of a request that does not fit."""
+
+    where: str
+    why: str
+
+
+class ProblemJson(BaseModel):
+    """What went wrong, why, and what mends it."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str = ""
+    fix: str | None = None
+    instance: str
+    request_id: str
+    errors: list[Where] | None = Field(default=None, description="What does not fit in the request, part by part.")
+
+
+def response(request: Request, problem: Problem) -> JSONResponse:
+    """Return a problem as an answer."""
+    state = getattr(request.state, "request_id", "")
+    body = {
+        "type": "about:blank",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
+        **({"fix": problem.fix} if problem.fix else {}),
+        "instance": request.url.path,
+        "request_id": state,
+        **problem.extra,
+    }
+    headers = dict(problem.headers or {})
+    return JSONResponse(body, problem.status, headers, media_type=MEDIA_TYPE)
+
+
+def of(error: UserError) -> Problem:
+    """Return what a user can mend as a problem: 404, 409 where another is at work, else 400."""
+    status = 404 if isinstance(error, NotFoundError) else 409 if isinstance(error, BusyError) else 400
+    return Problem(status, error.what, error.why, error.fix)
+
+
+def install(app: FastAPI) -> None:
+    """Have every error of an application answered as a problem."""
+
+    @app.exception_handler(Problem)
+    async def problem(request: Request, error: Problem) -> JSONResponse:
+        return response(request, error)
+
+    @app.exception_handler(UserError)
+    async def user_error(request: Request, error: UserError) -> JSONResponse:
+        return response(request, of(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        errors = [{"where": ".".join(map(str, one["loc"])), "why": one["msg"]} for one in error.errors()]
+        return response(request, Problem(422, "the request does not fit", errors[0]["why"] if errors else "", errors=errors))
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> JSONResponse:
+        phrase = HTTPStatus(error.status_code).phrase
+        detail = error.detail if error.detail != phrase else ""
+        return response(request, Problem(error.status_code, phrase, detail, headers=error.headers))
+
+    @app.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> JSONResponse:
+        log.error("%s %s (request %s)", request.method, request.url.path, request.state.request_id, exc_info=error)
+        return response(request, Problem(500, "a defect of the server", "its log says more, under this request's id"))

@@ -1,0 +1,58 @@
+"""The pages: templates and static files of `hit/web`."""
+
+from importlib import resources
+from pathlib import Path
+
+import jinja2
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import HTMLResponse
+from starlette.staticfiles import StaticFiles
+
+import hit
+
+WEB = Path(str(resources.files(hit))) / "web"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
+    "connect-src 'self'; font-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; manifest-src 'self'"
+)
+_templates = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(WEB), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+)
+routes = APIRouter(include_in_schema=False)
+
+
+def mount(app: FastAPI) -> None:
+    """Serve the static files under /static."""
+    app.mount("/static", StaticFiles(directory=WEB / "static"))
+
+
+def page(name: str, **values: object) -> HTMLResponse:
+    """Return a page made of a template."""
+    return HTMLResponse(
+        _templates.get_template(f"{name}.html.j2").render(version=hit.__version__, **values),
+        headers={"Content-Security-Policy": POLICY, "Cache-Control": "no-cache"},
+    )
+
+
+@routes.get("/")
+def search(request: Request) -> HTMLResponse:
+    """Show the page on which one searches."""
+    return page("search", active="search")
+
+
+@routes.get("/videos/{video_id}")
+def video(video_id: str, request: Request) -> HTMLResponse:
+    """Show one video."""
+    return page("video", active="search", video_id=video_id)
+
+
+@routes.get("/library")
+def library(request: Request) -> HTMLResponse:
+    """Show what the library holds, and what goes on in it."""
+    return page("library", active="library")
+
+
+@routes.get("/evaluations")
+def evaluations(request: Request) -> HTMLResponse:
+    """Show how good the models are."""
+    return page("evaluations", active="evaluations")

@@ -1,0 +1,141 @@
+"""Looking through a library: its videos page by page, and what a page shows of each."""
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from hit.db import where
+from hit.db.schema import File, Segment, Tag, Video
+from hit.db.session import Sessions, batches
+from hit.errors import NotFoundError, UserError
+from hit.filters import Node
+
+Order = Literal["added", "title", "duration"]
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A video as a list shows it. `poster` is the segment whose picture stands for it: that in the middle."""
+
+    video: Video
+    title: str
+    paths: Sequence[str]
+    tags: Sequence[str]
+    segments: int
+    poster: str | None
+
+
+class Browse(Sessions):
+    """The part of a Database that shows what there is."""
+
+    def video(self, key: str) -> Card:
+        """Return one video. Raises NotFoundError for an id that is not known."""
+        with self.read() as session:
+            found = session.get(Video, key)
+            if found is None:
+                raise NotFoundError(f"video {key}", "the library knows no video with this id")
+            return _cards(session, [found])[0]
+
+    def titles(self, videos: Iterable[str]) -> dict[str, Card]:
+        """Return videos by their ids; those that are not known are left out."""
+        with self.read() as session:
+            found = [one for some in batches(set(videos)) for one in session.scalars(sa.select(Video).where(Video.id.in_(some)))]
+            return {card.video.id: card for card in _cards(session, found)}
+
+    def videos(
+        self,
+        *,
+        status: str | None = None,
+        text: str = "",
+        node: Node | None = None,
+        order: Order = "added",
+        limit: int = 50,
+        page: str | None = None,
+    ) -> tuple[list[Card], int, str | None]:
+        """Return a page of videos, how many fit in all, and the next page's token.
+
+        Newest first, by title, or longest first. text: what the title or a path must contain; node: a filter, through which a
+        video goes if one of its segments does. Raises UserError for a token that is not of this list.
+        """
+        named = sa.select(sa.func.min(File.path)).where(File.video_id == Video.id).scalar_subquery()
+        title = sa.func.coalesce(Video.title, where.basename(named))
+        keys: dict[Order, Any] = {"added": Video.added_at, "title": title, "duration": sa.func.coalesce(Video.duration, -1.0)}
+        key = keys[order]
+        fits = [] if status is None else [Video.status == status]
+        if text:
+            paths = sa.select(File.video_id).where(where.contains(File.path.expression, text))
+            fits.append(where.contains(Video.title.expression, text).is_(True) | Video.id.in_(paths))
+        if node is not None:
+            of = sa.select(Segment.video_id).join(Video, Video.id == Segment.video_id).where(where.clause(node))
+            fits.append(Video.id.in_(of))
+        query = sa.select(Video, key).where(*fits)
+        down = order != "title"
+        if page is not None:
+            last, after = _read(page, order)
+            beyond = key < last if down else key > last
+            query = query.where(beyond | ((key == last) & (Video.id > after)))
+        with self.read() as session:
+            total = session.scalar(sa.select(sa.func.count()).select_from(Video).where(*fits)) or 0
+            rows = session.execute(query.order_by(key.desc() if down else key, Video.id).limit(limit)).all()
+            cards = _cards(session, [video for video, _ in rows])
+        token = _token(order, rows[-1][1], rows[-1][0].id) if len(rows) == limit else None
+        return cards, total, token
+
+    def segment(self, key: str) -> Segment:
+        """Return one segment. Raises NotFoundError for an id that is not known."""
+        with self.read() as session:
+            found = session.get(Segment, key)
+        if found is None:
+            raise NotFoundError(f"segment {key}", "the library knows no segment with this id")
+        return found
+
+    def segments_of(self, video: str) -> list[Segment]:
+        """Return a video's segments in the order of time."""
+        with self.read() as session:
+            found = sa.select(Segment).where(Segment.video_id == video).order_by(Segment.start, Segment.id)
+            return list(session.scalars(found))
+
+
+def _cards(session: Session, videos: Sequence[Video]) -> list[Card]:
+    paths: dict[str, list[str]] = {}
+    tags: dict[str, list[str]] = {}
+    segments: dict[str, list[str]] = {}
+    for ids in batches(video.id for video in videos):
+        for owner, path in session.execute(sa.select(File.video_id, File.path).where(File.video_id.in_(ids)).order_by(File.path)):
+            paths.setdefault(owner, []).append(path)
+        for owner, name in session.execute(sa.select(Tag.video_id, Tag.name).where(Tag.video_id.in_(ids)).order_by(Tag.name)):
+            tags.setdefault(owner, []).append(name)
+        own = sa.select(Segment.video_id, Segment.id).where(Segment.video_id.in_(ids)).order_by(Segment.start, Segment.id)
+        for owner, segment in session.execute(own):
+            segments.setdefault(owner, []).append(segment)
+    cards = []
+    for video in videos:
+        files, own_segments = paths.get(video.id, []), segments.get(video.id, [])
+        title = video.title or (PurePosixPath(files[0]).name if files else video.id)
+        poster = own_segments[len(own_segments) // 2] if own_segments else None
+        cards.append(Card(video, title, files, tags.get(video.id, []), len(own_segments), poster))
+    return cards
+
+
+def _token(order: Order, last: Any, video: str) -> str:
+    shown = last.isoformat() if isinstance(last, datetime) else last
+    return base64.urlsafe_b64encode(json.dumps([order, shown, video]).encode()).decode().rstrip("=")
+
+
+def _read(token: str, order: Order) -> tuple[Any, str]:
+    kinds: dict[Order, type] = {"added": str, "title": str, "duration": float}
+    try:
+        made, last, video = json.loads(base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True))
+        if made == order and isinstance(video, str) and isinstance(last, kinds[order]):
+            return (datetime.fromisoformat(str(last)) if order == "added" else last), video
+    except (ValueError, TypeError, RecursionError, binascii.Error):
+        pass
+    raise UserError("the page token", "is not one of this list", "take `next_page_token` as it stands, with the same order")

@@ -1,0 +1,83 @@
+"""What a service may be told: LIB/serve.toml, and `key=value` on the command line."""
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from hit import config as configs
+from hit.errors import UserError
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """How a library is served.
+
+    auth: "auto" asks for tokens unless only this machine is listened to. roots: folders of which videos may be indexed by
+    path. hosts: names under which the service is reached, beside the address that it listens at. scanner: a command that gets
+    a file's path as its last word and ends with 0 where an upload is harmless. concurrent: requests at once in a process;
+    queued: how many more may wait, before others are told to come again later. jobs: whether long work is done here.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    workers: int = 1
+    auth: Literal["auto", "on", "off"] = "auto"
+    hosts: tuple[str, ...] = ()
+    cors: tuple[str, ...] = ()
+    proxies: tuple[str, ...] = ()
+    roots: tuple[str, ...] = ()
+    urls: bool = False
+    reports: tuple[str, ...] = ()
+    upload_mib: int = 4096
+    quota_gib: float = 100.0
+    cache_gib: float = 20.0
+    scanner: tuple[str, ...] = ()
+    clip_seconds: float = 600.0
+    session_hours: float = 12.0
+    timeout: float = 60.0
+    concurrent: int = 16
+    queued: int = 128
+    jobs: bool = True
+
+
+def read(library: Path, overrides: Iterable[str] = ()) -> ServeConfig:
+    """Return a library's `serve.toml`, if it has one, under overrides. Raises UserError for what does not fit."""
+    path = library / "serve.toml"
+    try:
+        table: dict[str, Any] = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        table = {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(path, f"not a TOML file: {error}") from None
+    return check(configs.build(ServeConfig, configs.overridden(table, overrides), str(path)))
+
+
+def check(config: ServeConfig) -> ServeConfig:
+    """Return a config that makes sense. Raises UserError for one that does not, or that would let everybody in."""
+    if not is_loopback(config.host) and config.auth == "off":
+        why = "would be open to everybody who reaches this machine"
+        raise UserError(f"host {config.host}", why, "leave auth on, or listen at 127.0.0.1")
+    if not 0 <= config.port < 65536:
+        raise UserError("port", f"{config.port} is none", "0 to 65535; 0 takes one that is free")
+    for name in ("workers", "upload_mib", "concurrent"):
+        if getattr(config, name) < 1:
+            raise UserError(name, f"{getattr(config, name)} is below 1")
+    for name in ("quota_gib", "cache_gib", "clip_seconds", "session_hours", "timeout", "queued"):
+        if getattr(config, name) < 0:
+            raise UserError(name, f"{getattr(config, name)} is below 0")
+    for root in (*config.roots, *config.reports):
+        if not Path(root).is_dir():
+            raise UserError(root, "there is no such folder", "name folders that are there as roots and reports")
+    return config
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address is reached from this machine only."""
+    return host in ("127.0.0.1", "::1", "localhost") or host.startswith("127.")
+
+
+def guarded(config: ServeConfig) -> bool:
+    """Tell whether whoever asks must say who they are."""
+    return config.auth == "on" or (config.auth == "auto" and not is_loopback(config.host))
