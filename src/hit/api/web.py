@@ -2,10 +2,11 @@
 
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
 import hit
@@ -21,9 +22,18 @@ _templates = jinja2.Environment(
 routes = APIRouter(include_in_schema=False)
 
 
+class Files(StaticFiles):
+    """Static files that browsers keep, and ask about each time: a page never runs with the scripts of an earlier version."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:  # noqa: D102 (as its parent)
+        answer = super().file_response(*args, **kwargs)
+        answer.headers["Cache-Control"] = "no-cache"
+        return answer
+
+
 def mount(app: FastAPI) -> None:
     """Serve the static files under /static."""
-    app.mount("/static", StaticFiles(directory=WEB / "static"))
+    app.mount("/static", Files(directory=WEB / "static"))
 
 
 def page(name: str, **values: object) -> HTMLResponse:
