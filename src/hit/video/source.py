@@ -106,6 +106,21 @@ class Source:
         why = f" ({self.damaged} damaged packets: {self.reason})" if self.damaged else ""
         return UserError(self.path, f"no picture in it can be decoded{why}", "the file is damaged or incomplete")
 
+    def first(self) -> av.VideoFrame:
+        """Decode the first picture. Raises UserError where none decodes."""
+        picture = next(self.decoded([self.video], lambda begin, until: True), None)
+        if picture is None:
+            raise self.nothing()
+        return picture
+
+    def seek(self, time: float) -> bool:
+        """Go to a key picture at or, where the container is inexact, near `time`; say whether that can be done."""
+        try:
+            self.container.seek(math.floor((time + self.origin) / self.video.time_base), stream=self.video)
+        except (av.FFmpegError, OverflowError):  # the file cannot be sought in, or has no time that late
+            return False
+        return True
+
     def time(self, stamp: int | None, base: Fraction | None) -> float | None:
         """Return seconds since the first picture."""
         return None if stamp is None or base is None else float(stamp * base) - self.origin
