@@ -48,7 +48,8 @@ class Ear:
     def samples(self, sound: av.AudioFrame) -> Floats:
         """Return the samples of resampled sound."""
         # The mean of the channels: FFmpeg's own mixture of floats to mono goes beyond [-1, 1].
-        return np.asarray(sound.to_ndarray(), np.float32).reshape(sound.samples, -1).mean(axis=1)
+        mean: Floats = np.asarray(sound.to_ndarray(), np.float32).reshape(sound.samples, -1).mean(axis=1)
+        return mean
 
 
 class Track:

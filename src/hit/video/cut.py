@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import av
 
 from hit.errors import UserError
 from hit.video.collect import TICK
 from hit.video.rendition import BACK, rendition
-from hit.video.source import Source
+from hit.video.source import AHEAD, Source
 from hit.video.writer import beside
 
 VIDEO = frozenset(["h264", "hevc", "av1", "vp9", "mpeg4"])  # what an mp4 may hold
@@ -25,6 +24,7 @@ class Plan:
     back: float  # seconds before the start that were sought to
     key: int  # the key picture's time stamp
     count: int
+    lasting: dict[int, float]  # seconds, by the pictures' time stamps
     start: float  # seconds
     end: float
 
@@ -44,9 +44,10 @@ def cut(path: Path, start: float, end: float, target: Path) -> tuple[float, floa
     """Write what a video shows and sounds from `start` to `end` (seconds) to an mp4; return the times really cut at.
 
     Packets are copied as they are: from the key picture before the start on, since what follows is drawn upon it, but players
-    are told (by an edit list) to begin with the picture on screen at `start`, and those that do not listen show a lead-in.
-    The file ends with the picture on screen just before `end`. What an mp4 cannot hold is encoded anew. The file appears
-    whole or not at all. Raises UserError where the file cannot be read or has no picture between the two times.
+    are told (by an edit list) to begin with the picture on screen at `start`; those that do not listen show what leads there.
+    The file ends with the picture on screen just before `end`, or a few later where that is drawn upon them. What an mp4
+    cannot hold is encoded anew. The file appears whole or not at all. Raises UserError where the file cannot be read or has
+    no picture between the two times.
     """
     try:
         plan = _plan(path, start, end)
@@ -73,13 +74,15 @@ def _plan(path: Path, start: float, end: float) -> Plan | None:
 
 
 def _heads(source: Source, end: float) -> list[Head]:
-    """Return the heads of the pictures' packets up to `end`, and of one that comes later."""
-    heads = []
+    """Return the heads of the pictures' packets up to `end`, and of some that come later."""
+    heads: list[Head] = []
+    late = 0
     for packet in source.packets([source.video]):
         begin, decoded = (source.time(stamp, packet.time_base) for stamp in (packet.pts, packet.dts))
         if packet.size and begin is not None and decoded is not None:
             heads.append(Head(begin, source.lasting(packet), packet.pts, packet.is_keyframe, packet.is_discard))
-            if decoded >= end:
+            late += decoded >= end
+            if late > AHEAD:
                 break
     return heads
 
@@ -92,10 +95,16 @@ def _chosen(heads: list[Head], start: float, end: float, back: float) -> Plan | 
     if not begun:
         return None
     last = max([begun[-1], *(place for place, head in enumerate(shown) if head.begin < end - TICK)])
+    count = 0
+    # What has to be there to decode these may be shown later, and then so is what lies between.
+    while count < (count := max(map(heads.index, shown[: last + 1])) + 1):
+        last = shown.index(max(head for head in heads[:count] if head in shown))
     finish = shown[last + 1].begin if last + 1 < len(shown) else shown[last].begin + shown[last].lasting
     if finish <= start + TICK:
         return None
-    return Plan(back, heads[0].pts, 1 + heads.index(shown[last]), max(0.0, shown[begun[-1]].begin), finish)
+    until = [*(head.begin for head in shown[1 : last + 1]), finish]
+    lasting = {head.pts: end - head.begin for head, end in zip(shown, until, strict=False)}
+    return Plan(back, heads[0].pts, count, lasting, max(0.0, shown[begun[-1]].begin), finish)
 
 
 def _fits(source: Source) -> bool:
@@ -114,24 +123,25 @@ def _sought(source: Source, start: float, back: float) -> bool:
 def _copy(path: Path, plan: Plan, start: float, part: Path) -> None:
     with Source(path) as source, av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         _sought(source, start, plan.back)
-        streams = {one.index: container.add_stream_from_template(one) for one in (source.video, source.audio) if one is not None}
+        given = [source.video] if source.audio is None else [source.video, source.audio]
+        streams = {one.index: container.add_stream_from_template(one, opaque=True) for one in given}
         copied = 0
-        for packet in source.packets([source.container.streams[index] for index in streams]):
-            if not packet.size or packet.pts is None or (not copied and packet.stream is source.video and packet.pts != plan.key):
+        for packet in source.packets(given):
+            time, pictures = source.time(packet.pts, packet.time_base), packet.stream is source.video
+            if not packet.size or time is None or (pictures and not copied and packet.pts != plan.key):
                 continue
-            time = source.time(packet.pts, packet.time_base)
-            if packet.stream is source.video:
-                copied += 1
-                kept = copied <= plan.count and packet.pts >= plan.key  # what leads an open group cannot be decoded
+            copied += pictures
+            if pictures:  # what leads an open group cannot be decoded
+                kept = copied <= plan.count and packet.pts >= plan.key
             else:
                 kept = plan.start < time + source.lasting(packet) and time < plan.end
             if kept:
-                _put(container, streams[packet.stream.index], packet, round((plan.start + source.origin) / packet.time_base))
+                lasting = plan.lasting.get(packet.pts) if pictures else None
+                if lasting is not None:  # the container may not say; only the last one's counts
+                    packet.duration = round(lasting / packet.time_base)
+                shift = round((plan.start + source.origin) / packet.time_base)
+                packet.pts, packet.stream = packet.pts - shift, streams[packet.stream.index]
+                packet.dts = None if packet.dts is None else packet.dts - shift
+                container.mux(packet)
             if copied >= plan.count and (source.audio is None or time >= plan.end + LAG):
                 return
-
-
-def _put(container: Any, stream: Any, packet: Any, shift: int) -> None:
-    packet.pts, packet.stream = packet.pts - shift, stream
-    packet.dts = None if packet.dts is None else packet.dts - shift
-    container.mux(packet)

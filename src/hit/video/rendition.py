@@ -50,7 +50,7 @@ def rendition(
             with contextlib.suppress(OvershotError), Source(path) as source:
                 if span[0] <= back or source.seek(span[0] - back):
                     return _encode(source, part, size, span, span[0] > back, tick)
-    raise UserError(path, f"has no picture between {span[0]:.2f} and {span[1]:.2f} s")
+        raise UserError(path, f"has no picture between {span[0]:.2f} and {span[1]:.2f} s")
 
 
 def _size(path: Path, side: int) -> tuple[int, int]:
@@ -75,7 +75,7 @@ def _encode(
     start, end = span
     streams = [source.video] if source.audio is None else [source.video, source.audio]
     with av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        film = Film(source, container, size, span)
+        film = Film(source, container, size, span, sought)
         track = None if source.audio is None else Track(container, source.audio, span)
         for item in source.decoded(streams, lambda begin, until: until > start - TICK and begin < end):
             if not isinstance(item, av.VideoFrame):
@@ -101,8 +101,8 @@ def _encode(
 class Film:
     """The pictures' way into the copy. A picture is held until it is known how long it stays on screen."""
 
-    def __init__(self, source: Source, container: Any, size: tuple[int, int], span: tuple[float, float]):
-        self.source, self.container, self.size, (self.start, self.end) = source, container, size, span
+    def __init__(self, source: Source, container: Any, size: tuple[int, int], span: tuple[float, float], sought: bool):
+        self.source, self.container, self.size, self.sought, (self.start, self.end) = source, container, size, sought, span
         self.stream = container.add_stream(
             "libx264",
             rate=Fraction(source.rate).limit_denominator(10010),
@@ -112,8 +112,10 @@ class Film:
         self.stream.time_base = self.stream.codec_context.time_base = BASE
         self.stream.codec_context.thread_count = max(1, (os.cpu_count() or 2) // 2)
         self._colour(source.video.codec_context)
-        self.scaler, self.held, self.now = VideoReformatter(), None, -math.inf
+        self.scaler, self.now = VideoReformatter(), -math.inf
+        self.held: av.VideoFrame | None = None
         self.key, self.written, self.late = -math.inf, 0.0, False
+        self.lasting: dict[int, int] = {}  # of pictures by their time stamps
 
     def _colour(self, given: Any) -> None:
         """Mark the copy's colours as the source's are marked; those of RGB become what browsers take unmarked ones for."""
@@ -132,6 +134,8 @@ class Film:
             if abs(time) > STILL and self.start == 0:  # the header is wrong about when it begins
                 self.source.origin, time = self.source.origin + time, 0.0
             self.late = time > self.start + TICK
+            if not self.sought:  # the first picture stands for what comes before it too
+                time = min(time, self.start)
         elif time <= self.now or time > self.now + STILL:  # astray
             return
         self.write(time)
@@ -148,12 +152,13 @@ class Film:
         if begin >= self.key + KEYS - TICK:
             picture.pict_type, self.key = PictureType.I, begin
         self.written = until - self.start
+        self.lasting[picture.pts] = max(1, round(self.written / BASE) - picture.pts)
         self.mux(self.stream.encode(picture))
 
     def mux(self, packets: list[Any]) -> None:
-        """Pass packets on. Only the last one's duration counts, and that is the one that the next one does not tell."""
+        """Pass packets on, each with the time for which its picture is shown."""
         for packet in packets:
-            packet.duration = max(1, round(self.written / BASE) - packet.pts)
+            packet.duration = self.lasting.pop(packet.pts)
             self.container.mux(packet)
 
     def image(self, picture: av.VideoFrame) -> av.VideoFrame:
@@ -170,7 +175,9 @@ class Film:
             **SCALING,
         )
         scaled = converted(picture, convert)
-        return scaled if not turned else av.VideoFrame.from_ndarray(_turned(scaled.to_ndarray(), turned), format="yuv420p")
+        if not turned:
+            return scaled
+        return av.VideoFrame.from_ndarray(_turned(np.asarray(scaled.to_ndarray(), np.uint8), turned), format="yuv420p")
 
     def finish(self) -> None:
         """Write the last picture."""

@@ -108,7 +108,7 @@ class Source:
 
     def first(self) -> av.VideoFrame:
         """Decode the first picture. Raises UserError where none decodes."""
-        picture = next(self.decoded([self.video], lambda begin, until: True), None)
+        picture: av.VideoFrame | None = next(self.decoded([self.video], lambda begin, until: True), None)
         if picture is None:
             raise self.nothing()
         return picture
