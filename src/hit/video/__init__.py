@@ -4,9 +4,9 @@ Time zero is the first picture of the video stream, whatever the container's clo
 from its presentation time until the next one's; what is sampled at a time is what is on screen then.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from hit.errors import UserError
@@ -17,7 +17,7 @@ from hit.video.cut import cut
 from hit.video.facts import Facts, facts
 from hit.video.reader import OvershotError, Reader
 from hit.video.rendition import rendition
-from hit.video.source import Index, Source, UnkeyedError, rotation
+from hit.video.source import BACK, Index, Source, UnkeyedError, rotation
 from hit.video.sprites import Sheet, jpeg, sheet_of, vtt
 from hit.video.writer import write
 
@@ -90,16 +90,17 @@ def read(
     clips, distinct = sorted(spans, key=lambda clip: (clip.start, clip.end)), tuple(dict.fromkeys(wants))
     if not clips:
         return
-    seek, index = clips[0].start > SEEK_FROM, _index(path, distinct, tick)
+    backs, index = iter(BACK if clips[0].start > SEEK_FROM else BACK[-1:]), _index(path, distinct, tick)
+    back = next(backs)
     while clips:
         try:
             with Source(path) as source:
-                for media in Reader(source, list(clips), distinct, seek, index, tick).run():
+                for media in Reader(source, list(clips), distinct, back, index, tick).run():
                     clips.remove(media.clip)
                     yield media
             return
         except OvershotError:
-            seek = False
+            back = next(backs)
         except UnkeyedError:
             index = None
 
@@ -117,28 +118,24 @@ def frame(path: Path, time: float, side: int) -> Bytes:
 
     Raises UserError where there is none.
     """
-    with Source(path) as source:
-        end = source.duration() or source.scan().end
-        last = end - 1.5 / source.rate
-    # Where the header is wrong, and the file ends before, the packets say when; where those are damaged, any picture will do.
-    for moment in (partial(min, time, end - TICK), partial(min, time, last), lambda: _scanned(path) - TICK, float):
-        image = _at(path, max(0.0, moment()), side)
-        if image is not None:
-            return image
-    raise UserError(path, f"has no picture at {time:.2f} s")
-
-
-def _at(path: Path, time: float, side: int) -> Bytes | None:
     want = FrameWant(1.0, side)
-    for media in read(path, [Clip("", "", path, time, time + TICK)], [want]):
-        image: Bytes = media.frames[want].images[0]
-        return image
-    return None
-
-
-def _scanned(path: Path) -> float:
     with Source(path) as source:
-        return source.scan().end
+        end = source.duration() or (source.scan().end if source.video else 0.0)
+    if time < end:
+        for media in read(path, [Clip("", "", path, time, time + TICK)], [want]):
+            image: Bytes = media.frames[want].images[0]
+            return image
+    for back in (10.0**power for power in range(9)):  # the header may claim more than there is
+        with Source(path) as source:
+            reader = Reader(source, [Clip("", "", path, end)], (want,), back if end > back else math.inf)
+            if end <= back or source.seek(end - back):
+                for picture in source.decoded([source.video], lambda begin, until: True):
+                    reader.see(picture)
+            if reader.held:
+                return reader.image(reader.held, side)
+            if end <= back:
+                raise source.nothing()
+    raise UserError(path, f"has no picture at {time:.2f} s")
 
 
 def sprites(path: Path, duration: float, target: Path, tick: Callable[[float], None] | None = None) -> Sheet:
@@ -154,6 +151,6 @@ def sprites(path: Path, duration: float, target: Path, tick: Callable[[float], N
     want = FrameWant(1 / sheet.interval, min(sheet.width, sheet.height), exact=False)
     images: list[Bytes] = []
     for media in read(path, [Clip("", "", path, 0.0, duration)], [want], tick):
-        images += media.frames[want].images
+        images.extend(media.frames[want].images)
     write_whole(target, jpeg(sheet.tiled(images), 75))
     return sheet

@@ -7,8 +7,8 @@ import av
 
 from hit.errors import UserError
 from hit.video.collect import TICK
-from hit.video.rendition import BACK, rendition
-from hit.video.source import AHEAD, Source
+from hit.video.rendition import rendition
+from hit.video.source import AHEAD, BACK, Source
 from hit.video.writer import beside
 
 VIDEO = frozenset(["h264", "hevc", "av1", "vp9", "mpeg4"])  # what an mp4 may hold

@@ -40,20 +40,24 @@ class Shown:
 
 
 class Reader:
-    """One pass over one file. Wants that are not exact are given key pictures where `index` says that they are often enough."""
+    """One pass over one file, from `back` seconds before the first clip on.
+
+    Wants that are not exact are given key pictures where `index` says that they are often enough.
+    """
 
     def __init__(
         self,
         source: Source,
         clips: list[Clip],
         wants: tuple[Want, ...],
-        seek: bool,
+        back: float = math.inf,
         index: Index | None = None,
         tick: Callable[[float], None] | None = None,
     ):
         if source.video is None:
             raise UserError(source.path, "has no video stream", "only its sound could be read")
-        self.source, self.wants, self.seek, self.tick = source, wants, seek, tick
+        self.source, self.wants, self.back, self.tick = source, wants, back, tick
+        self.seek = back < math.inf
         limit = source.duration() or math.inf  # a time stamp gone astray must not make an endless last frame
         self.waiting = deque(Reel(clip, wants, limit + SLACK) for clip in clips)
         self.open: list[Reel] = []
@@ -61,7 +65,7 @@ class Reader:
         self.key: Shown | None = None  # the last key picture
         self.now = self.heard = -math.inf
         self.first = clips[0].start
-        self.latest = self.first if seek else 0.0
+        self.latest = self.first if self.seek else 0.0
         self.size = (0, 0)
         self.scalers: dict[int, VideoReformatter] = {}
         rates = {want.rate for want in wants if isinstance(want, AudioWant)} if source.audio else set()
@@ -79,7 +83,7 @@ class Reader:
         source = self.source
         streams = [source.video] if any(isinstance(want, FrameWant) for want in self.wants) else []
         streams += [source.audio] if self.ears else []
-        if self.seek and source.video is not None and not source.seek(self.first - 1.0):
+        if self.seek and source.video is not None and not source.seek(self.first - self.back):
             raise OvershotError
         keys = self.index.keys if self.only_keys else None
         for item in source.decoded(streams, self.wanted, keys) if streams else ():

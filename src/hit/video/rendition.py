@@ -18,14 +18,13 @@ from hit.errors import UserError
 from hit.types import Bytes, Floats
 from hit.video.collect import TICK, Ear
 from hit.video.reader import SCALING, OvershotError, converted
-from hit.video.source import STILL, Source, rotation
+from hit.video.source import BACK, STILL, Source, rotation
 from hit.video.writer import beside
 
 KEYS = 2.0  # seconds from one key picture to the next, at most
 BASE = Fraction(1, 90_000)  # the clock of the pictures
 RATE = 48_000  # samples a second
 LONGEST = 4096  # pixels of the longer side that hardware decodes
-BACK = (1.0, 10.0, math.inf)  # seconds before the start to seek to, the next where the one before landed behind it
 X264 = {"preset": "veryfast", "crf": "23", "forced-idr": "1"}
 AAC = {"b": "128k", "aac_coder": "fast"}
 

@@ -25,6 +25,7 @@ MAX_FAILURES = 250  # damaged packets in a row after which the rest of a file is
 STILL = 3600.0  # seconds after which the next time stamp is taken for damaged: no picture stays on screen for longer
 GUESSED = ("mpeg", "nut")  # formats without a length, which FFmpeg guesses too short by a few pictures
 LEAN = 1000  # bytes a second; a header that claims more time than that leaves room for is not believed
+BACK = (1.0, 10.0, math.inf)  # seconds before a time to seek to, the next where the one before landed behind that time
 AHEAD = 20  # packets to look ahead for the presentation time that follows one; H.264 reorders at most 16 pictures
 
 # What is opened, by FFmpeg's names: containers and streams that hold what they show. Playlists and scripts (hls, dash, concat,
