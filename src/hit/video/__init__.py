@@ -32,6 +32,7 @@ __all__ = [
     "probe",
     "read",
     "rendition",
+    "sheet_of",
     "sprites",
     "vtt",
     "write",

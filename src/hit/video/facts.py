@@ -6,7 +6,7 @@ from pathlib import Path
 from hit.errors import UserError
 from hit.video.source import Source, rotation
 
-# What Chromium plays, with sound and pictures and in step with our clock; benchmarks/browser.py tries it on the browser.
+# What Chromium plays, with sound and pictures and in step with our clock; tests/test_media.py asks one.
 PIXELS = {  # of each codec, what every browser that has it plays, by software or hardware
     "h264": frozenset(["yuv420p", "yuvj420p"]),
     "vp8": frozenset(["yuv420p", "yuva420p"]),
