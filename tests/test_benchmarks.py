@@ -116,3 +116,10 @@ def test_the_queries_that_nothing_answers_are_as_many_as_they_are_said_to_be(roo
     assert kinds == {"everyday": 80, "shared": 20, "letters": 35, "salad": 35, "script": 30}
     assert all(line.count("\t") == 1 and line.split("\t")[1].strip() for line in lines)
     assert len(set(lines)) == len(lines)
+
+
+def test_media(root: Path, tmp_path: Path) -> None:
+    found = run(root, "media", "--repeats", "1", "--folder", str(tmp_path))
+    assert found["against"] == ("ffmpeg" if shutil.which("ffmpeg") else "decoding all")
+    assert all(found[f"{name}_{what}"] > 0 for name in ("sprites", "cut", "rendition") for what in ("s", "over_ffmpeg"))
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]

@@ -1,16 +1,15 @@
 """How a video is cut into segments, and which picture stands for one."""
 
-import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from PIL import Image
 
 from hit.errors import UserError
 from hit.types import Bytes, Frames, FrameWant
+from hit.video import jpeg
 
 CUT_WANT = FrameWant(rate=4.0, side=90)  # what cuts are found in: a cut's time is exact to a quarter of a second
 POSTER_WANT = FrameWant(rate=1.0, side=240)  # what posters are chosen from
@@ -82,10 +81,7 @@ def divide(duration: float, cuts: Sequence[float], config: SegmentConfig) -> lis
 
 def poster(images: Bytes) -> bytes:
     """Return the JPEG of the best of some images (n, height, width, 3): rich in contrast and sharp, so not black or blurred."""
-    best = max(images, key=_worth)  # the first one of equals
-    file = io.BytesIO()
-    Image.fromarray(best).save(file, "JPEG", quality=82, optimize=True)
-    return file.getvalue()
+    return jpeg(max(images, key=_worth))  # the first one of equals
 
 
 def _worth(image: Bytes) -> float:

@@ -4,18 +4,39 @@ Time zero is the first picture of the video stream, whatever the container's clo
 from its presentation time until the next one's; what is sampled at a time is what is on screen then.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hit.errors import UserError
+from hit.files import write_whole
 from hit.types import Bytes, Clip, FrameWant, Media, Want
 from hit.video.collect import TICK
+from hit.video.cut import cut
+from hit.video.facts import Facts, facts
 from hit.video.reader import OvershotError, Reader
-from hit.video.source import Index, Source, UnkeyedError, rotation
+from hit.video.rendition import rendition
+from hit.video.source import BACK, Index, Source, UnkeyedError, rotation
+from hit.video.sprites import Sheet, jpeg, sheet_of, vtt
 from hit.video.writer import write
 
-__all__ = ["VideoInfo", "frame", "probe", "read", "write"]
+__all__ = [
+    "Facts",
+    "Sheet",
+    "VideoInfo",
+    "cut",
+    "facts",
+    "frame",
+    "jpeg",
+    "probe",
+    "read",
+    "rendition",
+    "sheet_of",
+    "sprites",
+    "vtt",
+    "write",
+]
 
 SEEK_FROM = 10.0  # seconds: where the first clip starts later than this, what comes before is not decoded
 
@@ -45,9 +66,7 @@ def probe(path: Path, tick: Callable[[float], None] | None = None) -> VideoInfo:
         if source.video is None:
             length = source.duration() or source.scan(tick).end
             return VideoInfo(length, 0, 0, 0.0, "", 0, False, source.audio is not None, audio_rate)
-        first = next(source.decoded([source.video], lambda begin, until: True), None)
-        if first is None:
-            raise source.nothing()
+        first = source.first()
         width, height = source.display(first)
         duration = source.duration()
     if duration is None:
@@ -72,16 +91,17 @@ def read(
     clips, distinct = sorted(spans, key=lambda clip: (clip.start, clip.end)), tuple(dict.fromkeys(wants))
     if not clips:
         return
-    seek, index = clips[0].start > SEEK_FROM, _index(path, distinct, tick)
+    backs, index = iter(BACK if clips[0].start > SEEK_FROM else BACK[-1:]), _index(path, distinct, tick)
+    back = next(backs)
     while clips:
         try:
             with Source(path) as source:
-                for media in Reader(source, list(clips), distinct, seek, index, tick).run():
+                for media in Reader(source, list(clips), distinct, back, index, tick).run():
                     clips.remove(media.clip)
                     yield media
             return
         except OvershotError:
-            seek = False
+            back = next(backs)
         except UnkeyedError:
             index = None
 
@@ -95,12 +115,43 @@ def _index(path: Path, wants: Iterable[Want], tick: Callable[[float], None] | No
 
 
 def frame(path: Path, time: float, side: int) -> Bytes:
-    """Return the picture (height, width, 3) on screen at `time`, upright, its shorter side `side` long.
+    """Return the picture (height, width, 3) on screen at `time`, upright, its shorter side `side` long; after the end, the last.
 
     Raises UserError where there is none.
     """
     want = FrameWant(1.0, side)
-    for media in read(path, [Clip("", "", path, time, time + TICK)], [want]):
-        image: Bytes = media.frames[want].images[0]
-        return image
+    with Source(path) as source:
+        end = source.duration() or (source.scan().end if source.video else 0.0)
+    if time < end:
+        for media in read(path, [Clip("", "", path, time, time + TICK)], [want]):
+            image: Bytes = media.frames[want].images[0]
+            return image
+    for back in (10.0**power for power in range(9)):  # the header may claim more than there is
+        with Source(path) as source:
+            reader = Reader(source, [Clip("", "", path, end)], (want,), back if end > back else math.inf)
+            if end <= back or source.seek(end - back):
+                for picture in source.decoded([source.video], lambda begin, until: True):
+                    reader.see(picture)
+            if reader.held:
+                return reader.image(reader.held, side)
+            if end <= back:
+                raise source.nothing()
     raise UserError(path, f"has no picture at {time:.2f} s")
+
+
+def sprites(path: Path, duration: float, target: Path, tick: Callable[[float], None] | None = None) -> Sheet:
+    """Write a JPEG of small pictures of a video, one for each `interval` of its `duration`, row by row; say how they lie.
+
+    Key pictures will do where there are enough of them. Where the file ends before, the last picture fills up its row.
+    `tick` is called with the time of each picture as it goes by. Raises UserError where the file cannot be read.
+    """
+    with Source(path) as source:
+        if source.video is None:
+            raise UserError(path, "has no video stream", "only its sound could be read")
+        sheet = sheet_of(duration, source.display(source.first()))
+    want = FrameWant(1 / sheet.interval, min(sheet.width, sheet.height), exact=False)
+    images: list[Bytes] = []
+    for media in read(path, [Clip("", "", path, 0.0, duration)], [want], tick):
+        images.extend(media.frames[want].images)
+    write_whole(target, jpeg(sheet.tiled(images), 75))
+    return sheet

@@ -41,10 +41,15 @@ class Ear:
 
     def _collect(self, sounds: list[av.AudioFrame]) -> Iterator[tuple[float, Floats]]:
         for sound in sounds:
-            # The mean of the channels: FFmpeg's own mixture of floats to mono goes beyond [-1, 1].
-            samples = np.asarray(sound.to_ndarray(), np.float32).reshape(sound.samples, -1).mean(axis=1)
+            samples = self.samples(sound)
             yield self.start + self.count / self.rate, samples
             self.count += len(samples)
+
+    def samples(self, sound: av.AudioFrame) -> Floats:
+        """Return the samples of resampled sound."""
+        # The mean of the channels: FFmpeg's own mixture of floats to mono goes beyond [-1, 1].
+        mean: Floats = np.asarray(sound.to_ndarray(), np.float32).reshape(sound.samples, -1).mean(axis=1)
+        return mean
 
 
 class Track:

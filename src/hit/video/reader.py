@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 UNSPECIFIED = 2  # of colour spaces, in ITU-T H.273
 SLACK = 10.0  # seconds that a container may interleave sound behind its pictures
+SCALING: dict[str, Any] = {"interpolation": Interpolation.BILINEAR, "threads": 1}
 REACH = 2.1  # samples for which one key picture may stand: two of a second, where it is 60 frames of NTSC to the next
 
 
@@ -38,20 +40,24 @@ class Shown:
 
 
 class Reader:
-    """One pass over one file. Wants that are not exact are given key pictures where `index` says that they are often enough."""
+    """One pass over one file, from `back` seconds before the first clip on.
+
+    Wants that are not exact are given key pictures where `index` says that they are often enough.
+    """
 
     def __init__(
         self,
         source: Source,
         clips: list[Clip],
         wants: tuple[Want, ...],
-        seek: bool,
+        back: float = math.inf,
         index: Index | None = None,
         tick: Callable[[float], None] | None = None,
     ):
         if source.video is None:
             raise UserError(source.path, "has no video stream", "only its sound could be read")
-        self.source, self.wants, self.seek, self.tick = source, wants, seek, tick
+        self.source, self.wants, self.back, self.tick = source, wants, back, tick
+        self.seek = back < math.inf
         limit = source.duration() or math.inf  # a time stamp gone astray must not make an endless last frame
         self.waiting = deque(Reel(clip, wants, limit + SLACK) for clip in clips)
         self.open: list[Reel] = []
@@ -59,7 +65,7 @@ class Reader:
         self.key: Shown | None = None  # the last key picture
         self.now = self.heard = -math.inf
         self.first = clips[0].start
-        self.latest = self.first if seek else 0.0
+        self.latest = self.first if self.seek else 0.0
         self.size = (0, 0)
         self.scalers: dict[int, VideoReformatter] = {}
         rates = {want.rate for want in wants if isinstance(want, AudioWant)} if source.audio else set()
@@ -77,12 +83,8 @@ class Reader:
         source = self.source
         streams = [source.video] if any(isinstance(want, FrameWant) for want in self.wants) else []
         streams += [source.audio] if self.ears else []
-        if self.seek and source.video is not None:
-            offset = self.first - 1.0 + source.origin
-            try:
-                source.container.seek(math.floor(offset / source.video.time_base), stream=source.video)
-            except (av.FFmpegError, OverflowError):  # the file cannot be sought in, or has no time that late
-                raise OvershotError from None
+        if self.seek and source.video is not None and not source.seek(self.first - self.back):
+            raise OvershotError
         keys = self.index.keys if self.only_keys else None
         for item in source.decoded(streams, self.wanted, keys) if streams else ():
             if isinstance(item, av.VideoFrame):
@@ -170,14 +172,7 @@ class Reader:
     def scaled(self, picture: av.VideoFrame, side: int, width: int, height: int) -> av.VideoFrame:
         """Return a picture as RGB of `width` x `height`, as it is coded: not yet turned."""
         scaler = self.scalers.setdefault(side, VideoReformatter())
-        convert = partial(
-            scaler.reformat, picture, width, height, format="rgb24", interpolation=Interpolation.BILINEAR, threads=1
-        )
-        try:
-            return convert()
-        except av.FFmpegError:  # its colours are marked as of a kind that there is not: take them for the usual
-            picture.colorspace = picture.color_trc = picture.color_primaries = UNSPECIFIED
-            return convert()
+        return converted(picture, partial(scaler.reformat, width=width, height=height, format="rgb24", **SCALING))
 
     def hear(self, sound: av.AudioFrame) -> None:
         """Give a stretch of sound to all clips that it falls into."""
@@ -227,6 +222,15 @@ class Reader:
         if self.waiting:
             count, start = len(self.waiting), self.waiting[0].clip.start
             log.warning("%s: %d clips begin at or after the end, the first at %.2f s", self.source.path, count, start)
+
+
+def converted(picture: av.VideoFrame, convert: Callable[[av.VideoFrame], av.VideoFrame]) -> av.VideoFrame:
+    """Convert a picture, taking its colours for the usual where they are marked as of a kind that there is not."""
+    try:
+        return convert(picture)
+    except av.FFmpegError:
+        picture.colorspace = picture.color_trc = picture.color_primaries = UNSPECIFIED
+        return convert(picture)
 
 
 def _fit(path: Path, size: tuple[int, int], side: int) -> tuple[int, int]:

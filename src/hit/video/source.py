@@ -25,6 +25,7 @@ MAX_FAILURES = 250  # damaged packets in a row after which the rest of a file is
 STILL = 3600.0  # seconds after which the next time stamp is taken for damaged: no picture stays on screen for longer
 GUESSED = ("mpeg", "nut")  # formats without a length, which FFmpeg guesses too short by a few pictures
 LEAN = 1000  # bytes a second; a header that claims more time than that leaves room for is not believed
+BACK = (1.0, 10.0, math.inf)  # seconds before a time to seek to, the next where the one before landed behind that time
 AHEAD = 20  # packets to look ahead for the presentation time that follows one; H.264 reorders at most 16 pictures
 
 # What is opened, by FFmpeg's names: containers and streams that hold what they show. Playlists and scripts (hls, dash, concat,
@@ -105,6 +106,21 @@ class Source:
         """Return the error for a file of which no picture decodes."""
         why = f" ({self.damaged} damaged packets: {self.reason})" if self.damaged else ""
         return UserError(self.path, f"no picture in it can be decoded{why}", "the file is damaged or incomplete")
+
+    def first(self) -> av.VideoFrame:
+        """Decode the first picture. Raises UserError where none decodes."""
+        picture: av.VideoFrame | None = next(self.decoded([self.video], lambda begin, until: True), None)
+        if picture is None:
+            raise self.nothing()
+        return picture
+
+    def seek(self, time: float) -> bool:
+        """Go to a key picture at or, where the container is inexact, near `time`; say whether that can be done."""
+        try:
+            self.container.seek(math.floor((time + self.origin) / self.video.time_base), stream=self.video)
+        except (av.FFmpegError, OverflowError):  # the file cannot be sought in, or has no time that late
+            return False
+        return True
 
     def time(self, stamp: int | None, base: Fraction | None) -> float | None:
         """Return seconds since the first picture."""

@@ -1,5 +1,6 @@
 """Encoding: frames and sound into an mp4 that every browser plays."""
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -22,9 +23,16 @@ def write(
     One thread and no macroblock tree (x264's is not reproducible), so that equal input yields equal bytes. The file
     appears whole or not at all. Sizes that 4:2:0 cannot hold are made even by repeating the last row or column.
     """
+    with beside(path) as part:
+        _encode(part, iter(frames), Fraction(rate).limit_denominator(10010), samples, sample_rate, gop)
+
+
+@contextlib.contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """Give a name to write to, which becomes `path` once all is written, and is removed where something goes wrong."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        _encode(part, iter(frames), Fraction(rate).limit_denominator(10010), samples, sample_rate, gop)
+        yield part
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
