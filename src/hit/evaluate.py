@@ -29,10 +29,10 @@ def evaluate(
 ) -> dict[str, Any]:
     """Return t2v and v2t scores {feature, semantic, fused: {R1, R5, R10, R50, geometric_mean, MdR, MnR}} and what made them.
 
-    With `page`, write the model's report on these clips there, its numbers beside it; with `queries`, the outcome of every query. `post` adds what
-    dual softmax and query-bank normalisation make of the fused scores. Where the model has a calibration, it is measured on the
-    first answers. Raises UserError for features that are missing or of
-    other experts than the model's.
+    With `page`, write the model's report on these clips there, its numbers beside it; with `queries`, the outcome of every
+    query. `post` adds what dual softmax and query-bank normalisation make of the fused scores. Where the model has a
+    calibration, it is measured on the first answers. Raises UserError for features that are missing or of other experts than
+    the model's.
     """
     card, encoder = read_card(model), open_encoder(model, "auto")
     if page and isinstance(encoder, ZeroShotEncoder):

@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hit import reliability
 from hit.errors import UserError
-from hit.measure import Outcomes, read_queries
+from hit.measure import read_queries
 from hit.metrics import WAYS, expected_rank, recall_at
 from hit.service import ablations
 from hit.service.shapes import (
@@ -151,14 +153,16 @@ def _training(history: Sequence[Mapping[str, Any]]) -> list[Chart]:
         return []
     terms = {text(name): name for name in history[-1].get("terms", {})}
 
-    def line(name: str, value: Callable[[Mapping[str, Any]], Any]) -> Series:
-        return Series(name, [(number(one["step"]), number(value(one))) for one in history])
+    steps = [number(one["step"]) for one in history]
 
-    losses = [line("total", lambda one: one["loss"])]
-    losses += [line(shown.replace("/", " "), lambda one, name=name: one["terms"][name]) for shown, name in terms.items()]
+    def line(name: str, values: Iterable[Any]) -> Series:
+        return Series(name, list(zip(steps, map(number, values), strict=True)))
+
+    losses = [line("total", (one["loss"] for one in history))]
+    losses += [line(shown.replace("/", " "), [one["terms"][name] for one in history]) for shown, name in terms.items()]
     charts = [Chart("loss", "Training loss", "step", "InfoNCE, nats", losses)]
     for way, words in WAYS.items():
-        levels = [line(text(name), lambda one, way=way, name=name: one[way][name]["R1"]) for name in history[-1][way]]
+        levels = [line(text(name), [one[way][name]["R1"] for one in history]) for name in history[-1][way]]
         charts.append(Chart("validation", f"Validation, {words}", "step", "R@1, %", levels))
     return charts
 
@@ -227,18 +231,17 @@ def _outcomes(files: Iterable[Path]) -> tuple[list[Chart], list[Miss] | None]:
     """Return recall as a mean over the runs whose outcomes are there, and the first run's worst misses."""
     from hit.report import KS, worst  # draws with matplotlib, which takes a while to load
 
-    runs: list[Mapping[str, Outcomes]] = []
-    there = [path for path in files if there(path) and path.stat().st_size <= MOST_BYTES]
-    runs = [read_queries(path) for path in there]
+    kept = [path for path in files if there(path) and path.stat().st_size <= MOST_BYTES]
+    runs = [read_queries(path) for path in kept]
     if not runs:
         return [], None
     charts = []
     for way in WAYS:
         each = {level: [recall_at(*run[way].ranks[level], KS) for run in runs] for level in runs[0][way].ranks}
-        mean = {level: sum(own) / len(own) for level, own in each.items()}
-        charts.append(_recall(way, {level: list(zip(map(float, KS), own.tolist(), strict=True)) for level, own in mean.items()}))
+        mean = {level: np.mean(own, axis=0).tolist() for level, own in each.items()}
+        charts.append(_recall(way, {level: list(zip(map(float, KS), own, strict=True)) for level, own in mean.items()}))
     ranks = expected_rank(*runs[0]["t2v"].ranks["fused"])
-    lines = [json.loads(line) for line in there[0].read_bytes().splitlines()]
+    lines = [json.loads(line) for line in kept[0].read_bytes().splitlines()]
     texts = [line for line in lines if line["way"] == "t2v"]
     rows = worst(ranks).tolist()
     misses = [

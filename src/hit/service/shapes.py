@@ -1,4 +1,4 @@
-"""The shapes of a report, and how they are made of what files say: each number is checked to be one, each text cut to a length."""
+"""The shapes of a report, and what makes them of files: each number is checked to be one, each text cut to a length."""
 
 import json
 import math
