@@ -179,7 +179,7 @@ def test_no_miss_where_every_caption_finds_its_clip() -> None:
 
 def test_a_clip_is_shown_by_a_small_picture_where_its_video_can_be_read(tmp_path: Path) -> None:
     _, dataset = data(tmp_path)
-    pictures = [report._picture(dataset.clips[f"clip{i}"]) for i in range(6)]
+    pictures = [report.picture(dataset.clips[f"clip{i}"]) for i in range(6)]
     assert [picture is not None for picture in pictures] == [True, False, True, False, False, False]
     images = [Image.open(io.BytesIO(picture)).convert("RGB") for picture in pictures if picture]
     assert min(images[0].size) == 180

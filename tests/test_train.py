@@ -111,7 +111,15 @@ def test_it_learns_what_there_is_to_learn(place: Path, tmp_path: Path) -> None:
 
 
 def test_a_model_folder_is_whole_and_says_what_made_it(unbroken: Path) -> None:
-    files = {"card.json", "report.html", "config.toml", "text_config.json", "tokenizer.json", "weights.safetensors"}
+    files = {
+        "card.json",
+        "report.html",
+        "report.html.json",
+        "config.toml",
+        "text_config.json",
+        "tokenizer.json",
+        "weights.safetensors",
+    }
     assert {path.name for path in unbroken.iterdir()} == files | {"run"}
     card = json.loads((unbroken / "card.json").read_text())
     assert card["recipe"]["train"]["steps"] == card["steps"] == 10

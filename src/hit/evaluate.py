@@ -29,10 +29,10 @@ def evaluate(
 ) -> dict[str, Any]:
     """Return t2v and v2t scores {feature, semantic, fused: {R1, R5, R10, R50, geometric_mean, MdR, MnR}} and what made them.
 
-    With `page`, write the model's report on these clips there; with `queries`, the outcome of every query. `post` adds what
-    dual softmax and query-bank normalisation make of the fused scores. Where the model has a calibration, it is measured on the
-    first answers. Raises UserError for features that are missing or of
-    other experts than the model's.
+    With `page`, write the model's report on these clips there, its numbers beside it; with `queries`, the outcome of every
+    query. `post` adds what dual softmax and query-bank normalisation make of the fused scores. Where the model has a
+    calibration, it is measured on the first answers. Raises UserError for features that are missing or of other experts than
+    the model's.
     """
     card, encoder = read_card(model), open_encoder(model, "auto")
     if page and isinstance(encoder, ZeroShotEncoder):
@@ -44,12 +44,12 @@ def evaluate(
         measured = measure(encoder, clips)
         judge = Calibration.load(model, encoder.revision)
         sure = confidence.judged(measured, judge) if judge else {}
+        ways = {way: intervals.intervals([levels["fused"]], measured.groups(way)) for way, levels in measured.ranks.items()}
         if page:
-            found = report.collect(measured, data, f"split {split}", {way: one.bins for way, one in sure.items()})
+            found = report.collect(measured, data, f"split {split}", {way: one.bins for way, one in sure.items()}, ways)
             report.write(page, card, found)
         if queries:
             write_queries(queries, measured)
-        ways = {way: intervals.intervals([levels["fused"]], measured.groups(way)) for way, levels in measured.ranks.items()}
         task.advance(len(clips.ids))
     return {
         **measured.scores(),

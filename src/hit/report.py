@@ -1,8 +1,12 @@
-"""report.html: one file, without scripts or requests, that shows how a model was trained, what it scores and where it fails."""
+"""report.html: one file, without scripts or requests, that shows how a model was trained, what it scores and where it fails.
+
+Beside it stands report.html.json with the numbers: {"card": the model's, "found": what was measured, or null}.
+"""
 
 import base64
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +27,7 @@ from hit.segments import poster
 from hit.types import Clip, FrameWant
 
 MISSES = 12
+NUMBERS = ".json"  # ends the name of the file with a page's numbers, after the page's own name
 KS = range(1, 51)
 K_TICKS = (1, 2, 5, 10, 20, 50)
 FRAME_WANT = FrameWant(rate=2.0, side=180)
@@ -39,6 +44,10 @@ class Shown:
     caption: str
     cosines: Mapping[str, float]
     picture: bytes | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all but the picture."""
+        return {"clip": self.clip, "caption": self.caption, "cosines": self.cosines}
 
 
 @dataclass(frozen=True)
@@ -61,29 +70,51 @@ class Findings:
     curves: Mapping[str, Mapping[str, Values]]
     misses: Sequence[Miss]
     reliability: Mapping[str, Sequence[Bin]]  # by direction, of the first answers' confidence
+    intervals: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)  # by direction, of fused figures
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all but the pictures."""
+        return {
+            "data": str(self.dataset.absolute()),
+            "split": self.split,
+            "scores": self.scores,
+            "curves": {way: {level: curve.tolist() for level, curve in own.items()} for way, own in self.curves.items()},
+            "misses": [
+                {"caption": one.caption, "rank": one.rank, "right": one.right.to_json(), "first": one.first.to_json()}
+                for one in self.misses
+            ],
+            "reliability": {way: [asdict(one) for one in bins] for way, bins in self.reliability.items()},
+            "intervals": self.intervals,
+        }
 
 
-def collect(measured: Measured, dataset: Dataset, split: str, reliability: Mapping[str, Sequence[Bin]] | None = None) -> Findings:
+def collect(
+    measured: Measured,
+    dataset: Dataset,
+    split: str,
+    reliability: Mapping[str, Sequence[Bin]] | None = None,
+    intervals: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
+) -> Findings:
     """Return scores, curves and the worst misses; `split` is what to call the clips."""
     encoder, texts, owner, text, clip = (measured.encoder, measured.texts, measured.owner, measured.text, measured.clip)
     ranks = metrics.expected_rank(*measured.ranks["t2v"]["fused"])
     rows = worst(ranks)
     scores = (text[rows] * measured.scale) @ clip.T
     scores[np.arange(len(rows)), owner[rows]] = -np.inf
-    picture = cache(lambda i: _picture(dataset.clips[measured.ids[i]]))
+    shot = cache(lambda i: picture(dataset.clips[measured.ids[i]]))
 
     def shown(row: int, other: int) -> Shown:
         captions = (texts[i] for i in np.flatnonzero(owner == other).tolist())
         own = next((words for words in captions if words != texts[row]), texts[row])
         cosines = {name: float(text[row, part] @ clip[other, part]) for name, part in encoder.parts.items()}
         fused = float((text[row] * measured.scale) @ clip[other])
-        return Shown(measured.ids[other], own, {**cosines, "fused": fused}, picture(other))
+        return Shown(measured.ids[other], own, {**cosines, "fused": fused}, shot(other))
 
     misses = [
         Miss(texts[row], float(ranks[row]), shown(row, owner[row]), shown(row, first))
         for row, first in zip(rows.tolist(), scores.argmax(axis=1).tolist(), strict=True)
     ]
-    return Findings(dataset.root, split, measured.scores(), curves(measured), misses, reliability or {})
+    return Findings(dataset.root, split, measured.scores(), curves(measured), misses, reliability or {}, intervals or {})
 
 
 def curves(measured: Measured) -> dict[str, dict[str, Values]]:
@@ -99,7 +130,7 @@ def worst(ranks: Values) -> NDArray[np.int64]:
     return order[ranks[order] > 1]
 
 
-def _picture(clip: Clip) -> bytes | None:
+def picture(clip: Clip) -> bytes | None:
     """Return the JPEG of a good frame near a clip's middle, None where its file is absent or cannot be read."""
     if not clip.path.is_file():
         return None  # a data set of features alone
@@ -115,7 +146,10 @@ def _picture(clip: Clip) -> bytes | None:
 
 
 def write(path: Path, card: Mapping[str, Any], found: Findings | None) -> None:
-    """Write the page of a model with this card; None where no clips were held out. Raises UserError where it cannot."""
+    """Write the page of a model with this card, and its numbers beside; `found` is None where no clips were held out.
+
+    Raises UserError where it cannot.
+    """
     render(
         path,
         "report.html.j2",
@@ -127,6 +161,8 @@ def write(path: Path, card: Mapping[str, Any], found: Findings | None) -> None:
         reliable=reliability_plots(found.reliability) if found else [],
         recipe=tomli_w.dumps(card["recipe"]),
     )
+    numbers = {"card": card, "found": found.to_json() if found else None}
+    save(path.with_name(path.name + NUMBERS), (json.dumps(numbers, indent=1) + "\n").encode())
 
 
 def render(path: Path, template: str, **values: Any) -> None:
