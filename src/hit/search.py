@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hit import embeddings, filters, metrics, pages
 from hit.arrays import among, products
-from hit.db import Database, Line, Match, Place, Stored, words
+from hit.db import Database, Match, Place, Said, Stored, words
 from hit.errors import UserError
 from hit.moments import moments
 from hit.types import Clip, Encoder, Evidence, Features, Floats, Hit, Judge, Keys, Moment, Store
@@ -344,7 +344,7 @@ class _Search:
         return not literal and not any((hit.confidence or 0.0) >= self.judge.threshold for hit in hits)
 
 
-def evidence(texts: Sequence[str], lines: Sequence[Line]) -> list[Evidence]:
+def evidence(texts: Sequence[str], lines: Sequence[Said]) -> list[Evidence]:
     """Return the lines that have words in common with the query, those with most first, and of equals the earliest."""
     wanted = words(" ".join(texts)) if lines else set[str]()
     shared = [(len(wanted & words(line.text)), line) for line in lines]
