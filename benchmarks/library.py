@@ -70,10 +70,10 @@ def halves(vectors: Floats) -> Floats:
     return made
 
 
-def fill(library: Library, encoder: Rows, count: int) -> None:
-    """Write videos, segments, words, tags and vectors as indexing would, many at once."""
+def fill(library: Library, encoder: Rows, count: int, said: Sequence[str] = ()) -> None:
+    """Write videos, segments, words (most frequent first), tags and vectors as indexing would, many at once."""
     rng = np.random.default_rng(0)
-    vocabulary = np.array([f"w{i}" for i in range(30_000)])
+    vocabulary = np.array(said or [f"w{i}" for i in range(30_000)])
     chances = 1 / np.arange(1, len(vocabulary) + 1)
     now, videos = datetime.now(UTC), range(count // PER_VIDEO)
     facts = {"content_hash": "", "status": "ready", "revision": encoder.revision, "added_at": now, "codec": "h264"}
@@ -102,11 +102,11 @@ def fill(library: Library, encoder: Rows, count: int) -> None:
                 sa.insert(Embedding),
                 [{"segment_id": key, "revision": encoder.revision, "row": row} for key, row in zip(ids, rows, strict=True)],
             )
-            said = [
+            lines = [
                 {"segment_id": key, "number": 0, "expert": "speech", "start": at, "end": at + 8, "text": text}
                 for key, at, text in zip(ids, times, words, strict=True)
             ]
-            session.execute(sa.insert(Line), said)
+            session.execute(sa.insert(Line), lines)
             session.execute(
                 sa.insert(Document), [{"segment_id": key, "words": text} for key, text in zip(ids, words, strict=True)]
             )

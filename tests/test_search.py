@@ -16,7 +16,7 @@ from PIL import Image
 import tiny_model
 from hit import cli_search, experts
 from hit.analysis import analyse, still
-from hit.db import Line, words
+from hit.db import Said, words
 from hit.errors import UserError
 from hit.library import Library
 from hit.search import EVIDENCE, Query, embed, evidence
@@ -128,7 +128,7 @@ def test_a_query_without_words_has_no_evidence(talking: Library) -> None:
 
 def test_lines_with_more_of_the_words_come_first_and_few_are_shown() -> None:
     texts = ["a dog", "The DOG runs.", "cats", "running dogs", "dog runs", *["dog"] * 9]
-    lines = [Line(segment_id="s", number=n, expert="speech", start=n, end=n + 1, text=text) for n, text in enumerate(texts)]
+    lines = [Said(segment_id="s", number=n, expert="speech", start=n, end=n + 1, text=text) for n, text in enumerate(texts)]
     found = evidence(["a dog", "runs"], lines)
     assert [(line.start, line.text) for line in found] == [
         (1, "The DOG runs."),
@@ -143,7 +143,7 @@ def test_lines_with_more_of_the_words_come_first_and_few_are_shown() -> None:
 
 @given(st.text(), st.text())
 def test_any_two_texts_share_words_or_not(one: str, two: str) -> None:
-    line = Line(segment_id="s", number=0, expert="ocr", start=0.0, end=1.0, text=two)
+    line = Said(segment_id="s", number=0, expert="ocr", start=0.0, end=1.0, text=two)
     assert bool(evidence([one], [line])) == bool(words(one) & words(two))
     assert words(one) == words(one.casefold())
 

@@ -51,7 +51,12 @@ class Making(TypedDict, total=False):
 
 
 class Library:
-    """An open library. `Library.create` makes one, `Library.open` opens one; both are context managers."""
+    """An open library. `Library.create` makes one, `Library.open` opens one; both are context managers.
+
+    wrap: what a model is made into whenever one is loaded, for whom many threads search.
+    """
+
+    wrap: Callable[[ServingEncoder], ServingEncoder] = staticmethod(lambda encoder: encoder)
 
     def __init__(self, path: Path, config: LibraryConfig, encoder: ServingEncoder | None, mend: bool = True) -> None:
         self.path, self.config = path, config
@@ -210,7 +215,7 @@ class Library:
         """The model, loaded when it is first needed."""
         with self._guard:
             if self._loaded is None:
-                self._loaded = _load(settings.model_folder(self.path, self.config.model) or Path())
+                self._loaded = self.wrap(_load(settings.model_folder(self.path, self.config.model) or Path()))
             return self._loaded
 
     @property

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hit import embeddings, filters, metrics, pages
 from hit.arrays import among, products
-from hit.db import Database, Line, Match, Place, Stored, words
+from hit.db import Database, Match, Place, Said, Stored, words
 from hit.errors import UserError
 from hit.moments import moments
 from hit.types import Clip, Encoder, Evidence, Features, Floats, Hit, Judge, Keys, Moment, Store
@@ -131,13 +131,13 @@ class _Search:
 
     def __init__(self, query: Query, shelf: Shelf) -> None:
         self.query, self.shelf, self.db = query, shelf, shelf.db
-        self.vector = embed(query, shelf.encoder)
+        asked = _asked(query, shelf.encoder)
+        self.vector = _mixed(asked, query, shelf.encoder)
         if any(not text.strip() for text in query.exclude):
             raise UserError("what is to be left out", "is empty", "say what hits should not show")
-        self.barred = _weighted(_rows(query.exclude, query.exclude_examples, shelf.encoder), query, shelf.encoder)
-        described = [query.texts, query.mode, query.group_by, query.where and filters.to_json(query.where)]
-        vectors = hashlib.sha256(self.vector.tobytes() + self.barred.tobytes()).hexdigest()
-        self.digest = pages.digest({"query": [*described, vectors]})
+        barred = _rows(query.exclude, query.exclude_examples, shelf.encoder)
+        self.barred = _weighted(barred, query, shelf.encoder)
+        self.digest = _digest(query, asked[len(query.texts) :], barred[len(query.exclude) :])
         self.page = None if query.page is None else pages.read(query.page, self.digest, shelf.stored.name)
         now = self.db.stored(shelf.stored.revision, shelf.stored.dim).rows
         self.rows = min(self.page.rows, now) if self.page else now
@@ -344,7 +344,7 @@ class _Search:
         return not literal and not any((hit.confidence or 0.0) >= self.judge.threshold for hit in hits)
 
 
-def evidence(texts: Sequence[str], lines: Sequence[Line]) -> list[Evidence]:
+def evidence(texts: Sequence[str], lines: Sequence[Said]) -> list[Evidence]:
     """Return the lines that have words in common with the query, those with most first, and of equals the earliest."""
     wanted = words(" ".join(texts)) if lines else set[str]()
     shared = [(len(wanted & words(line.text)), line) for line in lines]
@@ -354,11 +354,26 @@ def evidence(texts: Sequence[str], lines: Sequence[Line]) -> list[Evidence]:
 
 def embed(query: Query, encoder: Encoder) -> Floats:
     """Return the query as one vector (dim,), so that an inner product with it is the weighted sum of the parts' cosines."""
+    return _mixed(_asked(query, encoder), query, encoder)
+
+
+def _digest(query: Query, *examples: Floats) -> str:
+    """Name a query. Its texts stand for themselves: their vectors' last bits depend on what is embedded with them."""
+    said = [query.texts, query.exclude, query.mix, query.weights, query.mode, query.group_by]
+    seen = hashlib.sha256(b"|".join(rows.tobytes() for rows in examples)).hexdigest()
+    return pages.digest({"query": [*said, query.where and filters.to_json(query.where), seen]})
+
+
+def _asked(query: Query, encoder: Encoder) -> Floats:
+    """Return a row for each text and example."""
     if any(not text.strip() for text in query.texts) or not (query.texts or query.examples):
         raise UserError("the query", "is empty", "give a text, --video or --image")
     if any("\ud800" <= c <= "\udfff" for text in (*query.texts, *query.exclude) for c in text):
         raise UserError("the query", "has characters that are none (halves of a pair)", "give it as UTF-8")
-    rows = _rows(query.texts, query.examples, encoder)
+    return _rows(query.texts, query.examples, encoder)
+
+
+def _mixed(rows: Floats, query: Query, encoder: Encoder) -> Floats:
     mix = np.ones(len(rows)) if query.mix is None else np.array(query.mix, np.float64)
     if mix.shape != (len(rows),) or not np.isfinite(mix).all() or (mix < 0).any() or not mix.any():
         why = f"{len(mix)} weights for {len(rows)} queries must be one each, 0 or above, and not all 0"

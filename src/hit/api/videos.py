@@ -11,7 +11,7 @@ from hit.api.auth import Reviewer, Viewer
 from hit.api.common import Served, poster_url, router, video_json
 from hit.api.problems import Problem
 from hit.api.schemas import Id, Limit, SegmentJson, SegmentList, TagChange, VideoJson, VideoList
-from hit.db import Line, Segment
+from hit.db import Said, Segment
 from hit.db.records import check
 
 routes = router("videos", 404)
@@ -82,7 +82,7 @@ def poster(segment_id: Id, served: Served, who: Viewer) -> FileResponse:
     return FileResponse(path, media_type="image/jpeg", headers=FOREVER)
 
 
-def _segment(found: Segment, lines: list[Line]) -> dict[str, Any]:
+def _segment(found: Segment, lines: list[Said]) -> dict[str, Any]:
     words = [{"expert": one.expert, "start": one.start, "end": one.end, "text": one.text} for one in lines]
     times = {"start": found.start, "end": found.end, "seek": found.seek}
     poster = poster_url(found.id if found.thumbnail else None)

@@ -20,7 +20,7 @@ from hit.db.records import Records
 from hit.db.schema import Base, Embedding, File, Job, Line, SavedSearch, Segment, Tag, Unsynced, Video
 from hit.db.session import batches
 from hit.db.setup import HEAD
-from hit.db.vectors import Place, StaleError, Stored, Vectors
+from hit.db.vectors import Place, Said, StaleError, Stored, Vectors
 from hit.db.words import words
 from hit.types import Floats
 
@@ -35,6 +35,7 @@ __all__ = [
     "Line",
     "Match",
     "Place",
+    "Said",
     "SavedSearch",
     "Segment",
     "StaleError",

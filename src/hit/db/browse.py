@@ -46,9 +46,12 @@ class Browse(Sessions):
 
     def titles(self, videos: Iterable[str]) -> dict[str, Card]:
         """Return videos by their ids; those that are not known are left out."""
-        with self.read() as session:
-            found = [one for some in batches(set(videos)) for one in session.scalars(sa.select(Video).where(Video.id.in_(some)))]
+
+        def load(session: Session, ids: list[str]) -> dict[str, Card]:
+            found = [one for some in batches(ids) for one in session.scalars(sa.select(Video).where(Video.id.in_(some)))]
             return {card.video.id: card for card in _cards(session, found)}
+
+        return self.known("cards", videos, load)
 
     def videos(
         self,

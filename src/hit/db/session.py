@@ -1,7 +1,7 @@
 """Sessions of a library's database: what all parts of a Database stand on."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -9,10 +9,12 @@ from typing import TypeVar
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from hit.db.kept import Kept
 from hit.db.schema import Changes
 from hit.db.setup import complaints, engines, migrate
 
 T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 _BATCH = 500  # ids in one statement
 
 
@@ -21,6 +23,7 @@ class Sessions:
 
     def __init__(self, url: str, folder: Path) -> None:
         self.folder = folder
+        self._kept = Kept()
         self._engine, self._writer = engines(url)
         with complaints(self._engine):
             migrate(self._writer, folder)
@@ -46,6 +49,30 @@ class Sessions:
             yield session
             if content:
                 session.execute(sa.update(Changes).values(count=Changes.count + 1))
+
+    def state(self) -> int:
+        """Return how often the content has changed."""
+        try:  # in every search, and a session would take ten times as long
+            with closing(self._engine.raw_connection()) as connection, closing(connection.cursor()) as cursor:
+                cursor.execute("SELECT count FROM changes")
+                ((count,),) = cursor.fetchall()
+                return int(count)
+        except self._engine.dialect.loaded_dbapi.Error:
+            with self.read() as session:  # which says what is wrong
+                return session.scalars(sa.select(Changes.count)).one()
+
+    def known(self, kind: Hashable, keys: Iterable[K], load: Callable[[Session, list[K]], Mapping[K, T]]) -> dict[K, T]:
+        """Return what `load` finds for keys, or has found before in the same state of the content. None is nothing."""
+        wanted = list(dict.fromkeys(keys))
+        state = self.state()
+        found: dict[K, T | None] = self._kept.find(state, kind, wanted)
+        if lacking := [key for key in wanted if key not in found]:
+            with self.read() as session:
+                loaded = load(session, lacking)
+            some = {key: loaded.get(key) for key in lacking}
+            self._kept.keep(state, kind, some)
+            found |= some
+        return {key: value for key in wanted if (value := found[key]) is not None}
 
 
 def batches(items: Iterable[T]) -> Iterator[list[T]]:

@@ -1,10 +1,10 @@
 """Segments and their vectors: which row of which array is whose, and what the vector stores have yet to be told."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
@@ -15,21 +15,40 @@ from hit import files
 from hit.arrays import Matrix
 from hit.db import keywords, where
 from hit.db.keywords import Match
-from hit.db.schema import Array, Changes, Embedding, File, Line, Segment, Unsynced
+from hit.db.schema import Array, Embedding, File, Line, Segment, Unsynced
 from hit.db.session import Sessions, batches
 from hit.errors import UserError
 from hit.filters import Node, to_text
 from hit.types import Floats, Keys
 
-_FILTERS = 32  # whose rows are kept
+
+class Stretch(NamedTuple):
+    """A segment as it is shown; see `schema.Segment`."""
+
+    id: str
+    video_id: str
+    start: float
+    end: float
+    seek: float
+    thumbnail: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a segment is found: its row, and a file that holds its video."""
+class Place(NamedTuple):
+    """Where a segment is found: what it is, and a file that holds its video."""
 
-    segment: Segment
+    segment: Stretch
     path: Path
+
+
+class Said(NamedTuple):
+    """A line as it is shown; see `schema.Line`."""
+
+    segment_id: str
+    number: int
+    expert: str
+    start: float
+    end: float
+    text: str
 
 
 class StaleError(Exception):
@@ -63,23 +82,24 @@ class Vectors(Sessions):
         super().__init__(url, folder)
         self._guard = threading.Lock()  # several threads may search
         self._matrices: dict[str, Matrix] = {}
-        self._allowed: dict[tuple[str, str, int], Keys] = {}
 
     def places(self, stored: Stored, rows: Iterable[int]) -> dict[int, Place]:
         """Return segments by their rows, each with the first file (by name) that holds its video; unknown rows are left out.
 
         Raises StaleError where the rows have been numbered anew.
         """
-        path = sa.select(sa.func.min(File.path)).where(File.video_id == Segment.video_id).scalar_subquery()
-        query = sa.select(Embedding.row, Segment, path).join(Segment, Segment.id == Embedding.segment_id)
-        found: dict[int, Place] = {}
-        with self.read() as session:
+
+        def load(session: Session, lacking: list[int]) -> dict[int, Place]:
             _check(session, stored)
-            for some in batches(rows):
-                here = query.where(Embedding.revision == stored.revision, Embedding.row.in_(some))
-                for row, segment, name in session.execute(here):
-                    found[row] = Place(segment, Path(name))
-        return found
+            found: dict[int, Place] = {}
+            paths: dict[str, Path] = {}
+            for some in batches(lacking):
+                here = _PLACES.where(Embedding.revision == stored.revision, Embedding.row.in_(some))
+                for row, name, *segment in session.execute(here):
+                    found[row] = Place(Stretch(*segment), paths.setdefault(name, Path(name)))
+            return found
+
+        return self.known((stored.name, "places"), rows, load)
 
     def segments(self, stored: Stored, videos: Iterable[str]) -> dict[str, dict[int, Segment]]:
         """Return the segments of videos by their rows, in the order of time. Raises StaleError as `places` does."""
@@ -93,22 +113,27 @@ class Vectors(Sessions):
                     found.setdefault(segment.video_id, {})[row] = segment
         return found
 
-    def lines(self, segments: Iterable[str]) -> dict[str, list[Line]]:
+    def lines(self, segments: Iterable[str]) -> dict[str, list[Said]]:
         """Return the lines of segments by their ids, in order; segments without words are left out."""
-        found: dict[str, list[Line]] = {}
-        with self.read() as session:
-            for ids in batches(segments):
-                for line in session.scalars(
-                    sa.select(Line).where(Line.segment_id.in_(ids)).order_by(Line.segment_id, Line.number)
-                ):
-                    found.setdefault(line.segment_id, []).append(line)
-        return found
+        columns = sa.select(*(getattr(Line, name) for name in Said._fields)).order_by(Line.segment_id, Line.number)
+
+        def load(session: Session, lacking: list[str]) -> dict[str, list[Said]]:
+            found: dict[str, list[Said]] = {}
+            for ids in batches(lacking):
+                for row in session.execute(columns.where(Line.segment_id.in_(ids))):
+                    found.setdefault(row.segment_id, []).append(Said(*row))
+            return found
+
+        return self.known("lines", segments, load)
 
     def stored(self, revision: str, dim: int) -> Stored:
         """Return what the array of a revision's vectors is; an empty one where there is none yet."""
-        with self.read() as session:
+
+        def load(session: Session, _: list[str]) -> dict[str, Stored]:
             found = session.get(Array, revision)
-        return Stored.of(found) if found else Stored(revision, dim)
+            return {revision: Stored.of(found)} if found else {}
+
+        return self.known("array", [revision], load).get(revision) or Stored(revision, dim)
 
     def rows(self, revision: str) -> Keys:
         """Return the rows of all vectors by this revision, ascending."""
@@ -146,25 +171,25 @@ class Vectors(Sessions):
 
         With `allowed`, ascending, only these rows. Raises StaleError as `places` does.
         """
+
+        def known(kind: str, keys: Sequence[Any], load: keywords.Load) -> Mapping[Any, Any]:
+            def checked(session: Session, lacking: list[Any]) -> Mapping[Any, Any]:
+                _check(session, stored)
+                return load(session, lacking)
+
+            return self.known((stored.name, kind), keys, checked)
+
         with self.read() as session:
-            _check(session, stored)
-            return keywords.search(session, text, stored.revision, limit, allowed)
+            return keywords.search(session, text, stored.revision, limit, allowed, known)
 
     def allowed(self, stored: Stored, node: Node) -> Keys:
-        """Return the rows, ascending, whose segments a filter lets through. Raises StaleError as `places` does.
+        """Return the rows, ascending, whose segments a filter lets through. Raises StaleError as `places` does."""
 
-        The last few filters' rows are kept until the library changes.
-        """
-        with self.read() as session:
-            key = stored.name, to_text(node), session.scalars(sa.select(Changes.count)).one()
-            if (known := self._allowed.get(key)) is not None:
-                return known
+        def load(session: Session, texts: list[str]) -> dict[str, Keys]:
             _check(session, stored)
-            found = _listed(session, where.rows(stored.revision, node))
-        with self._guard:
-            while len(self._allowed) >= _FILTERS:
-                self._allowed.pop(next(iter(self._allowed)))
-            self._allowed[key] = found
+            return {texts[0]: _listed(session, where.rows(stored.revision, node))}
+
+        (found,) = self.known((stored.name, "filter"), [to_text(node)], load).values()
         return found
 
     def unsynced(self, revision: str, limit: int) -> tuple[Keys, Keys]:
@@ -192,6 +217,13 @@ class Vectors(Sessions):
             self.matrix(Stored.of(array)).write(rows, vectors)
         array.rows += len(vectors)
         return rows.tolist()
+
+
+_PLACES = sa.select(
+    Embedding.row,
+    sa.select(sa.func.min(File.path)).where(File.video_id == Segment.video_id).scalar_subquery(),
+    *(getattr(Segment, name) for name in Stretch._fields),
+).join(Segment, Segment.id == Embedding.segment_id)
 
 
 def rows_in(session: Session, revision: str) -> Keys:
