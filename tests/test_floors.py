@@ -17,7 +17,7 @@ FLOORS = [
     ("tools", "content features segments filters"),
     ("tools", "datasets experts db stores sources"),
     ("tools", "hubness logistic reliability intervals migrations watch splits overview settings"),
-    ("tools", "analysis calibration batching"),
+    ("tools", "analysis calibration batching pulse"),
     ("tools", "examples"),
     ("tools", "measure"),
     ("tools", "report confidence"),
