@@ -21,6 +21,7 @@ from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 
 import hit.index
 import hit.pool
+import hit.pulse
 from hit import settings, stores
 from hit.errors import UserError
 from hit.library import Library
@@ -42,6 +43,7 @@ SEED = 6
 def plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(PLUGIN))
     monkeypatch.setattr(hit.index, "_BATCH", 2)
+    monkeypatch.setattr(hit.pulse, "PAUSE", 600.0)  # or what is counted would depend on how long it takes
     monkeypatch.setattr(hit.pool, "stream", _one_process)  # quicker to start, and what is to be killed is the writer
     monkeypatch.setattr(stores, "open", _open)
 

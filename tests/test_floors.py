@@ -17,7 +17,7 @@ FLOORS = [
     ("tools", "content features segments filters"),
     ("tools", "datasets experts db stores sources"),
     ("tools", "hubness logistic reliability intervals migrations watch splits overview settings"),
-    ("tools", "analysis calibration"),
+    ("tools", "analysis calibration pulse"),
     ("tools", "examples batching"),
     ("tools", "measure"),
     ("tools", "report confidence"),

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import tarfile
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from typer.testing import CliRunner
 
 from hit import arrays, files, settings, stores
 from hit.cli import app
-from hit.db import Found
+from hit.db import Found, Job
 from hit.errors import UserError
 from hit.files import BusyError
 from hit.library import Library
@@ -266,7 +267,7 @@ def test_rebuild_gives_the_same_answers_and_a_reader_notices(library: Library) -
         assert reader.stored.name == library.stored.name
     assert findings(library, full=True) == {}
     (job,) = library.db.jobs(1)
-    assert (job.kind, job.state, job.detail["vectors"]) == ("rebuild", "done", 18)
+    assert (job.kind, job.state, job.detail["result"]) == ("rebuild", "done", {"vectors": 18})
 
 
 def test_rebuild_without_second_names_for_files(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -495,9 +496,18 @@ def test_what_nothing_names_goes_and_nothing_else(library: Library) -> None:
 
 
 def test_jobs_that_a_kill_cut_short_are_ended(library: Library) -> None:
-    library.db.begin_job("index", {})
+    number = library.db.begin_job("index", {}, "killed")
+    library.db.begin_job("backup", {}, "alive")
+    with library.db.write() as session:
+        session.get_one(Job, number).beat_at = datetime.now(UTC) - timedelta(minutes=1)
+    library.db.submit_job("index", {"sources": ["later"]})
     prune.prune(library)
-    assert [(job.kind, job.state) for job in library.db.jobs()] == [("prune", "done"), ("index", "failed")]
+    assert [(job.kind, job.state) for job in library.db.jobs()] == [
+        ("prune", "done"),
+        ("index", "queued"),
+        ("backup", "running"),
+        ("index", "failed"),
+    ]
 
 
 # -- export

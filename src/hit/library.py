@@ -15,6 +15,7 @@ import secrets
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypedDict, Unpack
@@ -32,6 +33,7 @@ from hit.db import Database, StaleError, Stored, upkeep
 from hit.errors import UserError
 from hit.examples import Like
 from hit.pool import Limits
+from hit.pulse import Pulse, working
 from hit.remote import Remote
 from hit.segments import SegmentConfig
 from hit.settings import LibraryConfig
@@ -70,6 +72,7 @@ class Library:
         self.db = Database(config.database or f"sqlite:///{quote(str(path / 'library.db'))}", path)
         self._stored: Stored | None = None
         self._store: Store | None = None
+        self.pulse: Pulse | None = None  # of the job of the queue that is worked on
         self._guard = threading.RLock()  # several threads may search: over what `renew` replaces
         if mend:
             self._mend()
@@ -199,16 +202,9 @@ class Library:
             self.renew()
             yield
 
-    @contextlib.contextmanager
-    def job(self, kind: str, detail: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Note in the database that work is done, and how it ended; what is put into the dictionary is noted at the end."""
-        number, result = self.db.begin_job(kind, detail), dict[str, Any]()
-        try:
-            yield result
-        except BaseException as error:
-            self.db.end_job(number, "failed", {"error": f"{type(error).__name__}: {error}"})
-            raise
-        self.db.end_job(number, "done", result)
+    def job(self, kind: str, detail: dict[str, Any]) -> AbstractContextManager[Pulse]:
+        """Note in the database that work is done, and how it ended; within a job of the queue, that is the job."""
+        return contextlib.nullcontext(self.pulse) if self.pulse else working(self.db, kind, detail)
 
     @property
     def encoder(self) -> ServingEncoder:
@@ -261,9 +257,10 @@ class Library:
                     raise UserError(self.path, why, "to embed everything anew, name the model with --model")
                 store = self.store_of(self.db.stored(encoder.revision, encoder.dim))
                 chosen += [path for path in self.db.files() if Path(path).exists()]
-            remote = Remote(self.path / "remote", http, max_download, progress or Silent())
             crew = analysis.crew(encoder.experts, encoder.identities, self.config.segments)
-            with self.job("index", {"sources": chosen[:_NAMED], "revision": encoder.revision}) as detail:
+            with self.job("index", {"sources": chosen[:_NAMED], "revision": encoder.revision}) as job:
+                progress = job.watched(progress or Silent())
+                remote = Remote(self.path / "remote", http, max_download, progress)
                 report = indexing.index(
                     sources.find(chosen, lists=lists, remote=remote),
                     db=self.db,
@@ -274,7 +271,7 @@ class Library:
                     retry=retry,
                     progress=progress,
                 )
-                detail |= {"added": report.added, "failed": len(report.failed), "seconds": round(report.seconds, 3)}
+                job.result |= {"added": report.added, "failed": len(report.failed), "seconds": round(report.seconds, 3)}
             if changed or self._model:
                 if changed:
                     store.close()

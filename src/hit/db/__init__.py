@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from hit.db import keywords
 from hit.db.browse import Browse, Card
+from hit.db.jobs import JobRecords
 from hit.db.keywords import Match
 from hit.db.records import Records
 from hit.db.schema import Base, Embedding, File, Job, Line, SavedSearch, Segment, Tag, Unsynced, Video
@@ -75,7 +76,7 @@ def video_id(content_hash: str) -> str:
     return content_hash[:16]
 
 
-class Database(Browse, Records, Vectors):
+class Database(Browse, Records, JobRecords, Vectors):
     """An open database, brought to the newest schema, and the arrays in the library's `folder`.
 
     Raises UserError where a newer program wrote it, and where it cannot be reached.
@@ -121,6 +122,12 @@ class Database(Browse, Records, Vectors):
         with self.write() as session:
             for some in batches(videos):
                 session.execute(sa.update(Video).where(Video.id.in_(some)).values(status="indexing", error=None))
+
+    def set_back(self, videos: Iterable[str]) -> None:
+        """Have videos that were indexed, or failed, wait to be indexed anew. What they have is found until then."""
+        with self.write() as session:
+            for some in batches(videos):
+                session.execute(sa.update(Video).where(Video.id.in_(some)).values(status="pending", error=None))
 
     def fail(self, video: str, reason: str, revision: str) -> list[str]:
         """Note why a video cannot be indexed by a revision of the model; what it had by that one is dropped.

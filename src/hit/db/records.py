@@ -1,17 +1,16 @@
-"""What people and runs leave in the database: tags, saved searches, jobs."""
+"""What people leave in the database: tags, saved searches."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
 
 from hit.db.keywords import refresh
-from hit.db.schema import File, Job, SavedSearch, Tag, Video
+from hit.db.schema import File, SavedSearch, Tag, Video
 from hit.db.session import Sessions
 from hit.errors import UserError
 
-_JOBS = 200  # how many are kept
 _LONGEST = 100  # characters of a name
 
 
@@ -84,26 +83,3 @@ class Records(Sessions):
             if found:
                 session.delete(found)
             return found is not None
-
-    # -- jobs
-
-    def begin_job(self, kind: str, detail: Mapping[str, Any]) -> int:
-        """Note that work begins, and return its number. Of those that ended, the oldest are forgotten."""
-        with self.write() as session:
-            now = datetime.now(UTC)
-            job = Job(kind=kind, state="running", created_at=now, begun_at=now, detail=dict(detail))
-            session.add(job)
-            session.flush()
-            session.execute(sa.delete(Job).where(Job.id <= job.id - _JOBS, Job.state.not_in(("running", "queued"))))
-            return job.id
-
-    def end_job(self, number: int, state: Literal["done", "failed"], detail: Mapping[str, Any]) -> None:
-        """Note how work ended."""
-        with self.write() as session:
-            found = session.get_one(Job, number)
-            found.state, found.ended_at, found.detail = state, datetime.now(UTC), {**found.detail, **detail}
-
-    def jobs(self, limit: int = 10) -> list[Job]:
-        """Return the newest jobs, the newest first."""
-        with self.read() as session:
-            return list(session.scalars(sa.select(Job).order_by(Job.id.desc()).limit(limit)))

@@ -170,15 +170,6 @@ def drop_revisions(db: Database, revision: str) -> None:
         session.execute(strayed.where(~lacks).values(revision=revision))
 
 
-def end_jobs(db: Database) -> int:
-    """Note that jobs which are said to be running were cut short; return how many. The caller is the only writer."""
-    with db.write() as session:
-        cut = session.scalars(sa.select(Job).where(Job.state == "running")).all()
-        for job in cut:
-            job.state, job.detail = "failed", {**job.detail, "error": "cut short"}
-        return len(cut)
-
-
 # -- whole copies, and tables for others
 
 

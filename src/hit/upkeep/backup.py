@@ -117,8 +117,8 @@ def backup(library: Library, out: Path, progress: Progress | None = None, model:
     finally:
         part.unlink(missing_ok=True)
     size = out.stat().st_size
-    with library.job("backup", {"file": str(out)}) as detail:
-        detail |= {"bytes": size, "vectors": about["vectors"]}
+    with library.job("backup", {"file": str(out)}) as job:
+        job.result |= {"bytes": size, "vectors": about["vectors"]}
     return {"library": str(library.path), "file": str(out), "bytes": size, **{key: about[key] for key in about if key != "files"}}
 
 

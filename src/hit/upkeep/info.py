@@ -3,7 +3,7 @@
 from typing import Any
 
 from hit import arrays, index
-from hit.db import upkeep
+from hit.db import Job, upkeep
 from hit.errors import UserError
 from hit.library import Library
 from hit.upkeep import sizes
@@ -34,12 +34,14 @@ def info(library: Library) -> dict[str, Any]:
         "store": _store(library, living),
         "database": upkeep.kind(library.db),
         "bytes": _bytes(library),
-        "jobs": [
-            {"kind": job.kind, "state": job.state, "begun_at": job.begun_at, "ended_at": job.ended_at, **job.detail}
-            for job in library.db.jobs(_JOBS)
-        ],
+        "jobs": [_job(job) for job in library.db.jobs(_JOBS)],
         "searches": list(library.db.saved_searches()),
     }
+
+
+def _job(job: Job) -> dict[str, Any]:
+    detail = {key: value for key, value in job.detail.items() if key != "result"} | job.detail.get("result", {})
+    return {"kind": job.kind, "state": job.state, "begun_at": job.begun_at, "ended_at": job.ended_at, **detail}
 
 
 def _store(library: Library, living: int) -> dict[str, Any]:

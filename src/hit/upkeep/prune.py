@@ -26,8 +26,8 @@ def prune(library: Library, dry_run: bool = False, progress: Progress | None = N
         if dry_run:
             return {"library": str(library.path), "dropped": [], "would_drop": _plan(library)}
         dropped = _plan(library)
-        upkeep.end_jobs(library.db)
-        with library.job("prune", {}) as detail:
+        library.db.cut_short_jobs()
+        with library.job("prune", {}) as job:
             others = [stored for stored in upkeep.arrays(library.db) if stored.revision != library.stored.revision]
             for stored in others:
                 shelves.drop(library, stored)  # derived, and so first
@@ -42,7 +42,7 @@ def prune(library: Library, dry_run: bool = False, progress: Progress | None = N
                 for path in one.paths:
                     _remove(path)
             _tidy(library.path / "embeddings", library.path / "remote", library.posters)
-            detail["bytes"] = sum(one["bytes"] for one in dropped)
+            job.result["bytes"] = sum(one["bytes"] for one in dropped)
     return {"library": str(library.path), "dropped": dropped, "would_drop": []}
 
 

@@ -36,13 +36,13 @@ def plan(library: Library, names: Sequence[str] = (), missing: bool = False) -> 
 
 def remove(library: Library, names: Sequence[str] = (), missing: bool = False) -> dict[str, Any]:
     """Forget what `plan` says, with its segments, vectors, words, tags and thumbnails; they are found no more at once."""
-    with library.writing(), library.job("remove", {}) as detail:
+    with library.writing(), library.job("remove", {}) as job:
         going = plan(library, names, missing)
         thumbnails = library.db.record_files([], going.paths)
         index.sync(library.db, library.store, library.stored)
         for name in thumbnails:
             (library.posters / name).unlink(missing_ok=True)
-        detail |= {"files": len(going.paths), "videos": len(going.videos)}
+        job.result |= {"files": len(going.paths), "videos": len(going.videos)}
     return {"library": str(library.path), "removed": going.videos, "files": going.paths, "videos": library.db.counts()["videos"]}
 
 

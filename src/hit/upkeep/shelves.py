@@ -31,7 +31,7 @@ def rebuild(library: Library, progress: Progress | None = None) -> dict[str, Any
     Searches meanwhile see the old store, even a damaged one. What an earlier call did before it was killed is gone on with.
     """
     progress = progress or Silent()
-    with library.writing(), library.job("rebuild", {"revision": library.stored.revision}) as detail:
+    with library.writing(), library.job("rebuild", {"revision": library.stored.revision}) as job:
         old = library.stored
         rows = library.db.rows(old.revision)
         if old.rows:
@@ -44,7 +44,7 @@ def rebuild(library: Library, progress: Progress | None = None) -> dict[str, Any
             discard(library, old)
         with progress.task("Words", library.db.counts()["videos"]) as task:
             upkeep.rewrite_words(library.db, task.advance)
-        detail["vectors"] = len(rows)
+        job.result["vectors"] = len(rows)
     return {"library": str(library.path), "store": library.config.store or LOCAL, "vectors": len(rows)}
 
 
@@ -55,7 +55,7 @@ def move(library: Library, to: str, drop_old: bool = False, progress: Progress |
     UserError for one that does not give back what it was given.
     """
     to, progress = stores.address(to), progress or Silent()
-    with library.writing(), library.job("move", {"to": to or LOCAL}) as detail:
+    with library.writing(), library.job("move", {"to": to or LOCAL}) as job:
         before, stored = library.config, library.stored
         rows = library.db.rows(stored.revision)
         with contextlib.closing(library.store_of(stored, to)) as store:
@@ -69,7 +69,7 @@ def move(library: Library, to: str, drop_old: bool = False, progress: Progress |
         old = before.store if to != stores.address(before.store) else ""  # a call that was killed may have left the local one
         if dropped := drop_old and to != old:
             drop(library, stored, old)
-        detail["vectors"] = len(rows)
+        job.result["vectors"] = len(rows)
     about = {"where": old or LOCAL, "dropped": dropped} if to != old else None
     return {"library": str(library.path), "store": to or LOCAL, "vectors": len(rows), "old": about}
 

@@ -24,7 +24,7 @@ def upgrade() -> None:
         jobs.add_column(sa.Column("done", sa.Double(), nullable=False, server_default="0"))
         jobs.add_column(sa.Column("total", sa.Double()))
         jobs.add_column(sa.Column("note", sa.String(), nullable=False, server_default=""))
-    op.execute("UPDATE jobs SET created_at = begun_at")
+    op.execute("UPDATE jobs SET created_at = begun_at, owner = ''")  # a command line, which nobody goes on for
     with op.batch_alter_table("jobs") as jobs:
         jobs.alter_column("created_at", existing_type=time, nullable=False)
         for name in ("by", "cancel", "tries", "done", "note"):  # which were there for the rows of before

@@ -1,0 +1,104 @@
+"""What happens in the process of a job, and what kinds of jobs there are."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+from hit import journal
+from hit.analysis import ServingEncoder
+from hit.errors import EndedError, UserError
+from hit.files import BusyError
+from hit.library import Library
+from hit.pulse import Pulse, reason
+from hit.upkeep import remove
+
+log = logging.getLogger(__name__)
+
+Kind = Callable[[Library, Pulse, Mapping[str, Any]], Mapping[str, Any]]
+_NICE = 5  # who searches goes first
+_LISTED = 100  # files that failed
+
+
+def main(path: Path, number: int, owner: str, kind: Kind, encoder: ServingEncoder | None) -> None:
+    """Do the job that `owner` has claimed in the library at `path`. SIGTERM ends it; it ends with its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; it is for the parent to act on
+    signal.signal(signal.SIGTERM, _end)
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    os.nice(_NICE)
+    with Library.open(path, encoder=encoder, mend=False) as library, journal.logged(path / "library.log"):
+        detail = library.db.job(number).detail
+        with Pulse(library.db, number, owner, lambda: os._exit(1)) as pulse:
+            library.pulse = pulse
+            ending = _run(kind, library, pulse, detail)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            pulse.say()
+        ending()
+
+
+def _run(kind: Kind, library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Callable[[], None]:
+    """Do the work, and return what notes how it ended."""
+    db, number, owner, result = library.db, pulse.number, pulse.owner, pulse.result
+    try:
+        result |= kind(library, pulse, detail)
+    except (EndedError, BusyError) as error:  # BusyError: a writer that has no job; it waits its turn
+        why = str(error)
+        return lambda: db.free_job(number, owner, blameless=True, why=why)
+    except Exception as error:
+        if not isinstance(error, UserError):
+            log.exception("job %d", number)
+        why = reason(error)
+        return lambda: db.end_job(number, owner, "failed", result, why)
+    return lambda: db.end_job(number, owner, "done", result)
+
+
+def _end(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once: what is written down meanwhile is not disturbed
+    raise EndedError("the job", "was told to end")
+
+
+def _follow_parent() -> None:
+    """End this process when its parent has died, so that another may take the job over."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a job's process has a parent"
+    wait([parent.sentinel])
+    os._exit(1)
+
+
+# -- kinds
+
+
+def index(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Bring the files and folders `sources` into the library; with `retry`, files that failed are tried again."""
+    return _indexed(library, detail["sources"], bool(detail.get("retry")))
+
+
+def reindex(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Look at `videos` and embed them anew; their tags and titles stay."""
+    wanted = set(detail["videos"])
+    known = {path: file.video for path, file in library.db.files().items() if file.video in wanted}
+    there = {path: video for path, video in known.items() if Path(path).exists()}
+    if not there:
+        raise UserError(", ".join(sorted(wanted)), "no file of it is there", "bring it back to where it was, or remove the video")
+    library.db.set_back(set(there.values()))
+    return _indexed(library, sorted(there), retry=True)
+
+
+def forget(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Remove `videos`. Those that are gone already are no error: an attempt that was killed may have done it."""
+    known = [video for video in detail["videos"] if library.db.named(video)]
+    return {"removed": remove.remove(library, known)["removed"]} if known else {"removed": []}
+
+
+def _indexed(library: Library, sources: list[str], retry: bool) -> Mapping[str, Any]:
+    report = library.index(sources, retry=retry)
+    failures = [{"path": one.path, "reason": one.reason} for one in report.failed[:_LISTED]]
+    return {"unchanged": report.unchanged, "moved": report.moved, "duplicates": report.duplicates, "failures": failures}
+
+
+KINDS: dict[str, Kind] = {"index": index, "reindex": reindex, "remove": forget}  # others add theirs, which must pickle by name
