@@ -147,7 +147,7 @@ def test_events_of_a_job_until_it_ends(own: Path) -> None:
         assert event and event[0] == "end" and late.next() is None
 
 
-def test_events_of_all_jobs_with_one_look_for_all_who_listen(own: Path) -> None:
+def test_events_of_all_jobs_with_one_look_for_all_who_listen(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(own) as (port, service):
         looks = 0
         real = service.jobs.list
@@ -157,7 +157,7 @@ def test_events_of_all_jobs_with_one_look_for_all_who_listen(own: Path) -> None:
             looks += 1
             return real(*args)
 
-        service.jobs.list = count  # type: ignore[method-assign]
+        monkeypatch.setattr(service.jobs, "list", count)
         number = service.db.submit_job("index", {"sources": ["/v"]}).id
         listeners = [Listener(port, "/v1/events") for _ in range(5)]
         for listener in listeners:
