@@ -55,6 +55,7 @@ ROOMS = {
     "fastapi": "api",
     "starlette": "api",
     "pydantic": "api",
+    "python_multipart": "api",
     "uvicorn": "api",
     "prometheus_client": "api",
     "matplotlib": "plots",

@@ -6,6 +6,7 @@ library.db      SQLite: the truth, unless PostgreSQL holds it
 embeddings/     an array of vectors for each model revision, and beside it what the local store derives from it
 thumbnails/     a JPEG for each segment
 remote/         copies of videos that were given by URL
+uploads/        videos that were sent to it: their only copies
 library.log     what went wrong, file by file
 journal.jsonl   what became of each file that was looked at, see `hit.journal`
 """
@@ -39,6 +40,7 @@ from hit.segments import SegmentConfig
 from hit.settings import LibraryConfig
 from hit.types import Expert, Judge, Progress, Silent, Store
 
+UPLOADS = "uploads"
 _WAIT = 10.0  # seconds for another process that indexes
 _NAMED = 20  # sources that a job names
 

@@ -2,8 +2,11 @@
 
 import json
 import os
+import signal
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -33,4 +36,18 @@ def serve(library: Path, config: ServeConfig) -> None:
 def app() -> FastAPI:
     """Return the application of a worker process."""
     library, told = json.loads(os.environ[_TOLD])
-    return create_app(Service(Path(library), configs.build(ServeConfig, told, _TOLD)))
+    service = Service(Path(library), configs.build(ServeConfig, told, _TOLD))
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, _first(service.stopping.set, signal.getsignal(sign)))
+    return create_app(service)
+
+
+def _first(stop: Callable[[], None], then: Any) -> Callable[[int, Any], None]:
+    """Return a handler that has those who wait for news leave, for whom the server would wait."""
+
+    def handle(sign: int, frame: Any) -> None:
+        stop()
+        if callable(then):
+            then(sign, frame)
+
+    return handle

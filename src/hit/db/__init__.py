@@ -93,10 +93,12 @@ class Database(Browse, Records, JobRecords, Vectors):
                 for f, v in session.execute(query)
             }
 
-    def record_files(self, found: Sequence[Found], gone: Iterable[str] = ()) -> list[str]:
+    def record_files(
+        self, found: Sequence[Found], gone: Iterable[str] = (), titles: Mapping[str, str] | None = None
+    ) -> list[str]:
         """Note what lies at which path; new content becomes a pending video, content without a file is dropped.
 
-        Returns the thumbnails of dropped segments.
+        titles: of the videos at these paths. Returns the thumbnails of dropped segments.
         """
         gone = set(gone)
         paths = {file.path for file in found} | gone
@@ -108,6 +110,8 @@ class Database(Browse, Records, JobRecords, Vectors):
                     now = datetime.now(UTC)
                     session.add(Video(id=key, content_hash=file.content_hash, status="pending", added_at=now))
                     session.flush()
+                if titles and file.path in titles:
+                    session.get_one(Video, key).title = titles[file.path]
                 session.merge(File(path=file.path, video_id=key, size=file.size, mtime_ns=file.mtime_ns))
             session.flush()
             for some in batches(gone):

@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
 from hit.arrays import among
-from hit.db.schema import Document, Embedding, File, Line, Segment, Tag
+from hit.db.schema import Document, Embedding, File, Line, Segment, Tag, Video
 from hit.db.session import batches
 from hit.db.where import of
 from hit.db.words import asked, begins, document
@@ -52,7 +52,8 @@ def refresh(session: Session, videos: Iterable[str]) -> None:
         found = session.execute(there.where(Segment.video_id == video).order_by(Segment.start, Segment.id)).all()
         if not found:
             continue
-        paths = session.scalars(sa.select(File.path).where(File.video_id == video).order_by(File.path))
+        title = session.scalar(sa.select(Video.title).where(Video.id == video))  # what it was sent as: its file has no name
+        paths = [title] if title else session.scalars(sa.select(File.path).where(File.video_id == video).order_by(File.path))
         names = list(dict.fromkeys(PurePosixPath(path).stem for path in paths))
         tags = session.scalars(sa.select(Tag.name).where(Tag.video_id == video).order_by(Tag.name)).all()
         spoken = sa.select(Line.segment_id, Line.text).join(Segment, Segment.id == Line.segment_id)

@@ -5,17 +5,19 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from hit import journal
+from hit import journal, sources
 from hit.analysis import ServingEncoder
 from hit.errors import EndedError, UserError
 from hit.files import BusyError
 from hit.library import Library
 from hit.pulse import Pulse, reason
+from hit.remote import Remote, is_url
+from hit.sources import Failure
 from hit.upkeep import remove
 
 log = logging.getLogger(__name__)
@@ -74,8 +76,21 @@ def _follow_parent() -> None:
 
 
 def index(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Bring the files and folders `sources` into the library; with `retry`, files that failed are tried again."""
-    return _indexed(library, detail["sources"], bool(detail.get("retry")))
+    """Bring files, folders and, with `http`, web addresses, `sources`, into the library.
+
+    retry: whether files that failed are tried again. within: folders that nothing may lead out of, by whatever links.
+    """
+    names, retry, http = detail["sources"], bool(detail.get("retry")), bool(detail.get("http"))
+    if "within" not in detail:
+        return _indexed(library, names, retry, http)
+    roots = [Path(root).resolve() for root in detail["within"]]
+    found = sources.find([name for name in names if not is_url(name)], remote=Remote(library.path / "remote"))
+    inside = [path for path in found.paths if any(path.resolve().is_relative_to(root) for root in roots)]
+    result = dict(_indexed(library, [*map(str, inside), *filter(is_url, names)], retry, http))
+    outside = [Failure(str(path), "leads out of the folders that may be indexed") for path in set(found.paths).difference(inside)]
+    pulse.result["failed"] += len(found.failed) + len(outside)
+    result["failures"] = [*result["failures"], *_listed([*found.failed, *outside])]
+    return result
 
 
 def reindex(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -86,7 +101,7 @@ def reindex(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mappin
     if not there:
         raise UserError(", ".join(sorted(wanted)), "no file of it is there", "bring it back to where it was, or remove the video")
     library.db.set_back(set(there.values()))
-    return _indexed(library, sorted(there), retry=True)
+    return _indexed(library, sorted(there), True, False)
 
 
 def forget(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -95,10 +110,14 @@ def forget(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping
     return {"removed": remove.remove(library, known)["removed"]} if known else {"removed": []}
 
 
-def _indexed(library: Library, sources: list[str], retry: bool) -> Mapping[str, Any]:
-    report = library.index(sources, retry=retry)
-    failures = [{"path": one.path, "reason": one.reason} for one in report.failed[:_LISTED]]
-    return {"unchanged": report.unchanged, "moved": report.moved, "duplicates": report.duplicates, "failures": failures}
+def _indexed(library: Library, names: list[str], retry: bool, http: bool) -> Mapping[str, Any]:
+    report = library.index(names, retry=retry, http=http)
+    counts = {"unchanged": report.unchanged, "moved": report.moved, "duplicates": report.duplicates}
+    return {**counts, "failures": _listed(report.failed)}
+
+
+def _listed(failures: Sequence[Failure]) -> list[dict[str, str]]:
+    return [{"path": one.path, "reason": one.reason} for one in failures[:_LISTED]]
 
 
 KINDS: dict[str, Kind] = {"index": index, "reindex": reindex, "remove": forget}  # others add theirs, which must pickle by name

@@ -61,6 +61,7 @@ def run(
     workers: int,
     initializer: Callable[..., object] | None = None,
     initargs: Sequence[Any] = (),
+    limits: "Limits | None" = None,
 ) -> Iterator[tuple[Item, Result | Exception]]:
     """Yield (item, its result or the exception it ended in) in the order of completion.
 
@@ -68,7 +69,7 @@ def run(
     that `items` may be endless. `initializer(*initargs)` runs once in each; what it raises is raised here. Function and
     items must pickle. Closing the generator, or Ctrl-C, kills the workers at once.
     """
-    for item, part in stream(partial(one_by_one, function), items, workers, initializer, initargs):
+    for item, part in stream(partial(one_by_one, function), items, workers, initializer, initargs, limits):
         if isinstance(part, Exception):
             yield item, part
         elif part is not None:

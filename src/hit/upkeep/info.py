@@ -5,7 +5,7 @@ from typing import Any
 from hit import arrays, index
 from hit.db import Job, upkeep
 from hit.errors import UserError
-from hit.library import Library
+from hit.library import UPLOADS, Library
 from hit.upkeep import sizes
 
 _JOBS = 5
@@ -63,6 +63,7 @@ def _bytes(library: Library) -> dict[str, int]:
         "store": sizes.of(path / "embeddings") - sum(rows),
         "thumbnails": sizes.of(library.posters),
         "remote": sizes.of(path / "remote"),
+        "uploads": sizes.of(path / UPLOADS),
         "model": sizes.of(path / "model"),
         "logs": sizes.of(path / "library.log") + sizes.of(path / index.JOURNAL),
     }

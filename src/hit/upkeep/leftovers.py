@@ -1,15 +1,17 @@
 """Files in a library's folder that nothing in it names: what runs that were killed left there, and what has had its time."""
 
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
 from hit.db import Stored, upkeep
-from hit.library import Library
+from hit.library import UPLOADS, Library
 from hit.upkeep import sizes
 
+_FRESH = 86_400.0  # seconds in which an upload ends
 _PART = re.compile(r"\..+\.part")
 
 
@@ -31,6 +33,7 @@ def find(library: Library) -> list[Leftover]:
     return [
         Leftover("thumbnails that no segment has", list(_thumbnails(library))),
         Leftover("copies of remote videos that nothing names", list(_copies(library))),
+        Leftover("uploads that broke off, or that nothing names", list(_uploads(library))),
         Leftover("arrays that nothing names", [library.path / stored.name for stored in generations(library)]),
         Leftover("unfinished files of runs that were killed", list(_parts(library))),
         Leftover("vectors in the form of an earlier program", [path for path in [library.path / "vectors"] if path.exists()]),
@@ -66,6 +69,15 @@ def _copies(library: Library) -> Iterator[Path]:
         if path.name.startswith(".") and path.suffix in (".json", ".part"):
             own = path.with_name(path.name[1 : -len(path.suffix)])
         if own.absolute() not in named and own not in named:
+            yield path
+
+
+def _uploads(library: Library) -> Iterator[Path]:
+    """Yield what is no video's file, but for what may be on its way still."""
+    named = {Path(path).name for path in library.db.files()}  # drawn by chance, and so known wherever the library lies
+    fresh = time.time() - _FRESH
+    for path in sizes.tree(library.path / UPLOADS):
+        if path.name not in named and path.lstat().st_mtime < fresh:
             yield path
 
 

@@ -1,4 +1,4 @@
-"""Forgetting videos. Their own files are never touched."""
+"""Forgetting videos. Their own files are left alone, but for those that were uploaded: these are the library's."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any
 from hit import index
 from hit.db import Known
 from hit.errors import UserError
-from hit.library import Library
+from hit.library import UPLOADS, Library
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,9 @@ def remove(library: Library, names: Sequence[str] = (), missing: bool = False) -
         index.sync(library.db, library.store, library.stored)
         for name in thumbnails:
             (library.posters / name).unlink(missing_ok=True)
+        for path in map(Path, going.paths):
+            if path.parent.name == UPLOADS:  # the names in there are drawn by chance: it is this one, wherever the library lay
+                (library.path / UPLOADS / path.name).unlink(missing_ok=True)
         job.result |= {"files": len(going.paths), "videos": len(going.videos)}
     return {"library": str(library.path), "removed": going.videos, "files": going.paths, "videos": library.db.counts()["videos"]}
 
