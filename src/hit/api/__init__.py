@@ -1,14 +1,12 @@
 """The HTTP door of a library: an API under /v1 for programs, and pages for people."""
 
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Request, Response
-from starlette.middleware.base import RequestResponseEndpoint
+from fastapi import FastAPI
 
 import hit
-from hit.api import evaluations, problems, search, videos, web
+from hit.api import evaluations, health, layers, login, problems, search, videos, web
 from hit.service import Service
 
 
@@ -18,6 +16,8 @@ def create_app(service: Service) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         with service:
+            layers.make_room(service.config)
+            service.warm()
             yield
 
     app = FastAPI(
@@ -31,15 +31,8 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     problems.install(app)
-
-    @app.middleware("http")
-    async def name(request: Request, call_next: RequestResponseEndpoint) -> Response:
-        request.state.request_id = uuid.uuid4().hex[:16]
-        response = await call_next(request)
-        response.headers["X-Request-ID"] = request.state.request_id
-        return response
-
-    for module in (search, videos, evaluations, web):
+    layers.wrap(app, service)
+    for module in (health, login, search, videos, evaluations, web):
         app.include_router(module.routes)
     web.mount(app)
     return app

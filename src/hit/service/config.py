@@ -17,7 +17,9 @@ class ServeConfig:
     auth: "auto" asks for tokens unless only this machine is listened to. roots: folders of which videos may be indexed by
     path. hosts: names under which the service is reached, beside the address that it listens at. scanner: a command that gets
     a file's path as its last word and ends with 0 where an upload is harmless. concurrent: requests at once in a process;
-    queued: how many more may wait, before others are told to come again later. jobs: whether long work is done here.
+    queued: how many more may wait, before others are told to come again later. timeout: seconds for an answer, media and uploads
+    apart. metrics_open: whether /metrics is for everybody, also where others must say who they are. jobs: whether long work is
+    done here.
     """
 
     host: str = "127.0.0.1"
@@ -39,6 +41,7 @@ class ServeConfig:
     timeout: float = 60.0
     concurrent: int = 16
     queued: int = 128
+    metrics_open: bool = False
     jobs: bool = True
 
 
