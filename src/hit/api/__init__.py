@@ -17,7 +17,6 @@ def create_app(service: Service) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         with service:
             layers.make_room(service.config)
-            service.warm()
             yield
 
     app = FastAPI(

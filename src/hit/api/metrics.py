@@ -1,7 +1,8 @@
-"""What Prometheus is told. Several worker processes count together in a folder: see `gather`."""
+"""What Prometheus is told. Several worker processes count together, in a folder."""
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -40,6 +41,9 @@ class Metrics:
         """Return all of it as Prometheus reads it."""
         registry = CollectorRegistry()
         if folder := os.environ.get(FOLDER):
+            for path in Path(folder).glob("gauge_live*_*.db"):  # of a worker that was killed nothing is in flight
+                if not Path(f"/proc/{path.stem.rpartition('_')[2]}").exists():
+                    path.unlink(missing_ok=True)
             MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
         else:
             registry.register(self._own)

@@ -25,40 +25,29 @@ class Service:
         self.library = Library.open(path, encoder=encoder)
         self.db = self.library.db
         self.access = Access(self.db, timedelta(hours=config.session_hours))
-
-        self._warm: threading.Thread | None = None
-        self._lacks: dict[str, str] = {}
-
-    def warm(self) -> None:
-        """Begin to load what searches need, so that the first one need not wait for it."""
-        self._lacks = {"model": "the model is being loaded"}
-        self._warm = threading.Thread(target=self._load, name="hit-warm", daemon=True)
-        self._warm.start()
-
-    def _load(self) -> None:
-        try:
-            _ = self.library.encoder, self.library.store
-        except Exception:
-            log.exception("the model or the store cannot be opened")
-            self._lacks = {"model": "the model or the store cannot be opened: the log says why"}
-        else:
-            self._lacks = {}
+        self._looking = threading.Lock()
 
     def unready(self) -> dict[str, str]:
-        """Return what keeps searches from being answered: a part, and what is wrong with it."""
-        if self._lacks and not (self._warm and self._warm.is_alive()):
-            self.warm()  # what failed may have been mended
+        """Return what keeps searches from being answered: a part, and what is wrong with it. Loads what is not loaded."""
+        found: dict[str, str] = {}
         try:
             self.db.ping()
         except UserError as error:
             log.error("%s", error)
-            return {**self._lacks, "database": "the database cannot be reached: the log says why"}
-        return self._lacks
+            found["database"] = "the database cannot be reached: the log says why"
+        if not self._looking.acquire(blocking=False):
+            return {**found, "model": "the model is being loaded"}
+        try:
+            _ = self.library.encoder, self.library.store
+        except UserError as error:
+            log.error("%s", error)
+            found["model"] = "the model or the store cannot be opened: the log says why"
+        finally:
+            self._looking.release()
+        return found
 
     def close(self) -> None:
         """Let go of everything."""
-        if self._warm:
-            self._warm.join()
         self.library.close()
 
     def __enter__(self) -> Self:

@@ -69,6 +69,15 @@ class Access:
             Token(name=name, digest=_digest(secret), role=role, created_at=now, expires_at=expires, revoked_at=None, used_at=None)
         )
 
+    def tokens(self) -> list[Token]:
+        """Return all tokens in the order of their names, with times that bear their zone."""
+        found = self._db.tokens()
+        for token in found:
+            for name in ("created_at", "expires_at", "revoked_at", "used_at"):
+                if (time := getattr(token, name)) is not None:
+                    setattr(token, name, aware(time))
+        return found
+
     def revoke(self, name: str) -> None:
         """Have a token let nobody in any more. Raises NotFoundError for one that is not there."""
         if not self._db.revoke_token(name, datetime.now(UTC)) and name not in (names := [one.name for one in self._db.tokens()]):
