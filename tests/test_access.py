@@ -44,7 +44,9 @@ def test_a_token_lets_in_whom_it_names(access: Access, db: Database) -> None:
     assert secret not in str([vars(one) for one in db.tokens()]) and secret[4:] not in str([vars(one) for one in db.tokens()])
 
 
-@pytest.mark.parametrize("wrong", ["", "hit_", "x", "hit_" + "a" * 43, "hit_" + "é" * 43, "hit_" + "a" * 42 + "\0", "' OR 1=1 --"])
+@pytest.mark.parametrize(
+    "wrong", ["", "hit_", "x", "hit_" + "a" * 43, "hit_" + "é" * 43, "hit_" + "a" * 42 + "\0", "' OR 1=1 --"]
+)
 def test_what_is_no_token_lets_nobody_in(access: Access, wrong: str) -> None:
     secret, token = access.create("ann", "admin")
     for text in (wrong, secret[:-1], secret + "a", secret.upper(), secret[4:], token.digest, f" {secret}"):

@@ -1,5 +1,6 @@
 """What a service may be told: LIB/serve.toml, and `key=value` on the command line."""
 
+import ipaddress
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -78,7 +79,10 @@ def check(config: ServeConfig) -> ServeConfig:
 
 def is_loopback(host: str) -> bool:
     """Tell whether an address is reached from this machine only."""
-    return host in ("127.0.0.1", "::1", "localhost") or host.startswith("127.")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name, of which another may say what it means
+        return False
 
 
 def guarded(config: ServeConfig) -> bool:
