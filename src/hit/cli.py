@@ -30,6 +30,7 @@ Segments = Literal["auto", "shots", "windows"]
 app.add_typer(cli_model.modelling)
 app.add_typer(cli_search.searching)
 app.add_typer(cli_serve.serving)
+app.add_typer(cli_serve.tokens, name="token")
 app.add_typer(cli_library.keeping, name="library")
 app.add_typer(cli_data.importing, name="import")
 app.add_typer(cli_data.looking, name="data")

@@ -1,15 +1,35 @@
 """The HTTP door of a library: an API under /v1 for programs, and pages for people."""
 
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Request, Response
-from starlette.middleware.base import RequestResponseEndpoint
+from fastapi import FastAPI
 
 import hit
-from hit.api import evaluations, ingest, jobs, problems, search, videos, web
+from hit.api import (
+    describe,
+    embeddings,
+    evaluations,
+    health,
+    ingest,
+    jobs,
+    layers,
+    login,
+    media,
+    models,
+    problems,
+    search,
+    searches,
+    upload_search,
+    videos,
+    web,
+)
 from hit.service import Service
+
+ROUTES = (
+    *(health, login, search, upload_search, searches, describe, embeddings, models),
+    *(ingest, videos, media, jobs, evaluations, web),
+)
 
 
 def create_app(service: Service) -> FastAPI:
@@ -31,15 +51,8 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     problems.install(app)
-
-    @app.middleware("http")
-    async def name(request: Request, call_next: RequestResponseEndpoint) -> Response:
-        request.state.request_id = uuid.uuid4().hex[:16]
-        response = await call_next(request)
-        response.headers["X-Request-ID"] = request.state.request_id
-        return response
-
-    for module in (search, ingest, videos, jobs, evaluations, web):
+    layers.wrap(app, service)
+    for module in ROUTES:
         app.include_router(module.routes)
     web.mount(app)
     return app

@@ -1,43 +1,29 @@
-"""Who asks, and what they may do."""
+"""Who asks, and what they may do: what every route under /v1 declares as its parameter `who`."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from collections.abc import Awaitable, Callable
+from typing import Annotated
 
 from fastapi import Depends, Request
 
 from hit.api.problems import Problem
+from hit.service.access import LOCAL, RANK, Principal, Role
 
-Role = Literal["viewer", "reviewer", "admin"]
-RANK: dict[str, int] = {"viewer": 0, "reviewer": 1, "admin": 2}
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who asks: the name and the role of their token; `session` where a browser's cookie said so."""
-
-    name: str
-    role: Role
-    token: int | None = None
-    session: str | None = None
-
-    def may(self, role: Role) -> bool:
-        """Tell whether they may do what takes this role."""
-        return RANK[self.role] >= RANK[role]
-
-
-LOCAL = Principal("local", "admin")  # whoever is at this machine, where nobody is asked who they are
+__all__ = ["LOCAL", "RANK", "Admin", "Principal", "Reviewer", "Role", "Viewer", "need", "principal"]
 
 
 def principal(request: Request) -> Principal:
-    """Return who asks. Raises Problem 401 for somebody who is not known."""
-    return LOCAL
+    """Return who asks, as `hit.api.guard` found out. Raises Problem 401 for somebody who is not known."""
+    found: Principal | None = getattr(request.state, "who", None)
+    if found is None:
+        fix = "send a token in the header `Authorization: Bearer ...`, or log in at /login; `hit token create` makes one"
+        raise Problem(401, "who are you?", "this takes a token that is valid", fix, {"WWW-Authenticate": 'Bearer realm="hit"'})
+    return found
 
 
-def need(role: Role) -> Callable[[Request], Principal]:
+def need(role: Role) -> Callable[[Request], Awaitable[Principal]]:
     """Return a dependency that lets in those of a role, or of a higher one."""
 
-    def who(request: Request) -> Principal:
+    async def who(request: Request) -> Principal:  # a coroutine: it waits for nothing, and a thread would cost more than it does
         found = principal(request)
         if not found.may(role):
             raise Problem(403, "not allowed", f"this takes the role {role}, and {found.name} is {found.role}")

@@ -93,7 +93,8 @@ def install(app: FastAPI) -> None:
         detail = error.detail if error.detail != phrase else ""
         return response(request, Problem(error.status_code, phrase, detail, headers=error.headers))
 
-    @app.exception_handler(Exception)
-    async def unexpected(request: Request, error: Exception) -> JSONResponse:
-        log.error("%s %s (request %s)", request.method, request.url.path, request.state.request_id, exc_info=error)
-        return response(request, Problem(500, "a defect of the server", "its log says more, under this request's id"))
+
+def unexpected(request: Request, error: Exception) -> JSONResponse:
+    """Note a defect of ours in the log, and return what is told of it."""
+    log.error("%s %s (request %s)", request.method, request.url.path, request.state.request_id, exc_info=error)
+    return response(request, Problem(500, "a defect of the server", "its log says more, under this request's id"))

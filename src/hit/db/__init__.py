@@ -14,11 +14,26 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from hit.db import keywords
+from hit.db.access import AccessRecords
 from hit.db.browse import Browse, Card
 from hit.db.jobs import JobRecords
 from hit.db.keywords import Match
 from hit.db.records import Records
-from hit.db.schema import Base, Embedding, File, Job, Line, SavedSearch, Segment, Tag, Unsynced, Video
+from hit.db.schema import (
+    Answer,
+    Base,
+    Embedding,
+    File,
+    Job,
+    Line,
+    Login,
+    SavedSearch,
+    Segment,
+    Tag,
+    Token,
+    Unsynced,
+    Video,
+)
 from hit.db.session import batches
 from hit.db.setup import HEAD
 from hit.db.vectors import Place, Said, StaleError, Stored, Vectors
@@ -27,6 +42,7 @@ from hit.types import Floats
 
 __all__ = [
     "HEAD",
+    "Answer",
     "Base",
     "Card",
     "Database",
@@ -34,6 +50,7 @@ __all__ = [
     "Job",
     "Known",
     "Line",
+    "Login",
     "Match",
     "Place",
     "Said",
@@ -42,6 +59,7 @@ __all__ = [
     "StaleError",
     "Stored",
     "Tag",
+    "Token",
     "Video",
     "words",
 ]
@@ -76,7 +94,7 @@ def video_id(content_hash: str) -> str:
     return content_hash[:16]
 
 
-class Database(Browse, Records, JobRecords, Vectors):
+class Database(AccessRecords, Browse, JobRecords, Records, Vectors):
     """An open database, brought to the newest schema, and the arrays in the library's `folder`.
 
     Raises UserError where a newer program wrote it, and where it cannot be reached.
@@ -190,6 +208,15 @@ class Database(Browse, Records, JobRecords, Vectors):
         with self.read() as session:
             videos = session.scalar(sa.select(sa.func.count()).where(Video.status == "ready"))
             return {"videos": videos or 0, "segments": session.scalar(sa.select(sa.func.count(Segment.id))) or 0}
+
+    def tallies(self) -> dict[str, dict[str, int]]:
+        """Return how many "videos" there are by status and "jobs" by state; and all "segments", under the empty word."""
+        with self.read() as session:
+            found = {
+                name: {row[0]: row[1] for row in session.execute(sa.select(column, sa.func.count()).group_by(column))}
+                for name, column in (("videos", Video.status), ("jobs", Job.state))
+            }
+            return {**found, "segments": {"": session.scalar(sa.select(sa.func.count(Segment.id))) or 0}}
 
 
 def _owners(session: Session, paths: Iterable[str]) -> Iterator[str]:

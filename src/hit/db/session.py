@@ -32,6 +32,11 @@ class Sessions:
         """Let go of all connections."""
         self._engine.dispose()
 
+    def ping(self) -> None:
+        """Raise UserError where the database does not answer."""
+        with self.read() as session:
+            session.execute(sa.select(1))
+
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Open a session that reads one state of the library."""

@@ -1,17 +1,25 @@
 """A library as a service keeps it open: what HTTP's handlers call, and nothing that knows of HTTP."""
 
+import logging
 import threading
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from hit.analysis import ServingEncoder
+from hit.batching import Batching
+from hit.errors import UserError
 from hit.jobs import Jobs, Runner
-from hit.library import Library
+from hit.library import CACHE, Library
+from hit.service.access import Access
 from hit.service.config import ServeConfig
+from hit.service.facts import Facts
+from hit.service.media import MediaCache
 from hit.service.uploads import Uploads
 
 __all__ = ["ServeConfig", "Service"]
+log = logging.getLogger(__name__)
 
 
 class Service:
@@ -20,15 +28,49 @@ class Service:
     def __init__(self, path: Path, config: ServeConfig, encoder: ServingEncoder | None = None) -> None:
         self.path, self.config = path, config
         self.library = Library.open(path, encoder=encoder)
+        self.library.wrap = Batching
         self.db = self.library.db
-        self.stopping = threading.Event()  # whoever waits for news is to leave
-        self.jobs = Jobs(self.library)
+        self.access = Access(self.db, timedelta(hours=config.session_hours))
+        self.facts = Facts(self.library)
+        self.media = MediaCache(path / CACHE, config.cache_gib * 1024**3)
         self.uploads = Uploads(self.library, config)
+        self.stopping = threading.Event()  # whoever streams without an end looks at it
+        self.jobs = Jobs(self.library)
         self.runner = Runner(path, encoder, self.jobs.wake) if config.jobs else None
+        self._looking = threading.Lock()
+
+    def warm(self) -> None:
+        """Load what the first search would wait for. Raises UserError for a model or a store that is not there."""
+        library = self.library
+        library.encoder.embed_texts(["warm"])
+        _ = library.store, library.judge
+
+    def unready(self) -> dict[str, str]:
+        """Return what keeps searches from being answered: a part, and what is wrong with it. Loads what is not loaded."""
+        found: dict[str, str] = {}
+        try:
+            self.db.ping()
+        except UserError as error:
+            log.error("%s", error)
+            found["database"] = "the database cannot be reached: the log says why"
+        if not self._looking.acquire(blocking=False):
+            return {**found, "model": "the model is being loaded"}
+        try:
+            _ = self.library.encoder, self.library.store
+        except UserError as error:
+            log.error("%s", error)
+            found["model"] = "the model or the store cannot be opened: the log says why"
+        finally:
+            self._looking.release()
+        return found
+
+    def stop(self) -> None:
+        """Have streams end, while other answers are finished."""
+        self.stopping.set()
 
     def close(self) -> None:
         """Let go of everything. Jobs that run here go back into the queue."""
-        self.stopping.set()
+        self.stop()
         if self.runner:
             self.runner.close()
         self.library.close()

@@ -1,5 +1,6 @@
 """What a service may be told: LIB/serve.toml, and `key=value` on the command line."""
 
+import ipaddress
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ class ServeConfig:
     auth: "auto" asks for tokens unless only this machine is listened to. roots: folders of which videos may be indexed by
     path. hosts: names under which the service is reached, beside the address that it listens at. scanner: a command that gets
     a file's path as its last word and ends with 0 where an upload is harmless. concurrent: requests at once in a process;
-    queued: how many more may wait, before others are told to come again later. jobs: whether long work is done here.
+    queued: how many more may wait, before others are told to come again later. timeout: seconds for an answer, media and uploads
+    apart. metrics_open: whether /metrics is for everybody, also where others must say who they are. jobs: whether long work is
+    done here.
     """
 
     host: str = "127.0.0.1"
@@ -39,6 +42,7 @@ class ServeConfig:
     timeout: float = 60.0
     concurrent: int = 16
     queued: int = 128
+    metrics_open: bool = False
     jobs: bool = True
 
 
@@ -75,7 +79,10 @@ def check(config: ServeConfig) -> ServeConfig:
 
 def is_loopback(host: str) -> bool:
     """Tell whether an address is reached from this machine only."""
-    return host in ("127.0.0.1", "::1", "localhost") or host.startswith("127.")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name, of which another may say what it means
+        return False
 
 
 def guarded(config: ServeConfig) -> bool:

@@ -1,0 +1,88 @@
+"""What every answer bears, whatever made it: a request's id, headers that keep browsers careful, a line in the log, a count."""
+
+import logging
+import re
+import time
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from hit.api import problems
+from hit.api.metrics import Metrics
+from hit.errors import UserError
+
+log = logging.getLogger("hit.access")
+_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
+_LONGEST = 200  # characters of a path in the log
+_CAREFUL = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+_POLICY = "default-src 'none'; frame-ancestors 'none'"  # for what is neither a page nor media
+_YEAR = "max-age=31536000"
+
+
+class Envelope:
+    """The outermost layer: what goes wrong inside becomes a problem here, and never a traceback for whoever asked."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun, status = time.perf_counter(), 0
+        given = Headers(scope=scope).get("x-request-id", "")
+        number = given if _ID.fullmatch(given) else uuid.uuid4().hex[:16]
+        scope.setdefault("state", {})["request_id"] = number
+
+        async def dressed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                dress(scope, message)
+                status = message["status"]
+            await send(message)
+
+        self._metrics.flying.inc()
+        try:
+            await self._app(scope, receive, dressed)
+        except Exception as error:
+            if status:  # half an answer is out: nothing but the end of the connection tells that it is not whole
+                raise
+            request = Request(scope)
+            answer = problems.response(request, problems.of(error)) if isinstance(error, UserError) else None
+            await (answer or problems.unexpected(request, error))(scope, receive, dressed)
+        finally:
+            took = time.perf_counter() - begun
+            self._metrics.flying.dec()
+            self._metrics.count(scope, status, took)
+            who = scope["state"].get("who")
+            path = scope.get("raw_path", scope["path"].encode()).decode("ascii", "backslashreplace")[:_LONGEST]
+            line = "%s %s %s %s %d %.1fms %s"
+            client = scope["client"][0] if scope.get("client") else "-"
+            log.info(line, number, client, scope["method"], path, status, took * 1000, who.name if who else "-")
+
+
+def dress(scope: Scope, message: Message) -> None:
+    """Give the beginning of an answer its headers. Raises ValueError for one that would break out of its line."""
+    headers = MutableHeaders(raw=list(message.get("headers", [])))
+    if any(mark in text for pair in headers.raw for text in pair for mark in (b"\r", b"\n", b"\0")):
+        raise ValueError("a header of the answer has a line break")
+    headers["X-Request-ID"] = scope["state"]["request_id"]
+    for name, value in _CAREFUL.items():
+        headers.setdefault(name, value)
+    if not headers.get("content-type", "").startswith(("video/", "audio/", "image/")):
+        headers.setdefault("Content-Security-Policy", _POLICY)
+    if scope["path"].startswith("/v1/"):
+        headers.setdefault("Cache-Control", "private, no-cache")
+    if scope["scheme"] == "https":
+        headers.setdefault("Strict-Transport-Security", _YEAR)
+    message["headers"] = headers.raw
