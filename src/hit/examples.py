@@ -1,8 +1,10 @@
 """What a search is given instead of words: files that are looked at now, and stretches of what the library has looked at."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +22,18 @@ class Like:
     video: str
     start: float = 0.0
     end: float = float("inf")
+
+
+def to_json(like: Like) -> dict[str, Any]:
+    """Return a stretch as a saved search has it, whose videos are such tables, or names of files."""
+    return {"video": like.video, "start": like.start, "end": None if math.isinf(like.end) else like.end}
+
+
+def from_json(saved: str | Mapping[str, Any]) -> str | Like:
+    """Return a video of a saved search."""
+    if isinstance(saved, str):
+        return saved
+    return Like(saved["video"], saved["start"], float("inf") if saved["end"] is None else saved["end"])
 
 
 def look_at_video(name: str | Path, experts: Mapping[str, Expert], config: SegmentConfig) -> list[Mapping[str, Features]]:

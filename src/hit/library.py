@@ -311,12 +311,7 @@ class Library:
         return self.asked(ask)
 
     def describe(
-        self,
-        videos: Sequence[Path | Like],
-        texts: Path | Sequence[str],
-        *,
-        limit: int = 10,
-        level_weights: Sequence[float] | None = None,
+        self, videos: Sequence[Path | Like], texts: Path | Sequence[str], limit: int = 10, weights: Sequence[float] | None = None
     ) -> dict[str, Any]:
         """Return the texts, or those of a file, that fit each video best; see `hit.describe`. The library's are not decoded.
 
@@ -324,14 +319,11 @@ class Library:
         """
         wanted = describing.read_texts(texts) if isinstance(texts, Path) else describing.distinct("the texts", texts)
 
-        def analyse(path: Path) -> list[analysis.Piece]:
-            return analysis.analyse("query", path, self.experts, self.config.segments)
-
         def ask(shelf: searching.Shelf) -> dict[str, Any]:
             encoder = shelf.encoder
-            weights = None if level_weights is None else embeddings.weights(level_weights, encoder.parts)
-            seen = [describing.look_at(one, shelf.db, shelf.stored, encoder, analyse) for one in videos]
-            found = describing.describe(seen, wanted, encoder, weights=weights, judge=shelf.judge, limit=limit)
+            own = None if weights is None else embeddings.weights(weights, encoder.parts)
+            seen = [describing.look_at(one, shelf.db, shelf.stored, encoder, self._analyse) for one in videos]
+            found = describing.describe(seen, wanted, encoder, weights=own, judge=shelf.judge, limit=limit)
             return {"videos": found, "model": {"id": encoder.id, "revision": encoder.revision}}
 
         return self.asked(ask)
@@ -356,6 +348,9 @@ class Library:
             if settings.look(self.path) != self._look:  # rows with other numbers are noticed by the database
                 self.renew()
             return searching.Shelf(self.db, self.store, self.stored, self.encoder, self.posters.absolute(), self.judge)
+
+    def _analyse(self, path: Path) -> list[analysis.Piece]:
+        return analysis.analyse("query", path, self.experts, self.config.segments)
 
     def _look_at(self, video: str | Path | Like, stored: Stored) -> searching.Example:
         if isinstance(video, Like):

@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.middleware.base import RequestResponseEndpoint
 
 import hit
-from hit.api import evaluations, problems, search, videos, web
+from hit.api import describe, embeddings, evaluations, models, problems, search, searches, upload_search, videos, web
 from hit.service import Service
 
 
@@ -39,7 +39,7 @@ def create_app(service: Service) -> FastAPI:
         response.headers["X-Request-ID"] = request.state.request_id
         return response
 
-    for module in (search, videos, evaluations, web):
+    for module in (search, upload_search, searches, describe, embeddings, models, videos, evaluations, web):
         app.include_router(module.routes)
     web.mount(app)
     return app

@@ -7,6 +7,7 @@ from typing import Self
 from hit.analysis import ServingEncoder
 from hit.library import Library
 from hit.service.config import ServeConfig
+from hit.service.facts import Facts
 
 __all__ = ["ServeConfig", "Service"]
 
@@ -18,6 +19,7 @@ class Service:
         self.path, self.config = path, config
         self.library = Library.open(path, encoder=encoder)
         self.db = self.library.db
+        self.facts = Facts(self.library)
 
     def close(self) -> None:
         """Let go of everything."""
