@@ -3,7 +3,7 @@
 import threading
 import weakref
 from collections import OrderedDict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -70,6 +70,11 @@ class Batching:
     def batches(self) -> int:
         """In how many calls."""
         return self._desk.batches
+
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """Return how many tokens the encoder reads; 0 where it does not count them."""
+        count: Callable[[Sequence[str]], int] | None = getattr(self._encoder, "count_tokens", None)
+        return count(texts) if count else 0
 
     def embed_clips(self, clips: Sequence[Mapping[str, Features]]) -> Floats:
         """Return (N, dim), as the encoder does, and while it does nothing else."""

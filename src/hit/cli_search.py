@@ -1,17 +1,13 @@
 """The commands that ask: search, describe."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from hit.door import Json, LibraryFolder, emit, remark
 from hit.errors import UserError
-
-if TYPE_CHECKING:
-    from hit import filters
 
 searching = typer.Typer()
 Modes = Literal["hybrid", "meaning", "words", "normalised"]
@@ -54,6 +50,7 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Find the moments that fit texts, videos and images best."""
+    from hit import examples, filters
     from hit.library import Library
 
     given: dict[str, Any] = {
@@ -73,7 +70,8 @@ def search(
     with Library.open(folder) as library:
         saved = library.db.saved_search(given.pop("texts")[0][1:]) if text and text[0].startswith("@") and not text[1:] else {}
         asked = {**saved, **given}
-        answer = library.search(**{**asked, "where": read_filter(asked.get("where"))}, page=page, explain=explain)
+        examined = {name: [examples.from_json(one) for one in asked.get(name, [])] for name in ("videos", "exclude_videos")}
+        answer = library.search(**{**asked, **examined, "where": filters.given(asked.get("where"))}, page=page, explain=explain)
         if save is not None:
             library.db.save_search(save, asked)
             remark(f"saved: hit search {folder} @{save}")
@@ -96,21 +94,8 @@ def describe(
 
     weights = None if level_weights is None else _numbers(level_weights, "--level-weights")
     with Library.open(folder) as library:
-        found = library.describe(videos, texts, limit=limit, level_weights=weights)
+        found = library.describe(videos, texts, limit=limit, weights=weights)
     emit(found, as_json, _show_descriptions)
-
-
-def read_filter(text: str | None) -> "filters.Node | None":
-    """Return a filter that was typed, in its language or, where it begins with a brace, as JSON."""
-    from hit import filters
-
-    if text is None or not text.lstrip().startswith("{"):
-        return None if text is None else filters.parse(text)
-    try:
-        table = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError("the filter", f"is not JSON: {error}", "docs/filters.md has examples") from None
-    return filters.from_json(table)
 
 
 def show_hits(result: Mapping[str, Any], title: str = "Hits") -> None:

@@ -2,15 +2,18 @@
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hit import embeddings, metrics
+from hit import embeddings, examples, metrics
+from hit.analysis import Piece
+from hit.db import Database, Stored
 from hit.errors import UserError
+from hit.examples import Like
 from hit.types import Encoder, Floats, Judge
 
 _TEXTS = 4096  # embedded at once
@@ -18,11 +21,35 @@ _TEXTS = 4096  # embedded at once
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """A video to be described: its segments' times (n, 2) and vectors (n, dim), in the order of time."""
+    """A video to be described: its segments' times (n, 2) and vectors (n, dim), in the order of time.
 
-    path: Path
+    path: the file that was named, if one was; video: its id, where the library knows it.
+    """
+
+    path: Path | None
     times: Sequence[tuple[float, float]]
     vectors: Floats
+    video: str | None = None
+
+
+def look_at(one: Path | Like, db: Database, stored: Stored, encoder: Encoder, analyse: Callable[[Path], Sequence[Piece]]) -> Seen:
+    """Return a video, or a stretch of one. What the library has vectors of is not decoded; another file is given to `analyse`.
+
+    Raises NotFoundError for an id of which the library has none, UserError for a file that cannot be read.
+    """
+    path, like = (None, one) if isinstance(one, Like) else (one, _known(one, db, stored))
+    if like:
+        segments, vectors = examples.chosen(db, stored, like)
+        return Seen(path, [(segment.start, segment.end) for segment in segments], vectors, like.video)
+    assert path, "a Like is known"
+    pieces = analyse(path)
+    times = [(piece.clip.start, piece.clip.end) for piece in pieces]
+    return Seen(path, times, encoder.embed_clips([piece.features for piece in pieces]))
+
+
+def _known(path: Path, db: Database, stored: Stored) -> Like | None:
+    video = db.named(str(path.absolute()))
+    return Like(video) if video and db.segments(stored, [video]) else None
 
 
 def describe(
@@ -34,10 +61,11 @@ def describe(
     judge: Judge | None = None,
     limit: int = 10,
 ) -> list[dict[str, Any]]:
-    """Return for each video its `limit` best texts, best first: {text, rank, score, confidence, start, end}.
+    """Return {path, video_id, texts} for each video, of texts the `limit` best, best first.
 
-    A text's score is its inner product with the mean of the video's segments, each part of unit length, as in evaluation from
-    video to text; start and end are those of the segment that fits it best. Equal scores come in the order of the texts.
+    A text is {text, rank, score, confidence, start, end}. Its score is its inner product with the mean of the video's segments,
+    each part of unit length, as in evaluation from video to text; start and end are those of the segment that fits it best.
+    Equal scores come in the order of the texts.
     """
     rows = np.concatenate([encoder.embed_texts(texts[i : i + _TEXTS]) for i in range(0, len(texts), _TEXTS)])
     scale = metrics.weighting(encoder.parts, encoder.weights if weights is None else weights, encoder.dim)
@@ -51,7 +79,8 @@ def describe(
         sure = judge.judge(mean, scores[best], len(texts), "v2t").tolist() if judge and own else [None] * len(best)
         found.append(
             {
-                "path": str(video.path),
+                "path": str(video.path) if video.path else None,
+                "video_id": video.video,
                 "texts": [
                     {
                         "rank": rank,
@@ -82,7 +111,12 @@ def read_texts(path: Path) -> list[str]:
         raise UserError(path, f"cannot be read: {error.strerror}", "name a file of texts") from None
     except (ValueError, KeyError, TypeError, csv.Error) as error:
         raise UserError(path, f"is no list of texts: {type(error).__name__} {error}", "give it a column `text`") from None
-    texts = list(dict.fromkeys(text.strip() for text in found if isinstance(text, str) and text.strip()))
-    if not texts:
-        raise UserError(path, "holds no texts", "write one a line")
-    return texts
+    return distinct(path, [text for text in found if isinstance(text, str)])
+
+
+def distinct(what: object, texts: Iterable[str]) -> list[str]:
+    """Return texts without the blanks around them, each once, empty ones left out. Raises UserError where none is left."""
+    found = list(dict.fromkeys(text.strip() for text in texts if text.strip()))
+    if not found:
+        raise UserError(what, "holds no texts" if isinstance(what, Path) else "are none, or empty", "write one a line")
+    return found

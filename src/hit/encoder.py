@@ -70,6 +70,10 @@ class HiTEncoder:
         ids = self._tokenizer(texts)
         return self._embed(len(ids), lambda part: self.model.embed_text(pack_texts(ids[part])))
 
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """Return how many tokens of texts the model reads."""
+        return sum(map(len, self._tokenizer(texts)))
+
     def embed_clips(self, clips: Sequence[Mapping[str, Features]]) -> Floats:
         """Return (N, dim). Raises UserError for a clip without features of any expert of this model."""
         return self._embed(len(clips), lambda part: self.model.embed_video(self.model.video.pack(clips[part])))

@@ -1,13 +1,15 @@
 """What a search is given instead of words: files that are looked at now, and stretches of what the library has looked at."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hit import analysis
-from hit.db import Database, Stored
+from hit.db import Database, Segment, Stored
 from hit.errors import NotFoundError, UserError
 from hit.segments import SegmentConfig
 from hit.types import Expert, Features, Floats
@@ -22,6 +24,18 @@ class Like:
     end: float = float("inf")
 
 
+def to_json(like: Like) -> dict[str, Any]:
+    """Return a stretch as a saved search has it, whose videos are such tables, or names of files."""
+    return {"video": like.video, "start": like.start, "end": None if math.isinf(like.end) else like.end}
+
+
+def from_json(saved: str | Mapping[str, Any]) -> str | Like:
+    """Return a video of a saved search."""
+    if isinstance(saved, str):
+        return saved
+    return Like(saved["video"], saved["start"], float("inf") if saved["end"] is None else saved["end"])
+
+
 def look_at_video(name: str | Path, experts: Mapping[str, Expert], config: SegmentConfig) -> list[Mapping[str, Features]]:
     """Return what experts see in a video, or in a stretch of one ("film.mp4#t=10,20"), segment by segment."""
     path, within = analysis.stretch(name)
@@ -29,7 +43,12 @@ def look_at_video(name: str | Path, experts: Mapping[str, Expert], config: Segme
 
 
 def known(db: Database, stored: Stored, like: Like) -> Floats:
-    """Return the vectors (n, dim) of the segments that a stretch holds for the most part, or else of the one at its middle.
+    """Return the vectors (n, dim) of a stretch; see `chosen`."""
+    return chosen(db, stored, like)[1]
+
+
+def chosen(db: Database, stored: Stored, like: Like) -> tuple[list[Segment], Floats]:
+    """Return the n segments that a stretch holds for the most part, or else the one at its middle, and their vectors (n, dim).
 
     Raises NotFoundError for a video that has none, UserError for a stretch that lies outside.
     """
@@ -42,7 +61,8 @@ def known(db: Database, stored: Stored, like: Like) -> Floats:
             f"video {like.video}", f"ends at {times[:, 1].max():.3f} s", "give a stretch that lies inside, start < end"
         )
     shared = np.minimum(times[:, 1], like.end) - np.maximum(times[:, 0], like.start)
-    chosen = shared > 0.5 * (times[:, 1] - times[:, 0])
-    if not chosen.any():
-        chosen[shared.argmax()] = True
-    return db.vectors(stored, np.fromiter(own, np.int64)[chosen])
+    inside = shared > 0.5 * (times[:, 1] - times[:, 0])
+    if not inside.any():
+        inside[shared.argmax()] = True
+    segments = [segment for segment, good in zip(own.values(), inside.tolist(), strict=True) if good]
+    return segments, db.vectors(stored, np.fromiter(own, np.int64)[inside])

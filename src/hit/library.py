@@ -19,10 +19,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self, TypedDict, Unpack
+from typing import Any, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
-
-import numpy as np
 
 from hit import analysis, embeddings, examples, files, journal, settings, sources, stores
 from hit import describe as describing
@@ -30,7 +28,7 @@ from hit import index as indexing
 from hit import search as searching
 from hit.analysis import ServingEncoder
 from hit.calibration import Calibration
-from hit.db import Database, StaleError, Stored, upkeep
+from hit.db import Database, Stored, upkeep
 from hit.errors import UserError
 from hit.examples import Like
 from hit.pool import Limits
@@ -40,6 +38,7 @@ from hit.segments import SegmentConfig
 from hit.settings import LibraryConfig
 from hit.types import Expert, Judge, Progress, Silent, Store
 
+T = TypeVar("T")
 UPLOADS = "uploads"
 _WAIT = 10.0  # seconds for another process that indexes
 _NAMED = 20  # sources that a job names
@@ -295,45 +294,55 @@ class Library:
 
         Raises UserError for a query that cannot be made.
         """
+
+        def ask(shelf: searching.Shelf) -> searching.Answer:
+            encoder = shelf.encoder
+            query = searching.Query(
+                texts=[texts] if isinstance(texts, str) else texts,
+                examples=[
+                    *(self._look_at(one, shelf.stored) for one in videos),
+                    *([analysis.look_at_image(path, self.experts)] for path in images),
+                ],
+                exclude=[exclude] if isinstance(exclude, str) else exclude,
+                exclude_examples=[self._look_at(one, shelf.stored) for one in exclude_videos],
+                weights=encoder.weights if level_weights is None else embeddings.weights(level_weights, encoder.parts),
+                **options,
+            )
+            return searching.search(query, shelf)
+
+        return self.asked(ask)
+
+    def describe(
+        self, videos: Sequence[Path | Like], texts: Path | Sequence[str], limit: int = 10, weights: Sequence[float] | None = None
+    ) -> dict[str, Any]:
+        """Return the texts, or those of a file, that fit each video best; see `hit.describe`. The library's are not decoded.
+
+        Raises UserError where there are no texts, NotFoundError or UserError for a video that is not known or cannot be read.
+        """
+        wanted = describing.read_texts(texts) if isinstance(texts, Path) else describing.distinct("the texts", texts)
+
+        def ask(shelf: searching.Shelf) -> dict[str, Any]:
+            encoder = shelf.encoder
+            own = None if weights is None else embeddings.weights(weights, encoder.parts)
+            seen = [describing.look_at(one, shelf.db, shelf.stored, encoder, self._analyse) for one in videos]
+            found = describing.describe(seen, wanted, encoder, weights=own, judge=shelf.judge, limit=limit)
+            return {"videos": found, "model": {"id": encoder.id, "revision": encoder.revision}}
+
+        return self.asked(ask)
+
+    def asked(self, ask: Callable[[searching.Shelf], T]) -> T:
+        """Return what `ask` makes of what is searched just now; it is asked again where another process replaced that meanwhile.
+
+        Raises UserError where the model is not the one that made the vectors, before anything is decoded.
+        """
         while True:
             shelf = self._shelf()
-            encoder = shelf.encoder
-            searching.check(encoder, shelf.stored)  # before anything is decoded
+            searching.check(shelf.encoder, shelf.stored)
             try:
-                query = searching.Query(
-                    texts=[texts] if isinstance(texts, str) else texts,
-                    examples=[
-                        *(self._look_at(one, shelf.stored) for one in videos),
-                        *([analysis.look_at_image(path, self.experts)] for path in images),
-                    ],
-                    exclude=[exclude] if isinstance(exclude, str) else exclude,
-                    exclude_examples=[self._look_at(one, shelf.stored) for one in exclude_videos],
-                    weights=encoder.weights if level_weights is None else embeddings.weights(level_weights, encoder.parts),
-                    **options,
-                )
-                return searching.search(query, shelf)
+                return ask(shelf)
             except Exception:  # StaleError, or whatever comes of a store that is gone, where another process pruned the library
                 if not self.renew() and self._store is shelf.store:  # another thread may have taken notice first
                     raise
-
-    def describe(
-        self, videos: Sequence[Path], texts: Path, *, limit: int = 10, level_weights: Sequence[float] | None = None
-    ) -> dict[str, Any]:
-        """Return the texts of a file that fit each video best; see `hit.describe`. Those of the library are not decoded.
-
-        Raises UserError for a file without texts, and for a video that cannot be read.
-        """
-        shelf, wanted = self._shelf(), describing.read_texts(texts)
-        searching.check(shelf.encoder, shelf.stored)
-        weights = None if level_weights is None else embeddings.weights(level_weights, shelf.encoder.parts)
-        try:
-            seen = [self._seen(path, shelf.stored) for path in videos]
-        except StaleError:
-            self.renew()
-            return self.describe(videos, texts, limit=limit, level_weights=level_weights)
-        found = describing.describe(seen, wanted, shelf.encoder, weights=weights, judge=shelf.judge, limit=limit)
-        encoder = shelf.encoder
-        return {"videos": found, "model": {"id": encoder.id, "revision": encoder.revision}}
 
     def _shelf(self) -> searching.Shelf:
         """Return what is searched just now, with notice taken of what other processes have made of the settings."""
@@ -342,15 +351,8 @@ class Library:
                 self.renew()
             return searching.Shelf(self.db, self.store, self.stored, self.encoder, self.posters.absolute(), self.judge)
 
-    def _seen(self, path: Path, stored: Stored) -> describing.Seen:
-        video = self.db.named(str(path.absolute()))
-        own = self.db.segments(stored, [video]).get(video, {}) if video else {}
-        if own:
-            times = [(segment.start, segment.end) for segment in own.values()]
-            return describing.Seen(path, times, self.db.vectors(stored, np.fromiter(own, np.int64)))
-        pieces = analysis.analyse("query", path, self.experts, self.config.segments)
-        vectors = self.encoder.embed_clips([piece.features for piece in pieces])
-        return describing.Seen(path, [(piece.clip.start, piece.clip.end) for piece in pieces], vectors)
+    def _analyse(self, path: Path) -> list[analysis.Piece]:
+        return analysis.analyse("query", path, self.experts, self.config.segments)
 
     def _look_at(self, video: str | Path | Like, stored: Stored) -> searching.Example:
         if isinstance(video, Like):

@@ -8,7 +8,7 @@ from hit.api.auth import Principal
 from hit.api.problems import MEDIA_TYPE, ProblemJson
 from hit.db import Card
 from hit.service import Service
-from hit.types import Hit
+from hit.types import Encoder, Hit
 
 PROBLEM: dict[str, Any] = {"model": ProblemJson, "content": {MEDIA_TYPE: {}}}
 
@@ -26,6 +26,13 @@ def router(tag: str, *statuses: int) -> APIRouter:
     """Return a router under /v1 whose routes may answer with these problems, beside those that all may."""
     told: dict[int | str, dict[str, Any]] = {"4XX": PROBLEM, "5XX": PROBLEM, **dict.fromkeys((422, *statuses), PROBLEM)}
     return APIRouter(prefix="/v1", tags=[tag], responses=told)
+
+
+def parts_json(encoder: Encoder) -> dict[str, dict[str, float]]:
+    """Return where each part lies in an embedding, and how it weighs, as `schemas.PartJson` has it."""
+    return {
+        name: {"start": part.start, "end": part.stop, "weight": encoder.weights[name]} for name, part in encoder.parts.items()
+    }
 
 
 def poster_url(segment: str | None) -> str | None:

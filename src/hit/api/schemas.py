@@ -11,6 +11,11 @@ Limit = Annotated[int, Field(ge=1, le=200)]
 Token = Annotated[str, Field(max_length=2000, description="`next_page_token` of the answer before, as it stands.")]
 
 
+Weights = Annotated[
+    list[float], Field(min_length=1, max_length=8, description="One for each part of the model's vectors, instead of its own.")
+]
+
+
 class Given(BaseModel):
     """A request: what it does not know is refused."""
 
@@ -47,7 +52,7 @@ class SearchRequest(Given):
     mode: Literal["hybrid", "meaning", "words", "normalised"] = "hybrid"
     group_by: Literal["clip", "video"] = "clip"
     limit: Limit = 20
-    level_weights: Annotated[list[float], Field(min_length=1, max_length=8)] | None = None
+    level_weights: Weights | None = None
     mix: Annotated[list[float], Field(max_length=64)] | None = None
     page_token: Token | None = None
     explain: bool = False
@@ -65,6 +70,14 @@ class Model(BaseModel):
 
     id: str
     revision: str
+
+
+class PartJson(BaseModel):
+    """Where a part of the model's vectors lies, and how much it counts."""
+
+    start: int
+    end: int
+    weight: float
 
 
 class EvidenceJson(BaseModel):

@@ -53,18 +53,15 @@ def find(asked: SearchRequest, served: Service, **files: Any) -> Answer:
     """Answer a request; `files` are images and videos that came with it, as `Library.search` takes them."""
     texts = [asked.query_text] if isinstance(asked.query_text, str) else asked.query_text
     wanted = asked.query_video if isinstance(asked.query_video, list) else [asked.query_video]
-    node = None
-    if asked.filter is not None:
-        node = filters.from_json(asked.filter) if isinstance(asked.filter, dict) else filters.parse(asked.filter)
     return served.library.search(
         texts,
-        videos=[*_likes(wanted, served), *files.get("videos", ())],
+        videos=[*likes(wanted, served), *files.get("videos", ())],
         images=files.get("images", ()),
         exclude=asked.exclude,
-        exclude_videos=_likes(asked.exclude_videos, served),
+        exclude_videos=likes(asked.exclude_videos, served),
         level_weights=asked.level_weights,
         mix=asked.mix,
-        where=node,
+        where=filters.given(asked.filter),
         mode=asked.mode,
         limit=asked.limit,
         group_by=asked.group_by,
@@ -84,14 +81,15 @@ def answer_json(answer: Answer, served: Service, who: Principal) -> dict[str, An
     }
 
 
-def _likes(asked: Sequence[Example], served: Service) -> list[Like]:
-    likes = []
+def likes(asked: Sequence[Example], served: Service) -> list[Like]:
+    """Return examples as the library takes them. Raises NotFoundError for a segment that it does not know."""
+    found = []
     for one in asked:
         if (one.video_id is None) == (one.segment_id is None):
             raise UserError("an example", "names both a video and a segment, or neither", "give video_id or segment_id")
         if one.segment_id is not None:
             segment = served.db.segment(one.segment_id)
-            likes.append(Like(segment.video_id, segment.start, segment.end))
+            found.append(Like(segment.video_id, segment.start, segment.end))
         else:
-            likes.append(Like(str(one.video_id), one.start, float("inf") if one.end is None else one.end))
-    return likes
+            found.append(Like(str(one.video_id), one.start, float("inf") if one.end is None else one.end))
+    return found

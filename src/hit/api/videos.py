@@ -30,7 +30,7 @@ def videos(
     page_token: Annotated[str | None, Query(max_length=2000)] = None,
 ) -> dict[str, Any]:
     """List videos, page by page: newest first, by title, or longest first."""
-    node = None if filter is None else filters.parse(filter)
+    node = filters.given(filter)
     cards, total, token = served.db.videos(status=status, text=q, node=node, order=sort, limit=limit, page=page_token)
     return {"videos": [video_json(card, who) for card in cards], "total": total, "next_page_token": token}
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from hit.db.keywords import refresh
 from hit.db.schema import File, SavedSearch, Tag, Video
 from hit.db.session import Sessions
-from hit.errors import UserError
+from hit.errors import NotFoundError, UserError
 
 _LONGEST = 100  # characters of a name
 
@@ -70,10 +70,10 @@ class Records(Sessions):
             return {one.name: one for one in session.scalars(sa.select(SavedSearch).order_by(SavedSearch.name))}
 
     def saved_search(self, name: str) -> dict[str, Any]:
-        """Return a saved search. Raises UserError for one that is not there."""
+        """Return a saved search. Raises NotFoundError for one that is not there."""
         there = self.saved_searches()
         if name not in there:
-            raise UserError(f"@{name}", "no search is saved under this name", f"there are: {', '.join(there) or 'none'}")
+            raise NotFoundError(f"@{name}", "no search is saved under this name", f"there are: {', '.join(there) or 'none'}")
         return dict(there[name].query)
 
     def forget_search(self, name: str) -> bool:

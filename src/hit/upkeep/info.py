@@ -1,5 +1,6 @@
 """What a library holds, and where."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from hit import arrays, index
@@ -11,29 +12,22 @@ from hit.upkeep import sizes
 _JOBS = 5
 
 
-def info(library: Library) -> dict[str, Any]:
-    """Return a library's totals, models, store, database, bytes, newest jobs and saved searches. Nothing is loaded or changed."""
+def info(library: Library, taken: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """Return a library's totals, models, store, database, bytes, newest jobs and saved searches. Nothing is loaded or changed.
+
+    taken: what `measure` said lately, so that not all files need to be looked at again.
+    """
     model = library.config.model
-    found = upkeep.arrays(library.db)
-    living = next((count for stored, count in found.items() if stored.revision == model.revision), 0)
+    found = models(library)
+    living = next((one["vectors"] for one in found if one["current"]), 0)
     return {
         "library": str(library.path),
         **upkeep.totals(library.db),
-        "models": [
-            {
-                "revision": stored.revision,
-                "current": stored.revision == model.revision,
-                "dim": stored.dim,
-                "vectors": count,
-                "dead": stored.rows - count,
-                "bytes": stored.rows * 4 * stored.dim,
-            }
-            for stored, count in found.items()
-        ],
+        "models": found,
         "model": {"id": model.id, "revision": model.revision, "folder": model.absolute},
         "store": _store(library, living),
         "database": upkeep.kind(library.db),
-        "bytes": _bytes(library),
+        "bytes": measure(library) if taken is None else dict(taken),
         "jobs": [_job(job) for job in library.db.jobs(_JOBS)],
         "searches": list(library.db.saved_searches()),
     }
@@ -42,6 +36,21 @@ def info(library: Library) -> dict[str, Any]:
 def _job(job: Job) -> dict[str, Any]:
     detail = {key: value for key, value in job.detail.items() if key != "result"} | job.detail.get("result", {})
     return {"kind": job.kind, "state": job.state, "begun_at": job.begun_at, "ended_at": job.ended_at, **detail}
+
+
+def models(library: Library) -> list[dict[str, Any]]:
+    """Return the revisions of models that a library has vectors of."""
+    return [
+        {
+            "revision": stored.revision,
+            "current": stored.revision == library.config.model.revision,
+            "dim": stored.dim,
+            "vectors": count,
+            "dead": stored.rows - count,
+            "bytes": stored.rows * 4 * stored.dim,
+        }
+        for stored, count in upkeep.arrays(library.db).items()
+    ]
 
 
 def _store(library: Library, living: int) -> dict[str, Any]:
@@ -54,7 +63,8 @@ def _store(library: Library, living: int) -> dict[str, Any]:
     return about | {"vectors": count, "in_step": count == living, "error": None}
 
 
-def _bytes(library: Library) -> dict[str, int]:
+def measure(library: Library) -> dict[str, int]:
+    """Return how many bytes the parts of a library take, and all of it."""
     path = library.path
     rows = [file.lstat().st_size for file in sizes.tree(path / "embeddings") if file.name == arrays.NAME]
     parts = {
