@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from hit.db import copies
 from hit.errors import UserError
 
 HEAD = "0005"  # the newest migration
@@ -76,7 +77,10 @@ def complaints(engine: sa.Engine) -> Iterator[None]:
 
 
 def migrate(engine: sa.Engine, folder: Path) -> None:
-    """Bring a database to the newest schema; what an old one keeps in itself may move to `folder`, the library's."""
+    """Bring a database to the newest schema, all or nothing, after a copy of it, see `hit.db.copies`.
+
+    What an old one keeps in itself may move to `folder`, the library's.
+    """
     with engine.connect().execution_options(begin="BEGIN", writes=False) as connection:  # without waiting for who writes
         if _revision(connection) == HEAD:
             return
@@ -94,6 +98,10 @@ def migrate(engine: sa.Engine, folder: Path) -> None:
             raise UserError(
                 _shown(engine), f"its schema '{found}' is newer than this program's '{HEAD}'", "upgrade hit"
             ) from None
+        if found == HEAD:
+            return
+        if found:
+            copies.keep(engine, folder, found, HEAD)
         config.attributes |= {"connection": connection, "folder": folder}
         command.upgrade(config, "head")
         if engine.dialect.name == "postgresql":

@@ -53,6 +53,8 @@ def read(library: Path, overrides: Iterable[str] = ()) -> ServeConfig:
         table: dict[str, Any] = tomllib.loads(path.read_text())
     except FileNotFoundError:
         table = {}
+    except OSError as error:
+        raise UserError(path, f"cannot be read: {error.strerror}", "see who may read it") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(path, f"not a TOML file: {error}") from None
     return check(configs.build(ServeConfig, configs.overridden(table, overrides), str(path)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from hit.db import Stored, upkeep
+from hit.db import Stored, copies, upkeep
 from hit.library import UPLOADS, Library
 from hit.upkeep import sizes
 
@@ -82,6 +82,6 @@ def _uploads(library: Library) -> Iterator[Path]:
 
 
 def _parts(library: Library) -> Iterator[Path]:
-    for folder in (library.path, *(library.path / "embeddings").rglob("*")):
+    for folder in (library.path, library.path / copies.FOLDER, *(library.path / "embeddings").rglob("*")):
         if folder.is_dir():
             yield from (path for path in sorted(folder.iterdir()) if _PART.fullmatch(path.name))
