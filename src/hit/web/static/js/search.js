@@ -165,7 +165,7 @@ async function start(mine) {
     const [{ videos, total }, tags] = await Promise.all([get("/v1/videos?status=ready&limit=12", { signal: mine.control.signal }), get("/v1/tags", { signal: mine.control.signal })]);
     if (mine !== current) return;
     put(grid, total ? videos.map(videoCard) : nothingHere());
-    put(byId("summary"), total > 0 && [h("h2", null, "Added last"), h("a.small", { href: "/library" }, `All ${plural(total, "video")}`)]);
+    put(byId("summary"), total > 0 && [h("h2", null, "Recently added"), h("a.small", { href: "/library" }, `All ${plural(total, "video")}`)]);
     examples(total, tags);
   } catch (problem) {
     if (mine === current && problem.name !== "AbortError") failed(problem);
