@@ -4,6 +4,9 @@ import { h } from "./dom.js";
 const WORD = /([\p{L}\p{N}]+)/u;
 const SOURCE = { speech: "Heard", ocr: "Read", subtitles: "Subtitle", given: "Subtitle" };
 
+// words that say too little to be marked
+const PLAIN = new Set("a an and are as at be but by for from he her his i in is it its of on or she that the their they this to was we with you".split(" "));
+
 /** What an expert's lines are called. */
 export const sourceOf = (expert) => SOURCE[expert] ?? expert;
 
@@ -17,5 +20,6 @@ export function marked(text, texts) {
 function stem(word) {
   if (!WORD.test(word)) return "";
   const low = word.toLowerCase();
+  if (PLAIN.has(low)) return "";
   return low.length > 4 ? low.replace(/(ing|ed|es|s)$/, "") : low.replace(/s$/, "") || low;
 }
