@@ -1,0 +1,41 @@
+// An image or a clip as a query: picked, pasted or dropped.
+import { byId, toast } from "./dom.js";
+
+const KINDS = /^(image|video)\//;
+const MOST = 200_000_000; // bytes; the server has its own limits
+
+/** @param {(file: File) => void} take */
+export function takeFiles(take) {
+  const accept = (files) => {
+    const file = [...(files ?? [])].find((one) => KINDS.test(one.type) || /\.(mkv|mov|avi|webm|mp4|ts)$/i.test(one.name));
+    if (!file) return false;
+    if (file.size > MOST) toast("The file is too large to search by: cut a short clip of it", "bad");
+    else take(file);
+    return true;
+  };
+  const input = /** @type {HTMLInputElement} */ (byId("file"));
+  byId("pick").addEventListener("click", () => input.click());
+  input.addEventListener("change", () => {
+    accept(input.files);
+    input.value = "";
+  });
+  document.addEventListener("paste", (event) => {
+    if (accept(event.clipboardData?.files)) event.preventDefault();
+  });
+  let depth = 0; // of the elements that the pointer is in, while it drags
+  const carries = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
+  const show = (on) => (byId("drop").hidden = !on);
+  document.addEventListener("dragenter", (event) => carries(event) && show(++depth > 0));
+  document.addEventListener("dragleave", (event) => carries(event) && show(--depth > 0));
+  document.addEventListener("dragover", (event) => carries(event) && event.preventDefault());
+  document.addEventListener("drop", (event) => {
+    if (!carries(event)) return;
+    event.preventDefault();
+    depth = 0;
+    show(false);
+    if (!accept(event.dataTransfer?.files)) toast("Drop an image or a video", "bad");
+  });
+}
+
+/** A small picture of a file, as a blob's address, or null where it is none. @param {File} file */
+export const pictureOf = (file) => (file.type.startsWith("image/") ? URL.createObjectURL(file) : null);

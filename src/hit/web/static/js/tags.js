@@ -1,0 +1,51 @@
+// The tags of a video: everybody sees them, reviewers give and take them.
+import { get, may, post, withQuery } from "./api.js";
+import { announce, h, icon, put } from "./dom.js";
+import { quoted } from "./query.js";
+
+/** @param {HTMLElement} room @param {any} video */
+export async function showTags(room, video) {
+  const mine = await may("reviewer");
+  let tags = video.tags;
+  const wrong = h("p.wrong", { role: "alert", hidden: true });
+
+  async function change(what, said) {
+    wrong.hidden = true;
+    try {
+      tags = (await post(`/v1/videos/${encodeURIComponent(video.id)}/tags`, what)).tags;
+      draw();
+      announce(said);
+    } catch (problem) {
+      wrong.textContent = problem.message;
+      wrong.hidden = false;
+    }
+  }
+
+  const chip = (name) =>
+    h(
+      "span.chip",
+      null,
+      icon("tag"),
+      h("a.clip", { href: withQuery("/library", { filter: `tag=${quoted(name)}` }), title: "Videos of this tag" }, name),
+      mine && h("button", { type: "button", "aria-label": `Take off the tag ${name}`, onclick: () => change({ remove: [name] }, `Took off ${name}`) }, icon("close")),
+    );
+
+  const input = h("input", { type: "text", maxlength: 200, placeholder: "Add a tag", "aria-label": "Add a tag", list: "all-tags", autocomplete: "off" });
+  const all = h("datalist", { id: "all-tags" });
+  input.addEventListener("focus", async () => {
+    const names = Object.keys(await get("/v1/tags").catch(() => ({})));
+    put(all, names.filter((name) => !tags.includes(name)).map((name) => h("option", { value: name })));
+  });
+  const add = async (event) => {
+    event.preventDefault();
+    const name = input.value.trim();
+    if (!name) return;
+    input.value = "";
+    await change({ add: [name] }, `Added ${name}`);
+    input.focus();
+  };
+  const chips = h("div.chips", { role: "group", "aria-label": "Tags" });
+  const draw = () => put(chips, tags.length ? tags.map(chip) : h("span.quiet.small", null, "None yet"));
+  draw();
+  put(room, chips, mine && h("form.tag-form", { onsubmit: add }, input, all, h("button.small", { type: "submit" }, "Add")), wrong);
+}
