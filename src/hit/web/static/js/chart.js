@@ -5,10 +5,9 @@ const SIDES = { top: 12, right: 14, bottom: 40, left: 46 };
 const LEVELS = ["fused", "semantic", "feature"]; // the same colour wherever they are shown
 const STYLES = 6; // .s0 to .s5 in evaluations.css
 
-/** A number short enough for an axis or a cell. */
+/** A number short enough for an axis or a cell, with as many digits as those beside it. */
 export function short(value, digits = 1) {
-  if (Math.abs(value) >= 10_000) return value.toLocaleString("en", { maximumFractionDigits: 0 });
-  return Number.isInteger(value) && Math.abs(value) >= 10 ? String(value) : value.toFixed(digits);
+  return Math.abs(value) >= 10_000 ? value.toLocaleString("en", { maximumFractionDigits: 0 }) : value.toFixed(digits);
 }
 
 /** About `count` round numbers from low to high. */

@@ -35,8 +35,9 @@ function cellText(cell) {
 }
 
 function table(one, best) {
-  const most = one.columns.map((_, i) => Math.max(...one.rows.filter((row) => row.kind === "variant" && row.cells[i]).map((row) => row.cells[i].mean)));
-  const top = (row, i) => row.kind === "variant" && row.cells[i]?.mean === (one.columns[i] === "MdR" ? null : most[i]);
+  const column = (i) => one.rows.filter((row) => row.kind === "variant" && row.cells[i]).map((row) => row.cells[i].mean);
+  const bests = one.columns.map((name, i) => (name.startsWith("M") ? Math.min : Math.max)(...column(i))); // ranks are best low
+  const top = (row, i) => row.kind === "variant" && row.cells[i]?.mean === bests[i];
   const head = h("tr", null, h("th", { scope: "col" }, one.rows[0]?.kind === "variant" ? "row" : "level"), one.columns.map((name) => h("th.number", { scope: "col" }, name)));
   const rows = one.rows.map((row) =>
     h(
@@ -194,7 +195,7 @@ async function load() {
       room,
       report.problem
         ? [head, h("div.state.bad", { role: "alert" }, icon("warning"), h("h2", null, "This report cannot be read"), h("p", null, report.problem), report.folder && h("p.small", null, h("code", null, report.folder)))]
-        : [head, headline(report), spread(report), report.tables.map((one) => table(one, report.best)), chartSections(report.charts), misses(report), facts(report)],
+        : [head, headline(report), spread(report), h("div.tables", null, report.tables.map((one) => table(one, report.best))), chartSections(report.charts), misses(report), facts(report)],
     );
   } catch (problem) {
     put(room, h("h1.hidden", null, "Evaluation"), problemView(problem, problem.status === 404 ? null : load));
