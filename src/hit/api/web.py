@@ -66,3 +66,9 @@ def library(request: Request) -> HTMLResponse:
 def evaluations(request: Request) -> HTMLResponse:
     """Show how good the models are."""
     return page("evaluations", active="evaluations")
+
+
+@routes.get("/evaluations/{evaluation_id}")
+def evaluation(evaluation_id: str, request: Request) -> HTMLResponse:
+    """Show one report."""
+    return page("evaluation", active="evaluations", evaluation_id=evaluation_id)

@@ -83,7 +83,8 @@ def _train(path: Path) -> Report:
 
 def _evaluate(path: Path) -> Report:
     told = load(path)
-    return _run("evaluate", path.name.removesuffix(NUMBERS), told["card"], told["found"])
+    name = f"{text(told['card']['name'])}: {path.name.removesuffix(NUMBERS)}"
+    return _run("evaluate", name, told["card"], told["found"])
 
 
 def _run(kind: Kind, name: str, card: Mapping[str, Any], found: Mapping[str, Any] | None) -> Report:
