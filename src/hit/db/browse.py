@@ -106,6 +106,12 @@ class Browse(Sessions):
             found = sa.select(Segment).where(Segment.video_id == video).order_by(Segment.start, Segment.id)
             return list(session.scalars(found))
 
+    def files_of(self, video: str) -> list[tuple[str, int, int]]:
+        """Return a video's files: path, and bytes and mtime_ns when they were last looked at."""
+        with self.read() as session:
+            found = sa.select(File.path, File.size, File.mtime_ns).where(File.video_id == video).order_by(File.path)
+            return [(path, size, mtime) for path, size, mtime in session.execute(found)]
+
 
 def _cards(session: Session, videos: Sequence[Video]) -> list[Card]:
     paths: dict[str, list[str]] = {}

@@ -1,0 +1,179 @@
+"""/v1/videos/{id}/...: what videos are shown by."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePath
+from typing import Annotated, Literal
+
+from fastapi import Query, Request, Response
+from fastapi.responses import FileResponse, PlainTextResponse
+
+from hit import video
+from hit.api.auth import Principal, Viewer
+from hit.api.common import Served, router
+from hit.api.problems import Problem
+from hit.api.schemas import Id
+from hit.db import Card
+from hit.errors import NotFoundError, UserError
+from hit.files import BusyError
+from hit.service import Service
+from hit.service.media import facts, source
+
+routes = router("media", 404, 409)
+FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}  # ids name content: what is made of it stays the same
+MADE = 1  # counts up when what is made of the same content changes
+LONG = 900.0  # seconds of video from which on sprites are made by a job: whoever asks does not wait
+RANGES = re.compile(r"bytes=(\d+-\d*|-\d+)(,\s*(\d+-\d*|-\d+))*")
+
+Seconds = Annotated[float, Query(ge=0, le=1e7, allow_inf_nan=False)]
+
+
+@routes.head("/videos/{video_id}/stream", include_in_schema=False)
+@routes.get("/videos/{video_id}/stream", response_class=FileResponse, responses={206: {}, 304: {}, 416: {}})
+def stream(
+    video_id: Id, request: Request, served: Served, who: Viewer, rendition: Literal["auto", "original"] = "auto"
+) -> Response:
+    """Send the video's file, or parts of it (Range).
+
+    auto: where browsers cannot play the file, a rendition that they can. Until there is one, the answer is a problem 409 with
+    the `job` that makes it.
+    """
+    card = served.db.video(video_id)
+    with _about(video_id):
+        path = source(served.library, video_id)
+        found = facts(path)
+        if rendition == "original" or found.playable:
+            return _file(request, path, f"{video_id}", found.type, card.title)
+    made = served.media.find("renditions", video_id)
+    if made is None:
+        raise _started(served, "rendition", card, who, found.why)
+    return _file(request, made, f"{video_id}-r{MADE}", "video/mp4", PurePath(card.title).stem + ".mp4")
+
+
+@routes.get("/videos/{video_id}/thumbnail", response_class=Response, responses={200: {"content": {"image/jpeg": {}}}, 304: {}})
+def thumbnail(
+    video_id: Id,
+    request: Request,
+    served: Served,
+    who: Viewer,
+    t: Seconds = 0.0,
+    size: Annotated[int, Query(ge=16, le=1080)] = 240,
+) -> Response:
+    """Return the picture on screen at `t`, after the end the last one; its shorter side is `size` pixels long."""
+    served.db.video(video_id)
+    headers = {**FOREVER, "ETag": f'"{video_id}-{t:.3f}-{size}"'}
+    if _known(request, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    with _about(video_id):
+        image = video.frame(source(served.library, video_id), t, size)
+    return Response(video.jpeg(image), media_type="image/jpeg", headers=headers)
+
+
+@routes.head("/videos/{video_id}/sprites.jpg", include_in_schema=False)
+@routes.get("/videos/{video_id}/sprites.jpg", response_class=FileResponse, responses={304: {}})
+def sprites(video_id: Id, request: Request, served: Served, who: Viewer) -> Response:
+    """Return small pictures of the whole video on one sheet; `sprites.vtt` says where which is.
+
+    Of a long video they are made by a job, and until then the answer is a problem 409 with it.
+    """
+    card = served.db.video(video_id)
+    duration = _duration(card)
+    made = served.media.find("sprites", video_id)
+    if made is None:
+        with _about(video_id):
+            path = source(served.library, video_id)
+        if duration > LONG:
+            raise _started(served, "sprites", card, who, "it is long")
+        with _about(video_id):
+            made = served.media.make("sprites", video_id, lambda target: video.sprites(path, duration, target))
+    return _file(request, made, f"{video_id}-s{MADE}", "image/jpeg")
+
+
+@routes.get("/videos/{video_id}/sprites.vtt", response_class=PlainTextResponse)
+def tracks(video_id: Id, served: Served, who: Viewer) -> Response:
+    """Return the WebVTT track that says which part of `sprites.jpg` shows which stretch of the video."""
+    card = served.db.video(video_id)
+    duration = _duration(card)
+    sheet = video.sheet_of(duration, (card.video.width or 1, card.video.height or 1))
+    text = video.vtt(sheet, duration, f"/v1/videos/{video_id}/sprites.jpg")
+    return Response(text, media_type="text/vtt; charset=utf-8", headers={"Cache-Control": "private, max-age=3600"})
+
+
+@routes.get("/videos/{video_id}/clip", response_class=FileResponse, responses={206: {}, 304: {}, 416: {}})
+def clip(video_id: Id, request: Request, served: Served, who: Viewer, start: Seconds, end: Seconds) -> Response:
+    """Return a stretch of the video as an mp4 to keep, without encoding it anew where that can be.
+
+    It begins with the picture on screen at `start`, and ends with the one on screen just before `end` or a few after it.
+    """
+    card = served.db.video(video_id)
+    limit = served.config.clip_seconds
+    if not start < end <= start + limit:
+        raise Problem(422, "the clip", f"goes from {start} to {end} s", f"at most {limit:.0f} s, and the end after the start")
+    name = f"{video_id}-{start:.3f}-{end:.3f}"
+    with _about(video_id):
+        path = source(served.library, video_id)
+        made = served.media.make("clips", name, lambda target: video.cut(path, start, end, target))
+    return _file(request, made, f"{name}-c{MADE}", "video/mp4", f"{PurePath(card.title).stem} {start:.1f}-{end:.1f}.mp4", True)
+
+
+@contextlib.contextmanager
+def _about(video_id: str) -> Iterator[None]:
+    """Name the video, not its path, in what is wrong with its file: not everybody may see paths."""
+    try:
+        yield
+    except NotFoundError:
+        raise
+    except BusyError:
+        raise Problem(409, f"video {video_id}", "another request is at work on it", "ask again later") from None
+    except UserError as error:
+        raise Problem(422, f"video {video_id}", error.why, error.fix) from None
+
+
+def _duration(card: Card) -> float:
+    if not card.video.duration or card.video.duration <= 0:
+        raise NotFoundError(f"video {card.video.id}", "has no pictures that are known yet", "wait until it is indexed")
+    return card.video.duration
+
+
+def _started(served: Service, kind: str, card: Card, who: Principal, why: str) -> Problem:
+    """Return the problem that says which job makes what is not there yet, having started one unless one is at work or failed."""
+    detail = {"video": card.video.id}
+    job = next((job for job in served.jobs.list(limit=200, kind=kind) if job.detail == detail), None)
+    if job is None or job.state in ("done", "cancelled"):
+        served.media.tidy()
+        job = served.jobs.submit(kind, detail, who.name)
+    if job.state == "failed":
+        return Problem(409, f"video {card.video.id}", f"no {kind} of it could be made: {job.error}", "retry the job", job=job.id)
+    headers = {"Retry-After": "2"}
+    return Problem(409, f"video {card.video.id}", f"its {kind} is being made: {why}", "ask again", headers, job=job.id)
+
+
+def _file(request: Request, path: Path, tag: str, kind: str, name: str | None = None, keep: bool = False) -> Response:
+    """Send a file whose content `tag` names, to be kept under `name` or else shown."""
+    headers = {**FOREVER, "ETag": f'"{tag}"', "X-Content-Type-Options": "nosniff"}
+    if _known(request, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    look = path.stat()
+    ranges = request.headers.get("Range")
+    if ranges is not None and request.headers.get("If-Range", headers["ETag"]) == headers["ETag"]:
+        _check(ranges, look.st_size)
+    place = "attachment" if keep else "inline"
+    return FileResponse(path, 200, headers, kind, filename=name, stat_result=look, content_disposition_type=place)
+
+
+def _known(request: Request, tag: str) -> bool:
+    """Tell whether the client has this content already."""
+    given = request.headers.get("If-None-Match", "")
+    return given.strip() == "*" or tag in {one.strip().removeprefix("W/") for one in given.split(",")}
+
+
+def _check(ranges: str, size: int) -> None:
+    """Raise Problem for ranges that cannot be sent."""
+    wanted = ranges.replace(" ", "").lower()
+    if not RANGES.fullmatch(wanted):
+        raise Problem(400, "the header Range", "is not one of bytes", "bytes=FIRST-LAST")
+    for one in wanted.removeprefix("bytes=").split(","):
+        first, _, last = one.partition("-")
+        if (first and (int(first) >= size or (last and int(last) < int(first)))) or (not first and int(last) == 0):
+            raise Problem(416, "the header Range", f"asks for what is not there: {size} bytes are", headers={"Content-Range": f"bytes */{size}"})

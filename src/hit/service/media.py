@@ -1,0 +1,160 @@
+"""What is made of videos to show them, kept under LIB/cache: renditions, sheets of sprites, clips."""
+
+import contextlib
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from hit import files, video
+from hit.errors import NotFoundError
+from hit.jobs import KINDS
+from hit.library import Library
+from hit.pulse import Pulse
+from hit.video import Facts
+
+Kind = Literal["renditions", "sprites", "clips"]
+FOLDER = "cache"
+SUFFIXES: dict[Kind, str] = {"renditions": ".mp4", "sprites": ".jpg", "clips": ".mp4"}
+_WAIT = 300.0  # seconds for another who makes the same
+_TIDY = 60.0  # seconds between two looks at how much there is
+
+
+class MediaCache:
+    """Files made of videos, by kind and name, which begins with the video's id.
+
+    However many ask for one at once, threads or processes, one of them makes it and the others wait. What was asked for
+    longest ago goes when all are larger than `limit` bytes, but what is used at the moment. A process that is killed leaves
+    an unfinished file, which the next one removes.
+    """
+
+    def __init__(self, folder: Path, limit: float) -> None:
+        self.folder, self.limit = folder, limit
+        self._tidied, self._guard = -_TIDY, threading.Lock()
+
+    def find(self, kind: Kind, name: str) -> Path | None:
+        """Return what was made, or None."""
+        path = self._path(kind, name)
+        try:
+            look = path.stat()
+            os.utime(path, ns=(time.time_ns(), look.st_mtime_ns))  # read now: what `tidy` goes by
+        except FileNotFoundError:
+            return None
+        if time.monotonic() > self._tidied + _TIDY:
+            self.tidy(path)
+        return path
+
+    def make(self, kind: Kind, name: str, maker: Callable[[Path], object], wait: float = _WAIT) -> Path:
+        """Return what was made, or have it made by `maker`, which gets its path and is to write it whole.
+
+        Raises BusyError where another has been at it for `wait` seconds.
+        """
+        if (found := self.find(kind, name)) is not None:
+            return found
+        path = self._path(kind, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with files.room(self.folder), self._lock(path, wait):
+            if (found := self.find(kind, name)) is not None:
+                return found
+            for part in path.parent.glob(f".{path.name}.*.part"):  # of whoever was killed: the lock is ours
+                part.unlink()
+            maker(path)
+        self.tidy(path)
+        return path
+
+    def tidy(self, used: Path | None = None) -> None:
+        """Remove what was asked for longest ago, until what is left has room; `used` stays."""
+        with self._guard:
+            self._tidied = time.monotonic()
+            found = []
+            for path in self.folder.glob("*/*"):
+                with contextlib.suppress(FileNotFoundError):  # another process tidies too
+                    look = path.stat()
+                    found.append((look.st_atime_ns, look.st_size, path))
+            total = sum(size for _, size, _ in found)
+            for _, size, path in sorted(found):
+                if total <= self.limit:
+                    break
+                if path != used and not path.name.startswith("."):
+                    path.unlink(missing_ok=True)
+                    total -= size
+
+    def _path(self, kind: Kind, name: str) -> Path:
+        return self.folder / kind / f"{name}{SUFFIXES[kind]}"
+
+    def _lock(self, path: Path, wait: float) -> contextlib.AbstractContextManager[None]:
+        # One of 16, by the first digit of the video's id: files for locks must not be removed, and so are not to grow in number.
+        return files.locked(path.with_name(f".lock {path.name[0]}"), wait)
+
+
+def forget(library: Path, name: str) -> None:
+    """Remove all that was made of a video."""
+    for path in (library / FOLDER).glob(f"*/{name}*"):
+        path.unlink(missing_ok=True)
+
+
+def source(library: Library, name: str) -> Path:
+    """Return a file that holds a video's content, as when it was last looked at.
+
+    Raises NotFoundError where the library does not know the video, or none of its files is there as it was.
+    """
+    changed = False
+    for path, size, mtime_ns in library.db.files_of(name):
+        with contextlib.suppress(OSError):
+            look = Path(path).stat()
+            if (look.st_size, look.st_mtime_ns) == (size, mtime_ns):
+                return Path(path)
+            changed = True
+    why = "its file has changed since it was looked at" if changed else "its file is not there any more"
+    raise NotFoundError(f"video {name}", why, "index it again" if changed else "bring the file back, or remove the video")
+
+
+def facts(path: Path) -> Facts:
+    """Return what `hit.video.facts` does, which is asked once for each state of a file."""
+    look = path.stat()
+    return _facts(path, look.st_size, look.st_mtime_ns)
+
+
+@lru_cache(4096)
+def _facts(path: Path, size: int, mtime_ns: int) -> Facts:
+    return video.facts(path)
+
+
+# -- kinds of jobs
+
+
+def render(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Make the rendition of the video `video`."""
+    return _made(library, pulse, detail["video"], "renditions", lambda path, target, _, tick: video.rendition(path, target, tick))
+
+
+def picture(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Make the sheet of sprites of the video `video`."""
+
+    def make(path: Path, target: Path, duration: float, tick: Callable[[float], None]) -> object:
+        return video.sprites(path, duration, target, tick)
+
+    return _made(library, pulse, detail["video"], "sprites", make)
+
+
+def _made(
+    library: Library, pulse: Pulse, name: str, kind: Kind, make: Callable[[Path, Path, float, Callable[[float], None]], object]
+) -> Mapping[str, Any]:
+    path, duration = source(library, name), library.db.video(name).video.duration or 0.0
+    reached = 0.0
+    with pulse.watched().task("Convert", duration) as task:
+
+        def tick(time: float) -> None:
+            nonlocal reached
+            task.advance(max(0.0, time - reached))
+            reached = max(time, reached)
+
+        made = MediaCache(library.path / FOLDER, math.inf).make(kind, name, lambda target: make(path, target, duration, tick), 0)
+    return {"bytes": made.stat().st_size}
+
+
+KINDS |= {"rendition": render, "sprites": picture}
