@@ -138,15 +138,15 @@ def _duration(card: Card) -> float:
 
 def _started(served: Service, kind: str, card: Card, who: Principal, why: str) -> Problem:
     """Return the problem that says which job makes what is not there yet, having started one unless one is at work or failed."""
-    detail = {"video": card.video.id}
-    job = next((job for job in served.jobs.list(limit=200, kind=kind) if job.detail == detail), None)
+    name = card.video.id
+    job = next((job for job in served.jobs.list(limit=200, kind=kind) if job.detail.get("video") == name), None)
     if job is None or job.state in ("done", "cancelled"):
         served.media.tidy()
-        job = served.jobs.submit(kind, detail, who.name)
+        job = served.jobs.submit(kind, {"video": name}, who.name)
     if job.state == "failed":
-        return Problem(409, f"video {card.video.id}", f"no {kind} of it could be made: {job.error}", "retry the job", job=job.id)
-    headers = {"Retry-After": "2"}
-    return Problem(409, f"video {card.video.id}", f"its {kind} is being made: {why}", "ask again", headers, job=job.id)
+        error = job.detail.get("error") if who.may("admin") else "its job says why"
+        return Problem(409, f"video {name}", f"no {kind} of it could be made: {error}", "have the job tried again", job=job.id)
+    return Problem(409, f"video {name}", f"its {kind} is being made: {why}", "ask again", {"Retry-After": "2"}, job=job.id)
 
 
 def _file(request: Request, path: Path, tag: str, kind: str, name: str | None = None, keep: bool = False) -> Response:
@@ -176,4 +176,9 @@ def _check(ranges: str, size: int) -> None:
     for one in wanted.removeprefix("bytes=").split(","):
         first, _, last = one.partition("-")
         if (first and (int(first) >= size or (last and int(last) < int(first)))) or (not first and int(last) == 0):
-            raise Problem(416, "the header Range", f"asks for what is not there: {size} bytes are", headers={"Content-Range": f"bytes */{size}"})
+            raise Problem(
+                416,
+                "the header Range",
+                f"asks for what is not there: {size} bytes are",
+                headers={"Content-Range": f"bytes */{size}"},
+            )
