@@ -25,6 +25,7 @@ from hit.library import Library
 from hit.pulse import Pulse
 from hit.service import media
 from hit.service.media import MediaCache
+from hit.upkeep import info, leftovers, remove
 from toy import COLOURS, PLUGIN, ToyEncoder, render
 
 ODD = {odd.name: odd for odd in odd_files.ODD}
@@ -233,6 +234,13 @@ def test_a_job_whose_work_another_does_waits_its_turn(pulse: tuple[Library, Puls
 # -- pictures, sprites, clips
 
 
+def test_heads(api: TestClient, film: str) -> None:
+    for place in ("stream", "thumbnail", "sprites.jpg", "sprites.vtt", "clip?start=1&end=2"):
+        head, whole = api.head(f"{film}/{place}"), api.get(f"{film}/{place}")
+        assert head.status_code == 200
+        assert {**head.headers, "x-request-id": ""} == {**whole.headers, "x-request-id": ""}
+
+
 def test_pictures_of_any_moment(api: TestClient, film: str) -> None:
     for t, colour in [(1.0, "red"), (5.0, "green"), (11.0, "blue"), (1e6, "blue")]:
         answer = api.get(f"{film}/thumbnail", params={"t": t, "size": 48})
@@ -342,9 +350,17 @@ def _die(folder: Path, begun: Any) -> None:
     MediaCache(folder, 1e9).make("clips", "a", make)
 
 
-def test_all_that_was_made_of_a_video_is_forgotten(tmp_path: Path) -> None:
-    cache = MediaCache(tmp_path / "cache", 1e9)
-    for kind, name in [("renditions", "aa"), ("sprites", "aa"), ("clips", "aa-1-2"), ("clips", "ab-1-2")]:
-        cache.make(kind, name, lambda path: path.write_bytes(b"x"))  # type: ignore[arg-type]
-    media.forget(tmp_path, "aa")
-    assert [path.name for path in (tmp_path / "cache").glob("*/[!.]*")] == ["ab-1-2.mp4"]
+def test_all_that_was_made_of_a_video_goes_with_it(shelf: Path, tmp_path: Path) -> None:
+    shutil.copytree(shelf / "lib", tmp_path / "lib")
+    with Library.open(tmp_path / "lib", encoder=ToyEncoder()) as library:
+        gone, stays = (library.db.videos(text=name)[0][0].video.id for name in ("hevc", "stream.ts"))
+        cache = MediaCache(library.path / "cache", 1e9)
+        for name in (gone, stays, "0123456789abcdef"):
+            cache.make("renditions", name, lambda path: path.write_bytes(b"x"))
+            cache.make("clips", f"{name}-1-2", lambda path: path.write_bytes(b"x"))
+        assert info.info(library)["bytes"]["cache"] == 6
+        remove.remove(library, [gone])
+        of = next(one for one in leftovers.find(library) if one.what == "what was made of videos that are gone")
+        assert {path.name for path in of.paths} == {"0123456789abcdef.mp4", "0123456789abcdef-1-2.mp4"}
+        left = {path.name for path in (library.path / "cache").glob("*/[!.]*")} - {path.name for path in of.paths}
+        assert left == {f"{stays}.mp4", f"{stays}-1-2.mp4"}

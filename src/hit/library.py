@@ -7,6 +7,7 @@ embeddings/     an array of vectors for each model revision, and beside it what 
 thumbnails/     a JPEG for each segment
 remote/         copies of videos that were given by URL
 uploads/        videos that were sent to it: their only copies
+cache/          what a service made of videos to show them; it may go at any time
 library.log     what went wrong, file by file
 journal.jsonl   what became of each file that was looked at, see `hit.journal`
 """
@@ -39,7 +40,7 @@ from hit.settings import LibraryConfig
 from hit.types import Expert, Judge, Progress, Silent, Store
 
 T = TypeVar("T")
-UPLOADS = "uploads"
+UPLOADS, CACHE = "uploads", "cache"
 _WAIT = 10.0  # seconds for another process that indexes
 _NAMED = 20  # sources that a job names
 

@@ -14,6 +14,7 @@ from hit.api.auth import Principal, Viewer
 from hit.api.common import Served, router
 from hit.api.problems import Problem
 from hit.api.schemas import Id
+from hit.api.videos import FOREVER
 from hit.db import Card
 from hit.errors import NotFoundError, UserError
 from hit.files import BusyError
@@ -21,7 +22,6 @@ from hit.service import Service
 from hit.service.media import facts, source
 
 routes = router("media", 404, 409)
-FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}  # ids name content: what is made of it stays the same
 MADE = 1  # counts up when what is made of the same content changes
 LONG = 900.0  # seconds of video from which on sprites are made by a job: whoever asks does not wait
 RANGES = re.compile(r"bytes=(\d+-\d*|-\d+)(,\s*(\d+-\d*|-\d+))*")
@@ -51,6 +51,7 @@ def stream(
     return _file(request, made, f"{video_id}-r{MADE}", "video/mp4", PurePath(card.title).stem + ".mp4")
 
 
+@routes.head("/videos/{video_id}/thumbnail", include_in_schema=False)
 @routes.get("/videos/{video_id}/thumbnail", response_class=Response, responses={200: {"content": {"image/jpeg": {}}}, 304: {}})
 def thumbnail(
     video_id: Id,
@@ -90,6 +91,7 @@ def sprites(video_id: Id, request: Request, served: Served, who: Viewer) -> Resp
     return _file(request, made, f"{video_id}-s{MADE}", "image/jpeg")
 
 
+@routes.head("/videos/{video_id}/sprites.vtt", include_in_schema=False)
 @routes.get("/videos/{video_id}/sprites.vtt", response_class=PlainTextResponse)
 def tracks(video_id: Id, served: Served, who: Viewer) -> Response:
     """Return the WebVTT track that says which part of `sprites.jpg` shows which stretch of the video."""
@@ -100,6 +102,7 @@ def tracks(video_id: Id, served: Served, who: Viewer) -> Response:
     return Response(text, media_type="text/vtt; charset=utf-8", headers={"Cache-Control": "private, max-age=3600"})
 
 
+@routes.head("/videos/{video_id}/clip", include_in_schema=False)
 @routes.get("/videos/{video_id}/clip", response_class=FileResponse, responses={206: {}, 304: {}, 416: {}})
 def clip(video_id: Id, request: Request, served: Served, who: Viewer, start: Seconds, end: Seconds) -> Response:
     """Return a stretch of the video as an mp4 to keep, without encoding it anew where that can be.

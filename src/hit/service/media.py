@@ -13,12 +13,11 @@ from typing import Any, Literal
 from hit import files, video
 from hit.errors import NotFoundError
 from hit.jobs import KINDS
-from hit.library import Library
+from hit.library import CACHE, Library
 from hit.pulse import Pulse
 from hit.video import Facts
 
 Kind = Literal["renditions", "sprites", "clips"]
-FOLDER = "cache"
 SUFFIXES: dict[Kind, str] = {"renditions": ".mp4", "sprites": ".jpg", "clips": ".mp4"}
 _WAIT = 300.0  # seconds for another who makes the same
 _TIDY = 60.0  # seconds between two looks at how much there is
@@ -60,7 +59,7 @@ class MediaCache:
         with files.room(self.folder), self._lock(path, wait):
             if (found := self.find(kind, name)) is not None:
                 return found
-            for part in path.parent.glob(f".{path.name}.*.part"):  # of whoever was killed: the lock is ours
+            for part in path.parent.glob(f".{name[0]}*.part"):  # of whoever was killed: the lock is ours
                 part.unlink()
             maker(path)
         self.tidy(path)
@@ -89,12 +88,6 @@ class MediaCache:
     def _lock(self, path: Path, wait: float) -> contextlib.AbstractContextManager[None]:
         # One of 16, by the first digit of the video's id: files for locks must not be removed, and so are not to grow in number.
         return files.locked(path.with_name(f".lock {path.name[0]}"), wait)
-
-
-def forget(library: Path, name: str) -> None:
-    """Remove all that was made of a video."""
-    for path in (library / FOLDER).glob(f"*/{name}*"):
-        path.unlink(missing_ok=True)
 
 
 def source(library: Library, name: str) -> Path:
@@ -153,7 +146,7 @@ def _made(
             task.advance(max(0.0, time - reached))
             reached = max(time, reached)
 
-        made = MediaCache(library.path / FOLDER, math.inf).make(kind, name, lambda target: make(path, target, duration, tick), 0)
+        made = MediaCache(library.path / CACHE, math.inf).make(kind, name, lambda target: make(path, target, duration, tick), 0)
     return {"bytes": made.stat().st_size}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from hit import arrays, index
 from hit.db import Job, upkeep
 from hit.errors import UserError
-from hit.library import UPLOADS, Library
+from hit.library import CACHE, UPLOADS, Library
 from hit.upkeep import sizes
 
 _JOBS = 5
@@ -74,6 +74,7 @@ def measure(library: Library) -> dict[str, int]:
         "thumbnails": sizes.of(library.posters),
         "remote": sizes.of(path / "remote"),
         "uploads": sizes.of(path / UPLOADS),
+        "cache": sizes.of(path / CACHE),
         "model": sizes.of(path / "model"),
         "logs": sizes.of(path / "library.log") + sizes.of(path / index.JOURNAL),
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from hit.db import Stored, copies, upkeep
-from hit.library import UPLOADS, Library
+from hit.library import CACHE, UPLOADS, Library
 from hit.upkeep import sizes
 
 _FRESH = 86_400.0  # seconds in which an upload ends
@@ -34,6 +34,7 @@ def find(library: Library) -> list[Leftover]:
         Leftover("thumbnails that no segment has", list(_thumbnails(library))),
         Leftover("copies of remote videos that nothing names", list(_copies(library))),
         Leftover("uploads that broke off, or that nothing names", list(_uploads(library))),
+        Leftover("what was made of videos that are gone", list(_made(library))),
         Leftover("arrays that nothing names", [library.path / stored.name for stored in generations(library)]),
         Leftover("unfinished files of runs that were killed", list(_parts(library))),
         Leftover("vectors in the form of an earlier program", [path for path in [library.path / "vectors"] if path.exists()]),
@@ -79,6 +80,11 @@ def _uploads(library: Library) -> Iterator[Path]:
     for path in sizes.tree(library.path / UPLOADS):
         if path.name not in named and path.lstat().st_mtime < fresh:
             yield path
+
+
+def _made(library: Library) -> Iterator[Path]:
+    known = {file.video for file in library.db.files().values()}
+    yield from (path for path in sizes.tree(library.path / CACHE) if path.name[0] != "." and path.name[:16] not in known)
 
 
 def _parts(library: Library) -> Iterator[Path]:
