@@ -273,7 +273,7 @@ class _Search:
         vectors = self.db.vectors(self.shelf.stored, rows)
         unwanted = products(vectors, self.barred)  # (n, excluded)
         # Where the model found nothing in a segment, both scores are 0, and it shows nothing that could be left out.
-        bad = (unwanted >= scores[:, None]).any(axis=1) & vectors.any(axis=1)
+        bad = np.asarray((unwanted >= scores[:, None]).any(axis=1) & vectors.any(axis=1), np.bool_)
         if self.shelf.judge:
             texts = len(self.query.exclude)  # no confidence is known of examples, which come after them
             for vector, column in zip(self.barred[:texts], unwanted.T[:texts], strict=True):
