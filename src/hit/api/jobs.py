@@ -183,7 +183,7 @@ async def events(served: Served, listening: Watched, who: Viewer, last: Last = N
 
 def _event(job: Job, whole: bool) -> ServerSentEvent:
     kind = "end" if _ended(job) else "progress"
-    return ServerSentEvent(event=kind, id=str(int(time.time() * 1000)), data=to_json(job, whole), retry=2000)
+    return ServerSentEvent(event=kind, id=str(int(time.time() * 1000)), data=JobJson(**to_json(job, whole)), retry=2000)
 
 
 def _ended(job: Job) -> bool:

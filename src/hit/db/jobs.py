@@ -59,13 +59,15 @@ class JobRecords(Sessions):
                 job.state, job.owner, job.begun_at, job.beat_at, job.tries = "running", owner, _now(), _now(), job.tries + 1
             return job
 
-    def beat_job(self, number: int, owner: str, done: float, total: float | None, note: str) -> Wish:
-        """Say that a job is being worked on, and how far it is. Return whether to go on."""
+    def beat_job(self, number: int, owner: str, done: float | None = None, total: float | None = None, note: str = "") -> Wish:
+        """Say that a job is being worked on, and, with `done`, how far it is. Return whether to go on."""
         with self.write(content=False) as session:
             job = _own(session, number, owner)
             if job is None:
                 return "lost"
-            job.beat_at, job.done, job.total, job.note = _now(), done, total, note
+            job.beat_at = _now()
+            if done is not None:
+                job.done, job.total, job.note = done, total, note
             return "cancel" if job.cancel else "on"
 
     def end_job(self, number: int, owner: str, state: Ending, result: Mapping[str, Any], error: str = "") -> None:

@@ -19,7 +19,7 @@ from hit.library import Library
 log = logging.getLogger(__name__)
 
 _POLLS = 0.2, 2.0  # seconds between two looks into the queue: at first, and at last while there is nothing
-_LOOK = 0.5  # seconds between two looks after a process
+_LOOK = 1.0  # seconds between two looks after a process
 GRACE = 10.0  # seconds for a process that was told to end
 
 
@@ -107,9 +107,10 @@ class Runner:
                 process.kill()
 
     def _unwanted(self, number: int, owner: str) -> bool:
+        """Beat for a process, which may be slow to begin, or busy; tell whether it is to end."""
         try:
-            job = self._db.job(number)
+            wish = self._db.beat_job(number, owner)
         except UserError as error:  # a server that is away for a moment
             log.warning("job %d: %s", number, error)
             return self._ending.is_set()
-        return job.cancel or job.owner != owner or self._ending.is_set()
+        return wish != "on" or self._ending.is_set()

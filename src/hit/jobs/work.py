@@ -82,11 +82,11 @@ def index(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping[
     """
     names, retry, http = detail["sources"], bool(detail.get("retry")), bool(detail.get("http"))
     if "within" not in detail:
-        return _indexed(library, names, retry, http)
+        return _indexed(library, pulse, names, retry, http)
     roots = [Path(root).resolve() for root in detail["within"]]
     found = sources.find([name for name in names if not is_url(name)], remote=Remote(library.path / "remote"))
     inside = [path for path in found.paths if any(path.resolve().is_relative_to(root) for root in roots)]
-    result = dict(_indexed(library, [*map(str, inside), *filter(is_url, names)], retry, http))
+    result = dict(_indexed(library, pulse, [*map(str, inside), *filter(is_url, names)], retry, http))
     outside = [Failure(str(path), "leads out of the folders that may be indexed") for path in set(found.paths).difference(inside)]
     pulse.result["failed"] += len(found.failed) + len(outside)
     result["failures"] = [*result["failures"], *_listed([*found.failed, *outside])]
@@ -101,7 +101,7 @@ def reindex(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mappin
     if not there:
         raise UserError(", ".join(sorted(wanted)), "no file of it is there", "bring it back to where it was, or remove the video")
     library.db.set_back(set(there.values()))
-    return _indexed(library, sorted(there), True, False)
+    return _indexed(library, pulse, sorted(there), True, False)
 
 
 def forget(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -110,7 +110,9 @@ def forget(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping
     return {"removed": remove.remove(library, known)["removed"]} if known else {"removed": []}
 
 
-def _indexed(library: Library, names: list[str], retry: bool, http: bool) -> Mapping[str, Any]:
+def _indexed(library: Library, pulse: Pulse, names: list[str], retry: bool, http: bool) -> Mapping[str, Any]:
+    with pulse.part("Loading the model", None):
+        _ = library.encoder
     report = library.index(names, retry=retry, http=http)
     counts = {"unchanged": report.unchanged, "moved": report.moved, "duplicates": report.duplicates}
     return {**counts, "failures": _listed(report.failed)}
