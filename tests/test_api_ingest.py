@@ -16,6 +16,7 @@ from hit.library import Library
 from hit.pulse import Pulse
 from hit.service.uploads import title
 from hit.upkeep import leftovers, remove
+from hit.upkeep.backup import backup, restore
 from hit.upkeep.info import info
 from toy import PLUGIN, ToyEncoder, render
 
@@ -231,3 +232,20 @@ def test_titles() -> None:
     assert title("") == title("///") == title("\0\x1b") == "upload"
     assert title("x" * 300) == "x" * 200
     assert title("<b>&.mp4") == "<b>&.mp4"  # pages escape what they show
+
+
+def test_a_backup_has_the_uploads(api: TestClient, own: Path, film: bytes, tmp_path: Path) -> None:
+    sent = api.post("/v1/videos/upload", params={"name": "Final.mp4"}, content=film).json()
+    done(own, sent["job"])
+    with Library.open(own, encoder=ToyEncoder()) as library:
+        (own / "uploads" / ".x.part").write_bytes(b"part")
+        assert backup(library, tmp_path / "b.tar")["uploads"] == 1
+    restore(tmp_path / "b.tar", tmp_path / "again")
+    assert left(tmp_path / "again") == [Path(sent["video"]["paths"][0]).name]
+    with Library.open(tmp_path / "again", encoder=ToyEncoder()) as library:
+        card = library.db.video(sent["video"]["id"])
+        assert (card.title, card.paths) == ("Final.mp4", [str(tmp_path / "again" / "uploads" / left(own)[-1])])
+        report = library.index([tmp_path / "again" / "uploads"], workers=1)
+        assert (report.added, report.unchanged) == (0, 1)
+        remove.remove(library, [card.video.id])
+    assert left(tmp_path / "again") == [] and len(left(own)) == 2

@@ -375,7 +375,7 @@ def test_a_runner_that_is_killed_takes_its_process_with_it_and_another_goes_on(j
     assert (jobs.get(number).state, jobs.get(number).tries) == ("done", 2)
 
 
-def wait_for(true: Callable[[], bool], seconds: float = 40.0) -> None:
+def wait_for(true: Callable[[], bool], seconds: float = 120.0) -> None:
     until = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < until, "in vain"

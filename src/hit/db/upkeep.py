@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path, PurePath
 from typing import Any
 
 import sqlalchemy as sa
@@ -236,6 +237,21 @@ def thumbnails(session: Session) -> list[str]:
         if name.startswith("/") or ".." in name.split("/"):  # whoever removes the segment would remove that file
             raise UserError(name, "is no name of a thumbnail: somebody has changed the records", "restore a backup of your own")
     return found
+
+
+def names_in(session: Session, folder: Path) -> list[str]:
+    """Return the names of files in a folder that this session knows by these names, in whatever folder."""
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    return sorted(there & {PurePath(path).name for path in session.scalars(sa.select(File.path))})
+
+
+def rehome(db: Database, folder: Path, home: Path) -> None:
+    """Have the files in a folder, whose names are like no others, be known as they are, in the folder that will be their home."""
+    with db.write() as session:
+        for name in names_in(session, folder):
+            look = (folder / name).stat()
+            for file in session.scalars(sa.select(File).where(File.path.endswith(f"/{name}", autoescape=True))):
+                file.path, file.size, file.mtime_ns = str(home / name), look.st_size, look.st_mtime_ns
 
 
 def segments_in(session: Session, revision: str) -> Iterator[list[Mapping[str, Any]]]:

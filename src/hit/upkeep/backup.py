@@ -6,10 +6,11 @@ The file is a tar, plain or gzipped, that any tar reads:
     library.db          SQLite, whatever the library has its records in
     embeddings/...      the arrays, as many rows as count
     thumbnails/...
+    uploads/...         videos that were sent to it
     model/...           the model's folder, without the state of its training, unless it is to be left out
     MANIFEST.json       the last one: what it is of, and the size and sha256 of each file
 
-Stores are derived data and are made anew; videos, and copies of remote ones, stay where they are.
+Stores are derived data and are made anew; other videos, and copies of remote ones, stay where they are.
 """
 
 import contextlib
@@ -36,7 +37,7 @@ from hit import arrays, files, settings, stores
 from hit import config as configs
 from hit.db import HEAD, Database, upkeep
 from hit.errors import UserError
-from hit.library import Library
+from hit.library import UPLOADS, Library
 from hit.settings import LibraryConfig
 from hit.types import Progress, Silent, Task
 from hit.upkeep import shelves, sizes
@@ -44,7 +45,7 @@ from hit.upkeep import shelves, sizes
 FORMAT = 1
 MANIFEST = "MANIFEST.json"
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
-_TOPS = {"library.toml", "library.db", "embeddings", "thumbnails", "model", MANIFEST}
+_TOPS = {"library.toml", "library.db", "embeddings", "thumbnails", UPLOADS, "model", MANIFEST}
 _BLOCK = 1 << 20  # bytes copied at once
 _PATIENCE = 600.0  # seconds for a writer, where a backup beside it did not succeed
 
@@ -142,7 +143,10 @@ class _Backup:
             thumbnails = {f"thumbnails/{name}": library.posters / name for name in upkeep.thumbnails(session)}
             lost = [name for name, path in thumbnails.items() if not path.exists()] if alone else []
             model = _model_files(self.model) if self.model else {}
-            single = {**model, **{name: path for name, path in thumbnails.items() if name not in set(lost)}}
+            uploads = {
+                f"{UPLOADS}/{name}": library.path / UPLOADS / name for name in upkeep.names_in(session, library.path / UPLOADS)
+            }
+            single = {**model, **uploads, **{name: path for name, path in thumbnails.items() if name not in set(lost)}}
             _dump(session, copy, self.progress)
             about = self.about(
                 model,
@@ -150,6 +154,7 @@ class _Backup:
                     "vectors": sum(upkeep.arrays_in(session).values()),
                     "thumbnails": len(thumbnails) - len(lost),
                     "lost": len(lost),
+                    "uploads": len(uploads),
                 },
             )
             size = sum(one.rows * 4 * one.dim for one, _ in held) + copy.stat().st_size + sum(map(sizes.of, single.values()))
@@ -351,6 +356,7 @@ class _Making:
             rows = library.db.rows(stored.revision)
             with library.db.read() as session:
                 upkeep.thumbnails(session)  # raises for names that lead out of the folder
+            upkeep.rehome(library.db, self.part / UPLOADS, self.path.absolute() / UPLOADS)
             with contextlib.closing(library.store_of(stored)) as filled:
                 shelves.fill(library, stored, filled, rows, progress)
             counts = {**library.db.counts(), "vectors": len(rows)}
