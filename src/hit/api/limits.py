@@ -65,10 +65,8 @@ class Bodies:
             if upload:
                 await self._flow(scope, receive, send)
                 return
-            body = b""
-            if "content-length" in headers or "transfer-encoding" in headers:
-                async with asyncio.timeout(self._seconds):
-                    body = await _read(receive, most)
+            async with asyncio.timeout(self._seconds):
+                body = await _read(receive, most)
         except (TimeoutError, ValueError):
             await _refuse(_slow(), scope, receive, send)
         except ConnectionResetError:
