@@ -39,7 +39,7 @@ from hit.settings import LibraryConfig
 from hit.types import Expert, Judge, Progress, Silent, Store
 
 T = TypeVar("T")
-UPLOADS = "uploads"
+UPLOADS, CACHE = "uploads", "cache"
 _WAIT = 10.0  # seconds for another process that indexes
 _NAMED = 20  # sources that a job names
 
