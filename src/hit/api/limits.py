@@ -19,7 +19,7 @@ from hit.api.problems import Problem
 from hit.service import ServeConfig
 
 log = logging.getLogger(__name__)
-SEARCHES = re.compile(r"/v1/(search(/upload)?|searches/[^/]+/run|describe|embeddings|embed/\w+|videos/[^/]+/moments)")
+SEARCHES = re.compile(r"/v1/(search(/upload)?|searches/.+/run|describe|embeddings|embed/\w+|videos/[^/]+/moments)")
 PICTURES = re.compile(r"/v1/videos/[^/]+/(thumbnail|sprites\.jpg|sprites\.vtt|clip)")  # which are decoded when they are asked for
 UPLOADS = re.compile(r"/v1/(search|videos)/upload")
 LASTING = re.compile(r"/v1/(.+/)?(stream|clip|sprites\.jpg|sprites\.vtt|events|upload)")  # as long as it takes
