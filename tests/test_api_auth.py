@@ -14,6 +14,7 @@ from fastapi.routing import iter_route_contexts
 from starlette.testclient import TestClient
 
 from api_helpers import BASE, client
+from asgi import Call
 from hit.api.auth import RANK
 from hit.api.guard import OPEN, own_path
 from hit.api.login import Throttle
@@ -74,26 +75,10 @@ def test_every_route_declares_a_role(served: Served) -> None:
 
 async def status(app: FastAPI, method: str, path: str, headers: dict[str, str]) -> int:
     """Return the status of an answer, and wait for no more of it: it may never end."""
-    begun: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message: Any) -> None:
-        if message["type"] == "http.response.start":
-            begun.set_result(message["status"])
-
-    raw = [(b"host", b"127.0.0.1"), *((name.lower().encode(), value.encode()) for name, value in headers.items())]
-    scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": b"", "headers": raw}
-    rest = {"scheme": "http", "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "http_version": "1.1", "root_path": ""}
-    task = asyncio.ensure_future(app({**scope, **rest}, receive, send))
-    await asyncio.wait({task, begun}, return_when=asyncio.FIRST_COMPLETED)
-    if task.done():
-        task.result()
-    else:
-        task.cancel()
-        await asyncio.wait({task})
-    return await begun
+    call = Call(app, method, path, headers)
+    found = await call.begun()
+    await call.leave()
+    return found
 
 
 def test_roles_route_by_route(served: Served) -> None:

@@ -37,6 +37,7 @@ def create_app(service: Service) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        layers.make_room(service.config)
         with service:
             yield
 

@@ -19,7 +19,7 @@ from hit.api.problems import Problem
 from hit.service import ServeConfig
 
 log = logging.getLogger(__name__)
-SEARCHES = re.compile(r"/v1/(search(/upload)?|searches/[^/]+/run|describe|embeddings|embed/\w+|videos/[^/]+/moments)")
+SEARCHES = re.compile(r"/v1/(search(/upload)?|searches/.+/run|describe|embeddings|embed/\w+|videos/[^/]+/moments)")
 PICTURES = re.compile(r"/v1/videos/[^/]+/(thumbnail|sprites\.jpg|sprites\.vtt|clip)")  # which are decoded when they are asked for
 UPLOADS = re.compile(r"/v1/(search|videos)/upload")
 LASTING = re.compile(r"/v1/(.+/)?(stream|clip|sprites\.jpg|sprites\.vtt|events|upload)")  # as long as it takes
@@ -65,10 +65,8 @@ class Bodies:
             if upload:
                 await self._flow(scope, receive, send)
                 return
-            body = b""
-            if "content-length" in headers or "transfer-encoding" in headers:
-                async with asyncio.timeout(self._seconds):
-                    body = await _read(receive, most)
+            async with asyncio.timeout(self._seconds):
+                body = await _read(receive, most)
         except (TimeoutError, ValueError):
             await _refuse(_slow(), scope, receive, send)
         except ConnectionResetError:
