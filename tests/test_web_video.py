@@ -90,7 +90,7 @@ def test_tags_are_given_and_taken(site: Site, look: Look) -> None:
     expect(page.locator("#tags .chip")).to_have_text(["sea & sky"])
     page.get_by_role("button", name="Take off the tag sea & sky").click()
     expect(page.locator("#tags")).to_contain_text("None yet")
-    assert site.service.db.video(video_of(site, "blue.mp4")).tags == ()
+    assert site.service.db.video(video_of(site, "blue.mp4")).tags == []
 
 
 def test_facts_similar_link_and_clip(site: Site, look: Look, tmp_path: Path) -> None:
