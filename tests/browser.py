@@ -92,8 +92,10 @@ def filmed_own(filmed: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def site(filmed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Serve a copy of the library to the tests of a file, which leave it as it is or change what no other test looks at."""
-    with serving(shutil.copytree(filmed, tmp_path_factory.mktemp("site") / "lib")) as served:
-        yield served
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(PLUGIN))  # what is uploaded is looked at
+        with serving(shutil.copytree(filmed, tmp_path_factory.mktemp("site") / "lib")) as served:
+            yield served
 
 
 @pytest.fixture(scope="module")

@@ -309,7 +309,7 @@ def test_a_picture_is_a_query(site: Site, look: Look, tmp_path: Path) -> None:
     page.set_input_files("#file", tmp_path / "meadow.png")
     expect(page.locator("#chips .chip.on")).to_have_text("meadow.png")
     expect(page.locator("#grid .card[data-clip]").first).to_be_visible()
-    assert titles(page)[0] == "green.mp4"
+    assert "green.mp4" in titles(page)[:2]
     page.reload()
     expect(page.locator("#grid .state")).to_contain_text("The file is not here any more")
 
@@ -330,7 +330,7 @@ def test_a_dropped_picture_is_a_query(site: Site, look: Look, tmp_path: Path) ->
     )
     assert page.evaluate("window.shown")
     expect(page.locator("#grid .card[data-clip]").first).to_be_visible()
-    assert titles(page)[0] == "red.mp4"
+    assert "red.mp4" in titles(page)[:2]
 
 
 def test_names_tags_and_words_stay_text(site: Site, look: Look) -> None:
