@@ -20,7 +20,8 @@ export async function fill(menu, page) {
     return;
   }
   const rows = searches.map((one) => {
-    const open = h("button", { type: "button", title: "Open", onclick: () => page.open(fromRequest(one.query)) }, icon("star"), h("span.clip", null, one.name));
+    const asked = one.query ? { title: "Open", onclick: () => page.open(fromRequest(one.query)) } : { title: one.why, disabled: true };
+    const open = h("button", { type: "button", ...asked }, icon("star"), h("span.clip", null, one.name));
     const gone = async () => {
       page.close();
       if (!(await confirmDialog("Delete a saved search", `“${one.name}” will be gone for everybody who uses this library.`, "Delete"))) return;
@@ -39,7 +40,7 @@ export async function fill(menu, page) {
 
 function saving(page, names) {
   const nothing = isEmpty(page.state) || Boolean(page.state.upload);
-  const name = h("input", { type: "text", maxlength: 200, required: true, disabled: nothing, placeholder: page.state.texts[0] ?? "", autocomplete: "off" });
+  const name = h("input", { type: "text", maxlength: 100, required: true, disabled: nothing, placeholder: page.state.texts[0] ?? "", autocomplete: "off" });
   const wrong = h("p.wrong", { role: "alert", hidden: true });
   const save = async (event) => {
     event.preventDefault();

@@ -115,6 +115,7 @@ function take(mine, answer) {
   put(byId("notice"), mine.nothing && mine.hits.length > 0 && h("p.note", { role: "status" }, icon("info"), "Nothing here seems to match. This is what comes nearest."));
   summary(mine, answer.model);
   more.hidden = !mine.token;
+  if (mine.token) near.observe(more);
 }
 
 /** The line below which nothing is thought to match: after the last hit that may. */
@@ -299,11 +300,13 @@ async function next() {
   } finally {
     more.disabled = false;
     more.textContent = "More results";
+    near.unobserve(more); // it may still be in sight, which is no news
+    if (mine.token) near.observe(more);
   }
 }
 more.addEventListener("click", next);
 // below the line more comes only when it is asked for
-new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && !current.weak && next(), { rootMargin: "400px" }).observe(more);
+const near = new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && !current.weak && next(), { rootMargin: "400px" });
 
 // only the buttons of the card that has the focus are stops of the Tab key
 let card = null;
