@@ -50,7 +50,7 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Find the moments that fit texts, videos and images best."""
-    from hit import examples, filters
+    from hit import examples
     from hit.library import Library
 
     given: dict[str, Any] = {
@@ -69,11 +69,9 @@ def search(
     given = {name: value for name, value in given.items() if value not in (None, [])}
     with Library.open(folder) as library:
         saved = library.db.saved_search(given.pop("texts")[0][1:]) if text and text[0].startswith("@") and not text[1:] else {}
-        asked = {**saved, **given}
-        examined = {name: [examples.from_json(one) for one in asked.get(name, [])] for name in ("videos", "exclude_videos")}
-        answer = library.search(**{**asked, **examined, "where": filters.given(asked.get("where"))}, page=page, explain=explain)
+        answer = library.search(**examples.asked(saved | given), page=page, explain=explain)
         if save is not None:
-            library.db.save_search(save, asked)
+            library.db.save_search(save, saved | given)
             remark(f"saved: hit search {folder} @{save}")
     emit(answer.to_json(), as_json, show_hits)
 

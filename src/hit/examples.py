@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hit import analysis
+from hit import analysis, filters
 from hit.db import Database, Segment, Stored
 from hit.errors import NotFoundError, UserError
 from hit.segments import SegmentConfig
@@ -34,6 +34,12 @@ def from_json(saved: str | Mapping[str, Any]) -> str | Like:
     if isinstance(saved, str):
         return saved
     return Like(saved["video"], saved["start"], float("inf") if saved["end"] is None else saved["end"])
+
+
+def asked(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a saved search as `Library.search` takes it. Raises UserError for a filter that is none."""
+    videos = {name: [from_json(one) for one in saved[name]] for name in ("videos", "exclude_videos") if name in saved}
+    return {**saved, **videos, "where": filters.given(saved.get("where"))}
 
 
 def look_at_video(name: str | Path, experts: Mapping[str, Expert], config: SegmentConfig) -> list[Mapping[str, Features]]:
