@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,8 +97,7 @@ class Answer:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
+class _Candidate(NamedTuple):
     row: int
     score: float
     key: pages.Key
@@ -117,7 +116,8 @@ def search(query: Query, shelf: Shelf) -> Answer:
     check(shelf.encoder, shelf.stored)
     if not shelf.store.count():
         raise UserError("the library", "holds no videos yet", "add some with `hit index LIBRARY PATH`")
-    return _Search(query, shelf).answer()
+    with shelf.db.steady():
+        return _Search(query, shelf).answer()
 
 
 def check(encoder: Encoder, stored: Stored) -> None:
@@ -346,7 +346,7 @@ class _Search:
 
 def evidence(texts: Sequence[str], lines: Sequence[Said]) -> list[Evidence]:
     """Return the lines that have words in common with the query, those with most first, and of equals the earliest."""
-    wanted = words(" ".join(texts)) if lines else set[str]()
+    wanted = words(" ".join(texts))
     shared = [(len(wanted & words(line.text)), line) for line in lines]
     best = sorted((pair for pair in shared if pair[0]), key=lambda pair: (-pair[0], pair[1].number))
     return [Evidence(line.expert, line.start, line.end, line.text) for _, line in best[:EVIDENCE]]
