@@ -6,7 +6,6 @@ first, so that a word of a query is in as many segments as one of a real query w
 """
 
 import json
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ from hit.library import Library
 from hit.model import HiT, text_shape
 from hit.stores.local import Local
 from hit.text import locate
-from hit.types import Floats
 
 CENTRES = 4096  # sentences that segments lie around
 QUERY = 5, 13  # words of a query: as many as captions of MSR-VTT have, 9 on average
@@ -40,16 +38,16 @@ def model(folder: Path) -> Path:
 def vocabulary() -> list[str]:
     """Return words, the most frequent ones first."""
     known = json.loads((locate("minilm") / "tokenizer.json").read_text())["model"]["vocab"]
-    words = [word for word, _ in sorted(known.items(), key=lambda pair: pair[1]) if word.isascii() and word.isalpha() and len(word) > 2]
+    words = (word for word in sorted(known, key=known.__getitem__) if word.isascii() and word.isalpha() and len(word) > 2)
     return [*sorted(COMMON), *(word for word in words if word not in COMMON)]
 
 
-def queries(seed: int) -> Iterator[str]:
-    """Yield queries, no two alike but by chance."""
+def queries(count: int, seed: int) -> list[str]:
+    """Return queries, no two alike but by chance."""
     rng, words = np.random.default_rng(seed), np.array(vocabulary())
     chances = 1 / np.arange(1, len(words) + 1)
-    while True:
-        yield " ".join(rng.choice(words, rng.integers(*QUERY, endpoint=True), p=chances / chances.sum()))
+    drawn = rng.choice(words, (count, QUERY[1]), p=chances / chances.sum())
+    return [" ".join(row[:length]) for row, length in zip(drawn, rng.integers(*QUERY, count, endpoint=True), strict=True)]
 
 
 class Sentences(Rows):
@@ -58,16 +56,13 @@ class Sentences(Rows):
     def __init__(self, made: encoder.HiTEncoder) -> None:
         super().__init__(made.dim)
         self.id, self.revision = made.id, made.revision
-        asked = queries(1)
-        self.centres = halves(made.embed_texts([next(asked) for _ in range(CENTRES)]))
-
-    def block(self, rows: Sequence[int]) -> Floats:
-        """Return the vectors of rows."""
-        return super().block(rows)
+        self.centres = halves(made.embed_texts(queries(CENTRES, 1)))
 
 
 def library(folder: Path, count: int) -> Path:
-    """Make a library of `count` segments in `folder`, and its model beside it."""
+    """Make a library of `count` segments in `folder`, and its model beside it, unless they are there."""
+    if (folder / "library").exists():
+        return folder / "library"
     made = encoder.load_encoder(model(folder / "model"))
     with Library.create(folder / "library", folder / "model") as opened:
         fill(opened, Sentences(made), count, vocabulary())

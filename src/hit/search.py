@@ -3,8 +3,9 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,8 +97,7 @@ class Answer:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
+class _Candidate(NamedTuple):
     row: int
     score: float
     key: pages.Key
@@ -116,7 +116,8 @@ def search(query: Query, shelf: Shelf) -> Answer:
     check(shelf.encoder, shelf.stored)
     if not shelf.store.count():
         raise UserError("the library", "holds no videos yet", "add some with `hit index LIBRARY PATH`")
-    return _Search(query, shelf).answer()
+    with shelf.db.steady():
+        return _Search(query, shelf).answer()
 
 
 def check(encoder: Encoder, stored: Stored) -> None:
@@ -231,18 +232,17 @@ class _Search:
         return self._fused(rows, scores), all_
 
     def _fused(self, rows: Keys, scores: Floats) -> list[_Candidate]:
-        matches = {match.row: match for match in self.matches}
-        found = dict(zip(rows.tolist(), scores.tolist(), strict=True))
-        ranks = {row: rank for rank, row in enumerate(found, 1) if rank <= DEPTH}
-        further = np.array([row for row in matches if row not in found], np.int64)
-        found |= dict(zip(further.tolist(), self._scores(further).tolist(), strict=True))
+        matches, found = {match.row: match for match in self.matches}, rows.tolist()
+        ranks = {row: rank for rank, row in enumerate(found[:DEPTH], 1)}
+        further = list(matches.keys() - found)
+        values = scores.tolist() + self._scores(np.array(further, np.int64)).tolist()
         candidates = []
-        for row, score in found.items():
-            match = matches.get(row)
-            # Without words the scores alone make the order, so that pages stay true when something is removed.
-            fused = sum(1 / (K + rank) for rank in (ranks.get(row), match and match.place) if rank) if matches else 0.0
-            candidates.append(_Candidate(row, score, (-fused, -score, row), ranks.get(row), match))
-        return sorted(candidates, key=lambda one: one.key)
+        for row, score in zip(found + further, values, strict=True):
+            rank, match, fused = ranks.get(row), matches.get(row), 0.0
+            if matches:  # or the scores alone make the order, so that pages stay true when something is removed
+                fused = (1 / (K + rank) if rank else 0.0) + (1 / (K + match.place) if match else 0.0)
+            candidates.append(_Candidate(row, score, (-fused, -score, row), rank, match))
+        return sorted(candidates, key=attrgetter("key"))
 
     def _normalised(self, rows: Keys, scores: Floats) -> list[_Candidate]:
         assert self.shelf.judge, "refused before"
@@ -273,7 +273,7 @@ class _Search:
         vectors = self.db.vectors(self.shelf.stored, rows)
         unwanted = products(vectors, self.barred)  # (n, excluded)
         # Where the model found nothing in a segment, both scores are 0, and it shows nothing that could be left out.
-        bad = np.asarray((unwanted >= scores[:, None]).any(axis=1) & vectors.any(axis=1), np.bool_)
+        bad: NDArray[np.bool_] = np.logical_and((unwanted >= scores[:, None]).any(axis=1), vectors.any(axis=1))
         if self.shelf.judge:
             texts = len(self.query.exclude)  # no confidence is known of examples, which come after them
             for vector, column in zip(self.barred[:texts], unwanted.T[:texts], strict=True):
@@ -346,7 +346,7 @@ class _Search:
 
 def evidence(texts: Sequence[str], lines: Sequence[Said]) -> list[Evidence]:
     """Return the lines that have words in common with the query, those with most first, and of equals the earliest."""
-    wanted = words(" ".join(texts)) if lines else set[str]()
+    wanted = words(" ".join(texts))
     shared = [(len(wanted & words(line.text)), line) for line in lines]
     best = sorted((pair for pair in shared if pair[0]), key=lambda pair: (-pair[0], pair[1].number))
     return [Evidence(line.expert, line.start, line.end, line.text) for _, line in best[:EVIDENCE]]

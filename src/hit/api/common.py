@@ -13,7 +13,7 @@ from hit.types import Encoder, Hit
 PROBLEM: dict[str, Any] = {"model": ProblemJson, "content": {MEDIA_TYPE: {}}}
 
 
-def service(request: Request) -> Service:
+async def service(request: Request) -> Service:  # a coroutine, since a thread would cost more than it does
     """Return the service of the application that a request goes to."""
     found: Service = request.app.state.service
     return found

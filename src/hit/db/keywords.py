@@ -6,7 +6,6 @@
 
 import math
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple, Protocol
@@ -29,8 +28,7 @@ _FEW = 2_000  # documents that an index finds one by one sooner than it goes thr
 _PAGE = 200  # matches looked at together
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """A segment that has words of a query: its vector's row, the words, whether these are all that count, and its place.
 
     Those that nothing tells apart have the same place: one more than there are better ones.

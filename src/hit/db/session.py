@@ -1,5 +1,6 @@
 """Sessions of a library's database: what all parts of a Database stand on."""
 
+import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from itertools import islice
@@ -23,7 +24,7 @@ class Sessions:
 
     def __init__(self, url: str, folder: Path) -> None:
         self.folder = folder
-        self._kept = Kept()
+        self._kept, self._held = Kept(), threading.local()
         self._engine, self._writer = engines(url)
         with complaints(self._engine):
             migrate(self._writer, folder)
@@ -57,6 +58,8 @@ class Sessions:
 
     def state(self) -> int:
         """Return how often the content has changed."""
+        if (held := getattr(self._held, "state", None)) is not None:
+            return int(held)
         try:  # in every search, and a session would take ten times as long
             with closing(self._engine.raw_connection()) as connection, closing(connection.cursor()) as cursor:
                 cursor.execute("SELECT count FROM changes")
@@ -65,6 +68,15 @@ class Sessions:
         except self._engine.dialect.loaded_dbapi.Error:
             with self.read() as session:  # which says what is wrong
                 return session.scalars(sa.select(Changes.count)).one()
+
+    @contextmanager
+    def steady(self) -> Iterator[None]:
+        """Have this thread take what is kept of the content for what it is now, without asking again."""
+        self._held.state = self.state()
+        try:
+            yield
+        finally:
+            self._held.state = None
 
     def known(self, kind: Hashable, keys: Iterable[K], load: Callable[[Session, list[K]], Mapping[K, T]]) -> dict[K, T]:
         """Return what `load` finds for keys, or has found before in the same state of the content. None is nothing."""

@@ -115,12 +115,11 @@ class Vectors(Sessions):
 
     def lines(self, segments: Iterable[str]) -> dict[str, list[Said]]:
         """Return the lines of segments by their ids, in order; segments without words are left out."""
-        columns = sa.select(*(getattr(Line, name) for name in Said._fields)).order_by(Line.segment_id, Line.number)
 
         def load(session: Session, lacking: list[str]) -> dict[str, list[Said]]:
             found: dict[str, list[Said]] = {}
             for ids in batches(lacking):
-                for row in session.execute(columns.where(Line.segment_id.in_(ids))):
+                for row in session.execute(_LINES.where(Line.segment_id.in_(ids))):
                     found.setdefault(row.segment_id, []).append(Said(*row))
             return found
 
@@ -219,6 +218,7 @@ class Vectors(Sessions):
         return rows.tolist()
 
 
+_LINES = sa.select(*(getattr(Line, name) for name in Said._fields)).order_by(Line.segment_id, Line.number)
 _PLACES = sa.select(
     Embedding.row,
     sa.select(sa.func.min(File.path)).where(File.video_id == Segment.video_id).scalar_subquery(),

@@ -3,6 +3,7 @@
 Scripts that do not part their words by spaces are cut into pairs of characters.
 """
 
+import functools
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,9 +34,10 @@ def normalise(text: str) -> list[str]:
     return [word for word, _ in _tokens(text)]
 
 
-def words(text: str) -> set[str]:
+@functools.lru_cache(4096)  # a query is compared with each line of its hits, and many queries find the same lines
+def words(text: str) -> frozenset[str]:
     """Return the words of a text that count: without single letters and the commonest ones of English."""
-    return set(_counting(text))
+    return frozenset(_counting(text))
 
 
 def document(lines: Iterable[str], names: Iterable[str], tags: Iterable[str]) -> str:

@@ -181,8 +181,16 @@ class Codes:
             return values, np.where(rows < 0, -1, rows + place * BLOCK)
 
         # Threads of ours over blocks: those of faiss share out queries, of which there is mostly one, and wait busily.
-        with ThreadPoolExecutor(threads(), initializer=faiss.omp_set_num_threads, initargs=(1,)) as pool:
-            parts = list(pool.map(scan, range(len(self.index.blocks)), self.index.blocks))
+        most, blocks = threads(), self.index.blocks
+        if min(most, len(blocks)) == 1:  # a thread more would take as long to start as to scan a small library
+            faiss.omp_set_num_threads(1)
+            try:
+                parts = [scan(place, file) for place, file in enumerate(blocks)]
+            finally:
+                faiss.omp_set_num_threads(most)
+        else:
+            with ThreadPoolExecutor(most, initializer=faiss.omp_set_num_threads, initargs=(1,)) as pool:
+                parts = list(pool.map(scan, range(len(blocks)), blocks))
         values, rows = (np.concatenate([part[i] for part in parts], axis=1) for i in (0, 1))
         found = []
         for value, row in zip(values, rows, strict=True):
