@@ -8,7 +8,7 @@ TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 # Two test processes on two cores: one thread each.
 test slow: export OMP_NUM_THREADS := 1
 
-.PHONY: demo test slow lint format docs bench clean
+.PHONY: demo test slow lint format docs screenshots bench soak clean
 
 demo: $(READY)  ## render a corpus, train, evaluate, index and search it (about eight minutes)
 	$(VENV)/bin/hit demo demo-out
@@ -31,8 +31,14 @@ format: $(READY)
 docs: $(READY)  ## write docs/cli.md anew
 	$(VENV)/bin/python docs/generate.py
 
+screenshots: $(READY)  ## write docs/images/web-*.png anew, of the demo's library
+	$(VENV)/bin/python docs/screenshots.py demo-out/library
+
 bench: $(READY)  ## each benchmark prints one JSON line
 	@for file in benchmarks/*.py; do $(VENV)/bin/python $$file || exit; done
+
+soak: $(READY)  ## ten minutes of 50 clients against a served library: no error, and memory that stays
+	$(VENV)/bin/python benchmarks/serve.py --seconds 600
 
 clean:
 	rm -rf $(VENV) demo-out build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

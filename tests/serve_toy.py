@@ -6,18 +6,21 @@ makes a file FOLDER/came and waits until there is a file FOLDER/open.
 
 import contextlib
 import http.client
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from hit.errors import UserError
 from hit.types import Floats
-from toy import ToyEncoder
+from toy import PLUGIN, ToyEncoder
 
 PATIENCE = 120.0  # seconds until a test gives up: this machine may be busy
 
@@ -57,14 +60,32 @@ class Served:
             connection.close()
         return answer.status
 
+    def post(self, path: str, body: object) -> Any:
+        """Return the JSON that a POST is answered with."""
+        request = urllib.request.Request(
+            self.url + path.lstrip("/"), json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            return json.load(answer)
+
+    def get(self, path: str) -> Any:
+        """Return the JSON of a GET."""
+        with urllib.request.urlopen(self.url + path.lstrip("/"), timeout=PATIENCE) as answer:
+            return json.load(answer)
+
+    def events(self) -> bytes:
+        """Listen to the events of all jobs until the server ends them."""
+        with urllib.request.urlopen(f"{self.url}v1/events", timeout=PATIENCE) as answer:
+            data: bytes = answer.read()
+        return data
+
     def search(self, text: str) -> int:
         """Return the status of a search."""
         return self.status(f"/v1/search?q={quote(text)}")
 
     def workers(self) -> set[int]:
         """Return the processes that answer: the children that are no trackers of resources."""
-        found = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return {int(one) for one in found if b"spawn_main" in _line(int(one))}
+        return {one for one in children(self.process.pid) if b"spawn_main" in _line(one)}
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""
@@ -77,6 +98,15 @@ def _line(process: int) -> bytes:
         return Path(f"/proc/{process}/cmdline").read_bytes()
     except OSError:
         return b""
+
+
+def children(process: int) -> set[int]:
+    """Return the processes that any thread of a process has begun."""
+    try:
+        found = [path.read_text().split() for path in Path(f"/proc/{process}/task").glob("*/children")]
+    except OSError:
+        return set()
+    return {int(one) for some in found for one in some}
 
 
 def alive(process: int) -> bool:
@@ -97,7 +127,11 @@ def until(true: Callable[[], bool]) -> None:
 def serving(library: Path, folder: Path, *settings: str) -> Iterator[Served]:
     """Serve a library at a free port; the server's stderr goes to FOLDER/stderr. It is killed at the end if it still is there."""
     words = [sys.executable, __file__, str(library), str(folder), "port=0", *settings]
-    with (folder / "stderr").open("a") as log, subprocess.Popen(words, stdout=subprocess.PIPE, stderr=log, text=True) as process:
+    environment = {**os.environ, "PYTHONPATH": str(PLUGIN)}  # its expert
+    with (
+        (folder / "stderr").open("a") as log,
+        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=log, text=True, env=environment) as process,
+    ):
         try:
             assert process.stdout is not None
             url = process.stdout.readline().strip()

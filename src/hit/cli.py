@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -230,7 +231,13 @@ def _show_demo(result: Mapping[str, Any]) -> None:
     table("Pairs of clips told apart, per cent; chance is 50", ["they differ only in", *pairs], rows)
     cli_model.confidence_lines(result)
     say("seconds: " + ", ".join(f"{step} {took:.0f}" for step, took in result["seconds"].items()))
-    say(f'now yours: hit search {result["library"]} "{result["searches"][0]["query"]}"')
+    say(f'now yours: {_own_name()} search {result["library"]} "{result["searches"][0]["query"]}"')
+    say(f"open the page: {_own_name()} serve {result['library']}")
+
+
+def _own_name() -> str:
+    """Return by what word this program is called from where the user is; `make` calls it by its path."""
+    return sys.argv[0] if Path(sys.argv[0]).name == "hit" and not shutil.which("hit") else "hit"
 
 
 def _show_extract(result: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """The commands that serve a library: serve, token."""
 
 import dataclasses
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -55,8 +56,14 @@ def serve(
 
     def ready(url: str) -> None:
         if as_json:
-            print(f'{{"url": "{url}", "pid": {os.getpid()}, "workers": {found.workers}}}', flush=True)
-        remark(f"{url} answers{'' if config.guarded(found) else ', to whoever is at this machine'} (Ctrl-C ends it)")
+            print(json.dumps({"url": url, "pid": os.getpid(), "workers": found.workers}), flush=True)
+        whom = "whoever has a token" if config.guarded(found) else "whoever is at this machine"
+        remark(f"{url} answers {whom} (Ctrl-C ends it)")
+
+    if config.guarded(found):
+        with _access(folder) as access:
+            if not access.admitted():
+                remark(f"nobody has a token yet; make one with `hit token create {folder} NAME --role admin`")
 
     raise typer.Exit(run.serve(folder, found, ready=ready))
 

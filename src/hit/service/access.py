@@ -78,6 +78,11 @@ class Access:
                     setattr(token, name, aware(time))
         return found
 
+    def admitted(self) -> int:
+        """Return how many tokens let somebody in just now."""
+        now = datetime.now(UTC)
+        return sum(valid(token, now) for token in self._db.tokens())
+
     def revoke(self, name: str) -> None:
         """Have a token let nobody in any more. Raises NotFoundError for one that is not there."""
         if not self._db.revoke_token(name, datetime.now(UTC)) and name not in (names := [one.name for one in self._db.tokens()]):
