@@ -51,7 +51,7 @@ class Evaluations:
         raise NotFoundError(f"evaluation {key}", "there is no report with this id", "see /v1/evaluations")
 
     def clips(self, entry: Entry) -> list[Clip | str]:
-        """Return the clips of a report's misses, by turns the right one and the first answer; a text says why one is not shown."""
+        """Return the clips of a report's misses, by turns the right one and the first answer; a text says why not."""
         report = entry.report
         if not report or not report.misses or not report.data:
             return []
