@@ -72,3 +72,9 @@ def evaluations(request: Request) -> HTMLResponse:
 def evaluation(evaluation_id: str, request: Request) -> HTMLResponse:
     """Show one report."""
     return page("evaluation", active="evaluations", evaluation_id=evaluation_id)
+
+
+@routes.get("/login")
+def login(request: Request) -> HTMLResponse:
+    """Show where one logs in."""
+    return page("login", active="login")

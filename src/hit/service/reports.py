@@ -173,7 +173,7 @@ def _reliability(found: Mapping[str, Any]) -> list[Chart]:
     for way, own in found["reliability"].items():
         bins = [reliability.Bin(int(one["count"]), number(one["confidence"]), number(one["right"])) for one in own[:MOST]]
         name = f"first answers (ECE {reliability.ece(bins):.3f})"
-        points = [(100 * one.confidence, 100 * one.right) for one in bins]
+        points = [(number(100 * one.confidence), number(100 * one.right)) for one in bins]
         title = f"Confidence, {WAYS[way]}"
         charts.append(Chart("reliability", title, "confidence, %", "right, %", [Series(name, points)]))
     return charts

@@ -8,7 +8,7 @@ import { uploadButton } from "./uploads.js";
 
 const STATES = { ready: "Ready", indexing: "Indexing", pending: "Pending", failed: "Failed" };
 const BADGES = { ready: "good", indexing: "", pending: "", failed: "bad" };
-const PAGE = 50;
+const PAGE = 30;
 const PARTS = { thumbnails: "Pictures", arrays: "Vectors", store: "Search index", database: "Records", remote: "Fetched videos", uploads: "Uploads", cache: "Previews", model: "Model", logs: "Logs" };
 const CHANGES = new Set(["index", "reindex", "remove"]);
 
@@ -60,7 +60,7 @@ async function totals() {
     put(
       room,
       tile("Videos", count(all), others.length ? others.join(", ") : all ? "all ready" : "none yet"),
-      tile("To watch", duration(info.seconds), all ? `${duration(info.seconds / all)} each on average` : ""),
+      tile("To watch", info.seconds ? duration(info.seconds) : "0 s", all ? `${duration(info.seconds / all)} each on average` : ""),
       tile("Segments", count(info.segments), plural(info.tags, "tag")),
       storage(info.bytes),
     );
@@ -74,7 +74,9 @@ async function totals() {
 function states(videos, all) {
   const { status } = wanted();
   const tab = (name, label, number) => h("button", { type: "button", "aria-pressed": String(status === name), onclick: () => go({ status: name }) }, label, " ", h("span.numbers", null, count(number)));
-  put(byId("states"), tab("", "All", all), Object.keys(STATES).filter((name) => videos[name] || name === status).map((name) => tab(name, STATES[name], videos[name] ?? 0)));
+  const there = Object.keys(STATES).filter((name) => videos[name] || name === status);
+  byId("states").hidden = there.length < 2 && !status; // nothing to choose
+  put(byId("states"), tab("", "All", all), there.map((name) => tab(name, STATES[name], videos[name] ?? 0)));
 }
 
 // -- videos
@@ -241,7 +243,7 @@ async function model() {
 
 const refresh = debounce(() => {
   load({ quiet: true });
-  totals();
+  totals().then(model);
 }, 400);
 let last = 0;
 
