@@ -165,7 +165,7 @@ class Turns:
         if not pool.free.locked():
             await pool.free.acquire()
             return
-        turn = asyncio.ensure_future(pool.free.acquire())
+        held, turn = False, asyncio.ensure_future(pool.free.acquire())
         gone = asyncio.ensure_future(receive.gone()) if receive else None
         pool.waiting += 1
         self._metrics.waiting.labels(pool.name).inc()
@@ -173,7 +173,7 @@ class Turns:
             seconds = None if end is None else max(0.0, end - asyncio.get_running_loop().time())
             await asyncio.wait({turn, gone} if gone else {turn}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if turn.done():
-                turn = None
+                held = True
                 return
             if gone and gone.done():
                 raise ConnectionResetError
@@ -183,7 +183,7 @@ class Turns:
             self._metrics.waiting.labels(pool.name).dec()
             if gone:
                 gone.cancel()
-            if turn is not None and not turn.cancel():
+            if not held and not turn.cancel():
                 pool.free.release()
 
     async def _answer(

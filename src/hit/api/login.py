@@ -114,8 +114,14 @@ async def me(request: Request, response: Response, served: Served, who: Viewer) 
 
 
 def _me(who: Principal, served: Served, token: str | None, after: str | None = None) -> Me:
-    told = {"csrf_token": token, "guarded": guarded(served.config), "version": hit.__version__, "next": after}
-    return Me(name=who.name, role=who.role, **told)
+    return Me(
+        name=who.name,
+        role=who.role,
+        csrf_token=token,
+        guarded=guarded(served.config),
+        version=hit.__version__,
+        next=after,
+    )
 
 
 def _is_near(request: Request) -> bool:

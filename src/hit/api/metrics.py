@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from typing import Any
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -24,7 +26,7 @@ class Metrics:
         by = ["method", "route"]
         self._requests = Counter("hit_requests", "Requests that were answered.", [*by, "status"], registry=own)
         self._seconds = Histogram("hit_request_seconds", "Until an answer was out.", by, registry=own, buckets=_SECONDS)
-        live = {"multiprocess_mode": "livesum", "registry": own}
+        live: dict[str, Any] = {"multiprocess_mode": "livesum", "registry": own}
         self.flying = Gauge("hit_requests_in_flight", "Requests that are being answered.", **live)
         self.waiting = Gauge("hit_requests_waiting", "Requests that wait for their turn.", ["pool"], **live)
         self.refused = Counter("hit_requests_refused", "Requests that were told to come again later.", ["pool"], registry=own)
