@@ -100,9 +100,10 @@ class Watch:
                 except UserError as error:  # a database that is away for a moment
                     log.warning("jobs: %s", error)
                 await asyncio.sleep(PAUSE)
-        finally:
-            self._ready.set()
-            self._tell(None)
+        except Exception:  # those who listen are let go, and come again
+            log.exception("jobs")
+        self._ready.set()  # not after a cancel: whoever listens then has begun anew
+        self._tell(None)
 
     def _compare(self, found: list[Job]) -> None:
         before, self._seen = self._seen, {job.id: _mark(job) for job in found}
