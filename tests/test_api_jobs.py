@@ -14,10 +14,10 @@ import uvicorn
 from starlette.testclient import TestClient
 
 from api_helpers import client
-from hit.api import auth, create_app
-from hit.api.auth import Principal
+from hit.api import create_app
 from hit.db import Database
 from hit.service import ServeConfig, Service
+from hit.service.access import Role
 from toy import ToyEncoder
 
 KINDS = ["index", "remove", "sprites"]
@@ -71,16 +71,25 @@ def test_cancel_and_retry(api: TestClient, db: Database) -> None:
     assert api.get("/v1/jobs/99999999999").status_code == 422
 
 
-def test_who_is_no_administrator_sees_no_paths(api: TestClient, db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    number = db.submit_job("index", {"sources": ["/home/ann/private"]}).id
-    db.claim_job("one", KINDS)
-    db.beat_job(number, "one", 1, 2, "Indexing: private.mp4")
-    db.end_job(number, "one", "failed", {"failures": [{"path": "/home/ann/private/a.mp4", "reason": "x"}]}, "/home/ann: no")
-    monkeypatch.setattr(auth, "LOCAL", Principal("eve", "viewer"))
-    for url in (f"/v1/jobs/{number}", "/v1/jobs", f"/v1/jobs/{number}/events"):
-        answer = api.get(url)
-        assert answer.status_code == 200 and "private" not in answer.text and "/home" not in answer.text, url
-    assert api.post(f"/v1/jobs/{number}/cancel").status_code == api.post(f"/v1/jobs/{number}/retry").status_code == 403
+def test_who_is_no_administrator_sees_no_paths(own: Path) -> None:
+    with client(own, auth="on") as api:
+        service: Service = api.app.state.service  # type: ignore[attr-defined]
+        number = service.db.submit_job("index", {"sources": ["/home/ann/private"]}).id
+        service.db.claim_job("one", KINDS)
+        service.db.beat_job(number, "one", 1, 2, "Indexing: private.mp4")
+        failures = {"failures": [{"path": "/home/ann/private/a.mp4", "reason": "x"}]}
+        service.db.end_job(number, "one", "failed", failures, "/home/ann: no")
+        roles: list[tuple[Role, bool]] = [("viewer", False), ("reviewer", False), ("admin", True)]
+        for role, sees in roles:
+            secret, _ = service.access.create(role, role)
+            who = {"Authorization": f"Bearer {secret}"}
+            for url in (f"/v1/jobs/{number}", "/v1/jobs", f"/v1/jobs/{number}/events"):
+                answer = api.get(url, headers=who)
+                assert answer.status_code == 200
+                assert ("private" in answer.text) == ("/home" in answer.text) == sees, (role, url)
+            for what in ("cancel", "retry"):
+                assert api.post(f"/v1/jobs/{number}/{what}", headers=who).status_code in ((202, 409) if sees else (403,))
+        assert api.get(f"/v1/jobs/{number}/events").status_code == 401
 
 
 # -- events, from a server of its own: a test client waits for the end of an answer

@@ -97,6 +97,7 @@ def reindex(video_id: Id, served: Served, who: Admin) -> dict[str, Any]:
     "/videos/upload",
     response_model=UploadAnswer,
     status_code=202,
+    responses={200: {"model": UploadAnswer, "description": "The library has this content already"}},
     openapi_extra={
         "requestBody": {"required": True, "content": {"application/octet-stream": _BINARY, "multipart/form-data": _FORM}}
     },

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -14,9 +15,11 @@ from pydantic import BaseModel
 from hit.api.auth import Admin, Viewer
 from hit.api.common import Served, router
 from hit.api.schemas import Limit
+from hit.errors import UserError
 from hit.jobs import Job, Jobs, to_json
 from hit.service import Service
 
+log = logging.getLogger(__name__)
 routes = router("jobs", 404, 409)
 PAUSE = 0.5  # seconds between two looks at the jobs, while somebody listens
 _WATCHED = 50  # the newest jobs, in which changes are seen
@@ -64,18 +67,20 @@ class Watch:
     def __init__(self, served: Service) -> None:
         self._jobs, self._stopping = served.jobs, served.stopping
         self._listeners: set[asyncio.Queue[Job | None]] = set()
-        self._seen: dict[int, Any] = {}
+        self._seen: dict[int, Any] | None = None
+        self._ready = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @contextlib.asynccontextmanager
     async def listen(self) -> AsyncIterator[asyncio.Queue[Job | None]]:
-        """Open a queue of jobs that have changed, each as it is then. None: the server stops."""
+        """Open a queue of jobs that change from now on, each as it is then. None: there will be no more."""
         queue: asyncio.Queue[Job | None] = asyncio.Queue(_WAITING)
         self._listeners.add(queue)
-        if self._task is None:
-            self._seen = {job.id: _mark(job) for job in await asyncio.to_thread(self._newest)}
-            self._task = self._task or asyncio.create_task(self._look())
+        if self._task is None or self._task.done():
+            self._seen, self._ready = None, asyncio.Event()
+            self._task = asyncio.create_task(self._look())
         try:
+            await self._ready.wait()  # what is asked for after this misses nothing
             yield queue
         finally:
             self._listeners.discard(queue)
@@ -87,14 +92,24 @@ class Watch:
         return self._jobs.list(_WATCHED)
 
     async def _look(self) -> None:
-        while not self._stopping.is_set():
-            await asyncio.sleep(PAUSE)
-            found = await asyncio.to_thread(self._newest)
-            for job in reversed(found):
-                if self._seen.get(job.id) != _mark(job):
-                    self._tell(job)
-            self._seen = {job.id: _mark(job) for job in found}
+        try:
+            while not self._stopping.is_set():
+                try:
+                    self._compare(await asyncio.to_thread(self._newest))
+                    self._ready.set()
+                except UserError as error:  # a database that is away for a moment
+                    log.warning("jobs: %s", error)
+                await asyncio.sleep(PAUSE)
+        except Exception:  # those who listen are let go, and come again
+            log.exception("jobs")
+        self._ready.set()  # not after a cancel: whoever listens then has begun anew
         self._tell(None)
+
+    def _compare(self, found: list[Job]) -> None:
+        before, self._seen = self._seen, {job.id: _mark(job) for job in found}
+        for job in reversed(found):
+            if before is not None and before.get(job.id) != self._seen[job.id]:
+                self._tell(job)
 
     def _tell(self, job: Job | None) -> None:
         for queue in self._listeners:
