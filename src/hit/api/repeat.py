@@ -47,7 +47,7 @@ class Held:
         if message["type"] == "http.response.body" and not message.get("more_body"):
             headers = MutableHeaders(raw=list(start.get("headers", [])))
             changed = await self._done(start["status"], headers, message.get("body", b""))
-            start, message = (start | {"headers": headers.raw}, message) if changed is None else changed
+            start, message = ({**start, "headers": headers.raw}, message) if changed is None else changed
         await self._send(start)
         await self._send(message)
 
