@@ -60,7 +60,7 @@ def test_a_token_ends(access: Access, db: Database) -> None:
     cookie, _, seconds = access.login(secret) or ("", None, 0.0)
     assert access.session(cookie) and seconds == pytest.approx(12 * 3600, abs=60)
     change(db, sa.update(Token).values(expires_at=NOW - timedelta(seconds=1)))
-    assert access.verify(secret) is access.session(cookie) is access.login(secret) is None
+    assert (access.verify(secret), access.session(cookie), access.login(secret)) == (None, None, None)
     change(db, sa.update(Token).values(expires_at=NOW + timedelta(minutes=5)))
     assert access.verify(secret)
     assert 0 < (access.login(secret) or ("", None, 0.0))[2] < 301  # a session does not outlive its token
@@ -74,7 +74,7 @@ def test_what_is_revoked_lets_nobody_in_anywhere(access: Access, db: Database, d
     cookie, *_ = elsewhere.login(secret) or ("",)
     assert elsewhere.verify(secret) and elsewhere.session(cookie)
     access.revoke("ann")
-    assert elsewhere.verify(secret) is elsewhere.session(cookie) is elsewhere.login(secret) is None
+    assert (elsewhere.verify(secret), elsewhere.session(cookie), elsewhere.login(secret)) == (None, None, None)
     access.revoke("ann")  # twice does no harm
     with pytest.raises(NotFoundError, match="there are: ann"):
         access.revoke("bob")

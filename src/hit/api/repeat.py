@@ -30,13 +30,16 @@ class Held:
     """An answer that is held back until it is whole, as long as it is JSON and comes in one piece."""
 
     def __init__(self, send: Send, done: Callable[[int, MutableHeaders, bytes], Any]) -> None:
-        self._send, self._done, self._start = send, done, None
+        self._send, self._done = send, done
+        self._start: Message | None = None
 
     async def __call__(self, message: Message) -> None:
         """Take a part of the answer."""
         if message["type"] == "http.response.start":
-            self._start: Message | None = message
-            return
+            kind = Headers(raw=message.get("headers", [])).get("content-type", "json")
+            if "json" in kind:  # a stream of events begins before it has anything to say
+                self._start = message
+                return
         start, self._start = self._start, None
         if start is None:
             await self._send(message)
@@ -44,7 +47,7 @@ class Held:
         if message["type"] == "http.response.body" and not message.get("more_body"):
             headers = MutableHeaders(raw=list(start.get("headers", [])))
             changed = await self._done(start["status"], headers, message.get("body", b""))
-            start, message = (start | {"headers": headers.raw}, message) if changed is None else changed
+            start, message = ({**start, "headers": headers.raw}, message) if changed is None else changed
         await self._send(start)
         await self._send(message)
 

@@ -16,6 +16,7 @@ import uvicorn
 
 from hit.analysis import ServingEncoder
 from hit.api import create_app
+from hit.api.wire import Protocol
 from hit.api.workers import Supervisor, follow_parent
 from hit.errors import UserError
 from hit.library import Library
@@ -101,6 +102,7 @@ def work(
     server = _Server(
         uvicorn.Config(
             create_app(service),  # which closes it
+            http=Protocol,
             log_config=_LOG,
             access_log=False,
             server_header=False,

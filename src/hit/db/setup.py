@@ -50,11 +50,10 @@ def engines(url: str) -> tuple[sa.Engine, sa.Engine]:
 @contextlib.contextmanager
 def complaints(engine: sa.Engine) -> Iterator[None]:
     """Turn what a user can mend about a database into one line."""
-    where = _shown(engine)
     try:
         yield
     except sa.exc.DBAPIError as error:
-        text = str(error.orig)
+        where, text = _shown(engine), str(error.orig)
         if any(sign in text for sign in _FULL):
             raise UserError(where, "there is no room left on its disk", "make room, and give the same command again") from error
         if "database is locked" in text or "lock timeout" in text:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal, get_args
 
 from hit.db import Database, Login, Token
-from hit.db.access import aware, valid
+from hit.db.access import Pass, aware, valid
 from hit.db.records import check
 from hit.errors import NotFoundError, UserError
 
@@ -144,7 +144,7 @@ def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _principal(token: Token | None, session: str | None = None) -> Principal | None:
+def _principal(token: Pass | None, session: str | None = None) -> Principal | None:
     if token is None or not valid(token, datetime.now(UTC)):
         return None
     return Principal(token.name, token.role, token.id, session, token.digest)  # type: ignore[arg-type]  # the table's check
