@@ -8,7 +8,7 @@ TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 # Two test processes on two cores: one thread each.
 test slow: export OMP_NUM_THREADS := 1
 
-.PHONY: demo test slow lint format docs bench clean
+.PHONY: demo test slow lint format docs bench screenshots clean
 
 demo: $(READY)  ## render a corpus, train, evaluate, index and search it (about eight minutes)
 	$(VENV)/bin/hit demo demo-out
@@ -33,6 +33,9 @@ docs: $(READY)  ## write docs/cli.md anew
 
 bench: $(READY)  ## each benchmark prints one JSON line
 	@for file in benchmarks/*.py; do $(VENV)/bin/python $$file || exit; done
+
+screenshots: $(READY)  ## write docs/images/web-*.png anew: the pages over the demo's library (or LIB=...); needs chromium
+	$(VENV)/bin/python docs/screenshots.py $(LIB)
 
 clean:
 	rm -rf $(VENV) demo-out build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

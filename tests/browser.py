@@ -72,7 +72,10 @@ def filmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
             library.index([folder / "v"], workers=1)
             videos = {card.title: card.video.id for card in library.db.videos()[0]}
             with library.db.write() as session:
-                for title, texts in {"long.mp4": ["here comes the goal", "what a save"], f"{EVIL}.mp4": [EVIL, "a plain goal"]}.items():
+                for title, texts in {
+                    "long.mp4": ["here comes the goal", "what a save"],
+                    f"{EVIL}.mp4": [EVIL, "a plain goal"],
+                }.items():
                     segment = session.query(Segment).filter_by(video_id=videos[title]).order_by(Segment.start).first()
                     assert segment is not None
                     for number, text in enumerate(texts):
@@ -133,7 +136,10 @@ def look(browser: Browser) -> Iterator[Look]:
             if not any(word in text for word in allow):
                 complaints.append(text)
 
-        page.on("console", lambda told: complain(f"console: {told.text} {told.location}") if told.type in ("error", "warning") else None)
+        page.on(
+            "console",
+            lambda told: complain(f"console: {told.text} {told.location}") if told.type in ("error", "warning") else None,
+        )
         page.on("pageerror", lambda error: complain(f"page error: {error}"))
         page.on("response", lambda answer: complain(f"{answer.status} {answer.url}") if answer.status >= 500 else None)
         own = (site.base, "blob:", "data:")

@@ -10,7 +10,21 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
-from browser import EVIL, Look, Site, browser, filmed, filmed_own, is_as_wide_as_its_window, look, serving, settled, site, until, violations
+from browser import (
+    EVIL,
+    Look,
+    Site,
+    browser,
+    filmed,
+    filmed_own,
+    is_as_wide_as_its_window,
+    look,
+    serving,
+    settled,
+    site,
+    until,
+    violations,
+)
 from hit.library import Library
 from hit.types import Floats
 from toy import ToyEncoder
@@ -200,7 +214,9 @@ class Sure:
 def test_confidence_is_told_in_words_above_the_line_and_below(site: Site, look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(site.service.library, "_judge", Sure())
     page = settled(look(site, "/?q=red&mode=meaning"))
-    order = page.locator("#grid > *").evaluate_all("all => all.map(one => one.matches('.below') ? '|' : one.querySelector('.sure').firstElementChild.nextSibling.data)")
+    order = page.locator("#grid > *").evaluate_all(
+        "all => all.map(one => one.matches('.below') ? '|' : one.querySelector('.sure').firstElementChild.nextSibling.data)"
+    )
     line = order.index("|")
     assert set(order[:line]) == {"Very likely"}
     assert set(order[line + 1 :]) == {"Unlikely"}
@@ -231,7 +247,15 @@ def test_a_late_answer_of_an_earlier_search_is_dropped(site: Site, look: Look) -
     page.evaluate("window.fetched = 0")
     for route in held:
         try:
-            route.fulfill(json={"hits": [], "model": {"id": "x", "revision": "y"}, "no_good_match": None, "next_page_token": None, "threshold": None})
+            route.fulfill(
+                json={
+                    "hits": [],
+                    "model": {"id": "x", "revision": "y"},
+                    "no_good_match": None,
+                    "next_page_token": None,
+                    "threshold": None,
+                }
+            )
         except Exception as error:
             assert "abort" in str(error).lower() or "handled" in str(error).lower() or "closed" in str(error).lower()
     assert titles(page) == right
@@ -239,7 +263,10 @@ def test_a_late_answer_of_an_earlier_search_is_dropped(site: Site, look: Look) -
 
 def test_more_comes_page_by_page(site: Site, look: Look) -> None:
     page = look(site)
-    page.route("**/v1/search", lambda route: route.continue_(post_data=(route.request.post_data or "").replace('"limit":24', '"limit":2')))
+    page.route(
+        "**/v1/search",
+        lambda route: route.continue_(post_data=(route.request.post_data or "").replace('"limit":24', '"limit":2')),
+    )
     ask(page, "red")
     until(page, "document.querySelector('#more').hidden && document.querySelectorAll('#grid .card').length > 4")
     clips = page.locator("#grid .card").evaluate_all("all => all.map(one => one.dataset.clip)")
@@ -367,7 +394,9 @@ def test_colours_are_chosen_and_kept(site: Site, look: Look) -> None:
 
 @pytest.mark.parametrize("width", [360, 1920])
 def test_no_window_is_too_narrow(site: Site, look: Look, width: int) -> None:
-    page = look(site, "/?q=goal&group=video&not=a+long+text+that+is+left+out+of+everything+that+is+shown&f=tag%3Dbeach", width=width)
+    page = look(
+        site, "/?q=goal&group=video&not=a+long+text+that+is+left+out+of+everything+that+is+shown&f=tag%3Dbeach", width=width
+    )
     settled(page)
     assert is_as_wide_as_its_window(page)
     page.click("#filter-button")
@@ -403,7 +432,13 @@ def test_what_pages_count_with(site: Site, look: Look) -> None:
           };
         }"""
     )
-    assert found["times"] == [["0:00", "0:00.0", 0], ["0:05", "0:05.0", 5], ["1:00", "1:00.0", 60], ["1:01", "1:01.0", 61], ["1:02:03", "1:02:03.4", 3723.4]]
+    assert found["times"] == [
+        ["0:00", "0:00.0", 0],
+        ["0:05", "0:05.0", 5],
+        ["1:00", "1:00.0", 60],
+        ["1:01", "1:01.0", 61],
+        ["1:02:03", "1:02:03.4", 3723.4],
+    ]
     assert all(found["wrong"])
     assert found["bytes"] == ["0 B", "999 B", "1.0 kB", "1.0 MB", "1.5 GB"]
     assert found["words"] == ["Very likely", "Very likely", "Likely", "Likely", "Possible", "Unlikely", None]
@@ -426,10 +461,10 @@ def test_what_pages_count_with(site: Site, look: Look) -> None:
 
 
 def test_scripts_keep_their_budgets(root: Path) -> None:
-    lines = {path.name: len(path.read_text().splitlines()) for path in (root / "src" / "hit" / "web" / "static" / "js").glob("*.js")}
+    lines = {
+        path.name: len(path.read_text().splitlines()) for path in (root / "src" / "hit" / "web" / "static" / "js").glob("*.js")
+    }
     assert {name: count for name, count in lines.items() if count > 400} == {}
     assert sum(lines.values()) <= 4000
     for path in (root / "src" / "hit" / "web").rglob("*.js"):
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(", path.read_text()), path
-
-
