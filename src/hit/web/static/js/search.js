@@ -122,13 +122,16 @@ function take(mine, answer) {
 function drawLine(first, mine) {
   grid.querySelector(".below")?.remove();
   mine.weak = mine.nothing || first < mine.hits.length;
+  mine.good = first;
   if (mine.nothing || first >= mine.hits.length) return;
   const cards = grid.querySelectorAll(".card");
   cards[first]?.before(h("p.below", { role: "note", title: `Confidence below ${mine.threshold.toFixed(2)}` }, "Below here we think nothing matches"));
 }
 
 function summary(mine, model) {
-  const number = `${plural(mine.hits.length, state.group === "video" ? "video" : "moment")}${mine.token ? " so far" : ""}`;
+  const noun = state.group === "video" ? "video" : "moment";
+  const lined = mine.weak && !mine.nothing;
+  const number = lined ? `${plural(mine.good, noun)} that may match` : `${plural(mine.hits.length, noun)}${mine.token ? " so far" : ""}`;
   const sure = mine.hits.some((hit) => confidence(hit.confidence)) ? "" : ", not calibrated";
   const told = `Found by the model ${model.id}, revision ${model.revision}${sure}`;
   put(byId("summary"), mine.hits.length > 0 && h("p.quiet.small", null, number), h("p.quiet.small.clip", { title: told }, `${model.id} · ${model.revision}`));
