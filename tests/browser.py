@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import uvicorn
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from hit.api import create_app
 from hit.db import Segment
@@ -61,7 +61,7 @@ def serving(library: Path, **config: Any) -> Iterator[Site]:
 
 @pytest.fixture(scope="session")
 def filmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a library with words, tags, a video that failed, and one whose name, tag and words are markup. Copy it to change it."""
+    """Return a library with words, tags, a video that failed, and one that is called, tagged and told in markup."""
     folder = tmp_path_factory.mktemp("filmed")
     good_videos(folder / "v")
     render(folder / "v" / f"{EVIL}.mp4", ["grey", "green"])
@@ -72,7 +72,10 @@ def filmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
             library.index([folder / "v"], workers=1)
             videos = {card.title: card.video.id for card in library.db.videos()[0]}
             with library.db.write() as session:
-                for title, texts in {"long.mp4": ["here comes the goal", "what a save"], f"{EVIL}.mp4": [EVIL, "a plain goal"]}.items():
+                for title, texts in {
+                    "long.mp4": ["here comes the goal", "what a save"],
+                    f"{EVIL}.mp4": [EVIL, "a plain goal"],
+                }.items():
                     segment = session.query(Segment).filter_by(video_id=videos[title]).order_by(Segment.start).first()
                     assert segment is not None
                     for number, text in enumerate(texts):
@@ -133,7 +136,11 @@ def look(browser: Browser) -> Iterator[Look]:
             if not any(word in text for word in allow):
                 complaints.append(text)
 
-        page.on("console", lambda told: complain(f"console: {told.text} {told.location}") if told.type in ("error", "warning") else None)
+        def heard(told: ConsoleMessage) -> None:
+            if told.type in ("error", "warning"):
+                complain(f"console: {told.text} {told.location}")
+
+        page.on("console", heard)
         page.on("pageerror", lambda error: complain(f"page error: {error}"))
         page.on("response", lambda answer: complain(f"{answer.status} {answer.url}") if answer.status >= 500 else None)
         own = (site.base, "blob:", "data:")

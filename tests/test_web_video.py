@@ -123,7 +123,7 @@ def test_facts_similar_link_and_clip(site: Site, look: Look, tmp_path: Path) -> 
 def test_a_file_that_browsers_cannot_play_is_prepared_first(site: Site, look: Look) -> None:
     """The server's part is tested with the API; this is what the page makes of it."""
     page = look(site, "/library", allow=("409",))
-    ready = []
+    ready: list[bool] = []
     events = 'event: progress\ndata: {"id": 7, "state": "running", "progress": {"done": 1, "total": 4, "eta_seconds": 3}}\n\n'
 
     def stream(route: Route) -> None:

@@ -11,7 +11,7 @@ export const videoPage = (id, at, text) => withQuery(`/videos/${id}`, { t: at ? 
 
 /**
  * @param {Record<string, any>} hit as the API has it
- * @param {{texts: string[], byVideo: boolean, faint: boolean, eager: boolean,
+ * @param {{texts: string[], byVideo: boolean, eager: boolean,
  *   onsimilar: (hit: any) => void, onexclude: (hit: any) => void, onpreview: (hit: any, at: number, from: HTMLElement) => void}} page
  */
 export function hitCard(hit, page) {
@@ -24,7 +24,7 @@ export function hitCard(hit, page) {
   scrub(frame, hit.video_id, { begin: at, focus: open });
   const card = h(
     "article.card",
-    { class: page.faint ? "faint" : "", data: { clip: hit.clip_id } },
+    { data: { clip: hit.clip_id } },
     open,
     h(
       "div.card-tools",

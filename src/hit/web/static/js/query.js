@@ -47,7 +47,7 @@ export function toRequest(state) {
   if (state.like.length) request.query_video = state.like.map(example);
   if (state.not.length) request.exclude = state.not;
   if (state.unlike.length) request.exclude_videos = state.unlike.map(example);
-  const filter = whole(state);
+  const filter = filterOf(state);
   if (filter) request.filter = filter;
   return request;
 }
@@ -74,7 +74,8 @@ export function quoted(value) {
   return /^[\p{L}\p{N}_.-]+$/u.test(value) && !/^(and|or|not|in)$/i.test(value) ? value : `"${value.replace(/[\\"]/g, "\\$&")}"`;
 }
 
-function whole(state) {
+/** The filter, of what the menu made and of what somebody wrote. @param {State} state @returns {string|object} */
+export function filterOf(state) {
   const own = state.filter.trim();
   if (own.startsWith("{") && !state.terms.length) return JSON.parse(own);
   const parts = own ? [state.terms.length ? `(${own})` : own, ...state.terms] : state.terms;

@@ -1,5 +1,5 @@
 // The search page. The address holds the whole state; what is shown follows from it.
-import { get, post, request } from "./api.js";
+import { get, post, request, withQuery } from "./api.js";
 import { hitCard, skeletonCard, videoCard, videoPage } from "./card.js";
 import { announce, byId, h, icon, openDialog, problemView, put, stateView, toast } from "./dom.js";
 import { fill as fillFilters, label } from "./filters.js";
@@ -8,7 +8,7 @@ import { pictureOf, takeFiles } from "./inputs.js";
 import { help, keys, step } from "./keys.js";
 import { choice, menu } from "./menus.js";
 import { player } from "./player.js";
-import { fromAddress, isEmpty, toAddress, toRequest } from "./query.js";
+import { filterOf, fromAddress, fromRequest, isEmpty, toAddress, toRequest } from "./query.js";
 import { fill as fillSaved } from "./saved.js";
 
 const PAGE = 24;
@@ -109,7 +109,7 @@ function take(mine, answer) {
   const fresh = answer.hits;
   const weak = (hit) => mine.threshold !== null && hit.confidence !== null && hit.confidence < mine.threshold && !hit.evidence.length;
   const page = { texts: state.texts, byVideo: state.group === "video", onsimilar, onexclude, onpreview };
-  grid.append(...fresh.map((hit, i) => hitCard(hit, { ...page, faint: weak(hit), eager: i < eager })));
+  grid.append(...fresh.map((hit, i) => hitCard(hit, { ...page, eager: i < eager })));
   mine.hits.push(...fresh);
   drawLine(mine.hits.findLastIndex((hit) => !weak(hit)) + 1, mine);
   put(byId("notice"), mine.nothing && mine.hits.length > 0 && h("p.note", { role: "status" }, icon("info"), "Nothing here seems to match. This is what comes nearest."));
@@ -122,13 +122,16 @@ function take(mine, answer) {
 function drawLine(first, mine) {
   grid.querySelector(".below")?.remove();
   mine.weak = mine.nothing || first < mine.hits.length;
+  mine.good = first;
   if (mine.nothing || first >= mine.hits.length) return;
   const cards = grid.querySelectorAll(".card");
   cards[first]?.before(h("p.below", { role: "note", title: `Confidence below ${mine.threshold.toFixed(2)}` }, "Below here we think nothing matches"));
 }
 
 function summary(mine, model) {
-  const number = `${plural(mine.hits.length, state.group === "video" ? "video" : "moment")}${mine.token ? " so far" : ""}`;
+  const noun = state.group === "video" ? "video" : "moment";
+  const lined = mine.weak && !mine.nothing;
+  const number = lined ? `${plural(mine.good, noun)} that may match` : `${plural(mine.hits.length, noun)}${mine.token ? " so far" : ""}`;
   const sure = mine.hits.some((hit) => confidence(hit.confidence)) ? "" : ", not calibrated";
   const told = `Found by the model ${model.id}, revision ${model.revision}${sure}`;
   put(byId("summary"), mine.hits.length > 0 && h("p.quiet.small", null, number), h("p.quiet.small.clip", { title: told }, `${model.id} · ${model.revision}`));
@@ -163,21 +166,28 @@ async function start(mine) {
   if (!grid.dataset.start) put(grid, Array.from({ length: 8 }, skeletonCard));
   grid.dataset.start = "yes";
   try {
-    const [{ videos, total }, tags] = await Promise.all([get("/v1/videos?status=ready&limit=12", { signal: mine.control.signal }), get("/v1/tags", { signal: mine.control.signal })]);
+    const { signal } = mine.control;
+    const filter = filterOf(state);
+    const path = withQuery("/v1/videos", { status: "ready", limit: 24, filter: typeof filter === "string" ? filter : "" });
+    const asked = [path, "/v1/tags", "/v1/searches"].map((one) => get(one, { signal }));
+    const [{ videos, total }, tags, { searches }] = await Promise.all(asked);
     if (mine !== current) return;
-    put(grid, total ? videos.map(videoCard) : nothingHere());
-    put(byId("summary"), total > 0 && [h("h2", null, "Recently added"), h("a.small", { href: "/library" }, `All ${plural(total, "video")}`)]);
-    examples(total, tags);
+    put(grid, total ? videos.map(videoCard) : filter ? nothingFound() : nothingHere());
+    const all = h("a.small", { href: "/library" }, filter ? "All videos" : `All ${plural(total, "video")}`);
+    put(byId("summary"), total > 0 && [h("h2", null, filter ? `${plural(total, "video")} that fit` : "Recently added"), all]);
+    examples(total, tags, searches);
   } catch (problem) {
     if (mine === current && problem.name !== "AbortError") failed(problem);
   }
 }
 
-function examples(total, tags) {
+function examples(total, tags, searches) {
   const names = Object.entries(tags).sort((a, b) => b[1] - a[1]).slice(0, 4);
   const texts = ["someone walks through the picture", "a car drives by", "hands that make a sign", "a red ball that bounces"];
+  const own = searches.filter((one) => one.query).slice(0, 4);
   const buttons = [
-    ...texts.map((text) => h("button.chip", { type: "button", onclick: () => go({ texts: [text] }) }, icon("search"), text)),
+    ...own.map((one) => h("button.chip", { type: "button", onclick: () => go(fromRequest(one.query)) }, icon("star"), one.name)),
+    ...texts.slice(own.length).map((text) => h("button.chip", { type: "button", onclick: () => go({ texts: [text] }) }, icon("search"), text)),
     ...names.map(([name]) => h("button.chip", { type: "button", onclick: () => go({ texts: [name], mode: "words" }) }, icon("tag"), name)),
   ];
   put(byId("examples"), total > 0 && h("div.chips", null, buttons));

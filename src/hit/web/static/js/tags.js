@@ -26,7 +26,7 @@ export async function showTags(room, video) {
       "span.chip",
       null,
       icon("tag"),
-      h("a.clip", { href: withQuery("/library", { filter: `tag=${quoted(name)}` }), title: "Videos of this tag" }, name),
+      h("a.clip", { href: withQuery("/", { f: `tag=${quoted(name)}` }), title: "Videos of this tag" }, name),
       mine && h("button", { type: "button", "aria-label": `Take off the tag ${name}`, onclick: () => change({ remove: [name] }, `Took off ${name}`) }, icon("close")),
     );
 

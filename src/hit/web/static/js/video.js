@@ -169,7 +169,7 @@ function here() {
 
 function showActions() {
   const button = (sign, text, onclick) => h("button.small", { type: "button", onclick }, icon(sign), text);
-  put(byId("actions"), button("similar", "Find similar", similar), button("download", "Clip", clip), button("link", "Copy link", copy), h("button.ghost.small.square", { type: "button", "aria-label": "Keys", title: "Keys (?)", onclick: () => help(HELP) }, icon("keyboard")));
+  put(byId("actions"), button("similar", "Find similar", similar), button("download", "Clip", clip), button("link", "Copy link", copy), h("button.ghost.small.square.for-keys", { type: "button", "aria-label": "Keys", title: "Keys (?)", onclick: () => help(HELP) }, icon("keyboard")));
 }
 
 function similar() {
