@@ -29,7 +29,7 @@ from hit.service import Service
 
 ROUTES = (
     *(health, login, search, upload_search, searches, describe, embeddings, models),
-    *(ingest, videos, media, jobs, evaluations, web),
+    *(ingest, videos, media, jobs, evaluations, document, web),
 )
 
 

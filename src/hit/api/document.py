@@ -2,8 +2,14 @@
 
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import HTMLResponse
 from fastapi.routing import iter_route_contexts
+
+from hit.api import web
+from hit.api.auth import Viewer
+
+routes = APIRouter(prefix="/v1", include_in_schema=False)
 
 TAGS = {
     "search": "Text, videos, images become hits.",
@@ -46,6 +52,13 @@ _ABOUT = """Find moments in videos by text, by image and by other videos.
 
 Times are seconds from a video's start. What goes wrong is told as `application/problem+json`, with the id of the request. Where
 the server listens to its own machine only, nobody is asked for a token. More is in docs/api.md."""
+
+
+@routes.get("/docs")
+def page(request: Request, who: Viewer) -> HTMLResponse:
+    """Show the document as a page."""
+    found: dict[str, Any] = request.app.openapi()
+    return web.page("docs", active="docs", document=found)
 
 
 def install(app: FastAPI) -> None:
