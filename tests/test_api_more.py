@@ -355,4 +355,5 @@ def test_markup_in_names_stays_text(mine: TestClient, own: Path, tmp_path: Path)
     ]
     for answer in answers:
         assert answer.headers["content-type"] in ("application/json", "application/problem+json")
+        assert answer.headers["x-content-type-options"] == "nosniff"
         json.loads(answer.text)

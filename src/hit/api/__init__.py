@@ -8,6 +8,7 @@ from fastapi import FastAPI
 import hit
 from hit.api import (
     describe,
+    document,
     embeddings,
     evaluations,
     health,
@@ -28,7 +29,7 @@ from hit.service import Service
 
 ROUTES = (
     *(health, login, search, upload_search, searches, describe, embeddings, models),
-    *(ingest, videos, media, jobs, evaluations, web),
+    *(ingest, videos, media, jobs, evaluations, document, web),
 )
 
 
@@ -56,4 +57,5 @@ def create_app(service: Service) -> FastAPI:
     for module in ROUTES:
         app.include_router(module.routes)
     web.mount(app)
+    document.install(app)
     return app

@@ -154,8 +154,9 @@ def evaluation(evaluation_id: Id, served: Served, who: Viewer) -> dict[str, Any]
     }
 
 
-@routes.api_route("/evaluations/{evaluation_id}/clips/{number}/stream", methods=["GET", "HEAD"], response_class=FileResponse)
-def stream(evaluation_id: Id, number: Number, served: Served, who: Viewer, request: Request) -> FileResponse:
+@routes.head("/evaluations/{evaluation_id}/clips/{number}/stream", include_in_schema=False)
+@routes.get("/evaluations/{evaluation_id}/clips/{number}/stream", response_class=FileResponse, responses={206: {}, 416: {}})
+def clip_stream(evaluation_id: Id, number: Number, served: Served, who: Viewer, request: Request) -> FileResponse:
     """Return the video of a clip that the report names; in parts, if so asked."""
     path = Evaluations(served.library, served.config).clip(evaluation_id, number).path
     kind = TYPES.get(path.suffix.lower())
@@ -169,7 +170,7 @@ def stream(evaluation_id: Id, number: Number, served: Served, who: Viewer, reque
     response_class=Response,
     responses={200: {"content": {"image/jpeg": {}}}},
 )
-def poster(evaluation_id: Id, number: Number, served: Served, who: Viewer) -> Response:
+def clip_poster(evaluation_id: Id, number: Number, served: Served, who: Viewer) -> Response:
     """Return a picture of a clip that the report names, a JPEG."""
     jpeg = picture(Evaluations(served.library, served.config).clip(evaluation_id, number))
     if jpeg is None:

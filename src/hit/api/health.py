@@ -1,6 +1,7 @@
 """/livez, /readyz, /metrics: for whoever looks after the server."""
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel
 
 from hit.api.common import PROBLEM, Served
@@ -30,7 +31,7 @@ def readyz(served: Served) -> Health:
     return Health()
 
 
-@routes.get("/metrics")
+@routes.get("/metrics", response_class=PlainTextResponse)
 def metrics(request: Request) -> Response:
     """Tell Prometheus."""
     found: Metrics = request.app.state.metrics

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
@@ -33,6 +33,7 @@ _FORM = {"schema": {"type": "object", "properties": {"file": {"type": "string", 
 class Sources(Given):
     """Files and folders on the server, under one of its roots."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"sources": ["/videos/2026"]}]})
     sources: Annotated[list[Annotated[str, Field(min_length=1, max_length=4096)]], Field(min_length=1, max_length=100)]
     retry: bool = Field(default=False, description="Whether files that failed are tried again.")
 

@@ -29,6 +29,12 @@ RANGES = re.compile(r"bytes=(\d+-\d*|-\d+)(,\s*(\d+-\d*|-\d+))*")
 Seconds = Annotated[float, Query(ge=0, le=1e7, allow_inf_nan=False)]
 
 
+class Track(PlainTextResponse):
+    """WebVTT."""
+
+    media_type = "text/vtt"
+
+
 @routes.head("/videos/{video_id}/stream", include_in_schema=False)
 @routes.get("/videos/{video_id}/stream", response_class=FileResponse, responses={206: {}, 304: {}, 416: {}})
 def stream(
@@ -92,14 +98,14 @@ def sprites(video_id: Id, request: Request, served: Served, who: Viewer) -> Resp
 
 
 @routes.head("/videos/{video_id}/sprites.vtt", include_in_schema=False)
-@routes.get("/videos/{video_id}/sprites.vtt", response_class=PlainTextResponse)
+@routes.get("/videos/{video_id}/sprites.vtt", response_class=Track)
 def tracks(video_id: Id, served: Served, who: Viewer) -> Response:
     """Return the WebVTT track that says which part of `sprites.jpg` shows which stretch of the video."""
     card = served.db.video(video_id)
     duration = _duration(card)
     sheet = video.sheet_of(duration, (card.video.width or 1, card.video.height or 1))
     text = video.vtt(sheet, duration, f"/v1/videos/{video_id}/sprites.jpg")
-    return Response(text, media_type="text/vtt; charset=utf-8", headers={"Cache-Control": "private, max-age=3600"})
+    return Track(text, headers={"Cache-Control": "private, max-age=3600"})
 
 
 @routes.head("/videos/{video_id}/clip", include_in_schema=False)

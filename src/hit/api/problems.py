@@ -8,8 +8,10 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from hit.errors import NotFoundError, UserError
 from hit.files import BusyError
@@ -91,7 +93,20 @@ def install(app: FastAPI) -> None:
     async def refused(request: Request, error: HTTPException) -> JSONResponse:
         phrase = HTTPStatus(error.status_code).phrase
         detail = error.detail if error.detail != phrase else ""
-        return response(request, Problem(error.status_code, phrase, detail, headers=error.headers))
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(_methods(request))
+        return response(request, Problem(error.status_code, phrase, detail, headers=headers))
+
+
+def _methods(request: Request) -> list[str]:
+    """Return what can be done at a path: Starlette names the methods of one of its routes only."""
+    found: dict[str, set[str]] = {}
+    for route in iter_route_contexts(request.app.routes):
+        if route.methods and route.path and compile_path(route.path)[0].match(request.url.path):
+            found.setdefault(route.path, set()).update(route.methods)
+    best = min(found, key=lambda path: path.count("{"), default="")  # /videos/upload is no video with this id
+    return sorted(found.get(best, ()))
 
 
 def unexpected(request: Request, error: Exception) -> JSONResponse:

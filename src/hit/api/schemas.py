@@ -1,9 +1,9 @@
 """The shapes of requests and answers, as the OpenAPI document shows them. Times are float seconds from the video's start."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Text = Annotated[str, Field(max_length=2000)]
 Id = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[0-9a-zA-Z._-]+$")]
@@ -11,6 +11,7 @@ Limit = Annotated[int, Field(ge=1, le=200)]
 Token = Annotated[str, Field(max_length=2000, description="`next_page_token` of the answer before, as it stands.")]
 
 
+When = Annotated[datetime, AfterValidator(lambda when: when.replace(tzinfo=UTC) if when.tzinfo is None else when)]  # SQLite's
 Weights = Annotated[
     list[float], Field(min_length=1, max_length=8, description="One for each part of the model's vectors, instead of its own.")
 ]
@@ -61,6 +62,7 @@ class SearchRequest(Given):
 class TagChange(Given):
     """Tags to give to a video, and to take from it."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"add": ["beach"], "remove": ["draft"]}]})
     add: Annotated[list[Text], Field(max_length=100)] = []
     remove: Annotated[list[Text], Field(max_length=100)] = []
 
@@ -152,7 +154,7 @@ class VideoJson(BaseModel):
     rate: float | None
     codec: str | None
     has_audio: bool | None
-    added_at: datetime
+    added_at: When
     revision: str | None
     tags: list[str]
     segments: int

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
@@ -12,14 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from hit import analysis, examples, filters
 from hit.api.auth import Reviewer, Viewer
 from hit.api.common import Served, router
-from hit.api.schemas import Given, Limit, SearchAnswer, SearchRequest, Token
+from hit.api.schemas import Given, Limit, SearchAnswer, SearchRequest, Token, When
 from hit.api.search import answer_json, find, likes
 from hit.db import SavedSearch
 from hit.errors import NotFoundError, UserError
 from hit.service import Service
 
 routes = router("saved searches", 404)
-Name = Annotated[str, Path(min_length=1, max_length=100, description="1 to 100 printable characters.", examples=["dogs"])]
+Name = Annotated[
+    str, Path(min_length=1, max_length=100, description="1 to 100 printable characters, but for a slash.", examples=["dogs"])
+]
 _SAME = ("mode", "limit", "group_by", "level_weights", "mix", "exclude")  # called alike by both doors
 
 
@@ -36,7 +37,7 @@ class SavedSearchJson(BaseModel):
     name: str
     query: SearchRequest | None
     why: str | None = Field(description="Why it can be asked at the command line only.")
-    created_at: datetime
+    created_at: When
 
 
 class SavedSearchList(BaseModel):
@@ -60,20 +61,20 @@ def searches(served: Served, who: Viewer) -> dict[str, Any]:
     return {"searches": [_json(one, served) for one in served.db.saved_searches().values()]}
 
 
-@routes.get("/searches/{name:path}", response_model=SavedSearchJson, response_model_exclude_unset=True)
+@routes.get("/searches/{name}", response_model=SavedSearchJson, response_model_exclude_unset=True)
 def saved_search(name: Name, served: Served, who: Viewer) -> dict[str, Any]:
     """Return a saved search."""
     return _json(_find(name, served), served)
 
 
-@routes.put("/searches/{name:path}", response_model=SavedSearchJson, response_model_exclude_unset=True)
+@routes.put("/searches/{name}", response_model=SavedSearchJson, response_model_exclude_unset=True)
 def save_search(name: Name, given: SearchToSave, served: Served, who: Reviewer) -> dict[str, Any]:
     """Save a search under a name; one that has it is replaced."""
     served.db.save_search(name, stored(given.query, served))
     return _json(_find(name, served), served)
 
 
-@routes.delete("/searches/{name:path}", status_code=204)
+@routes.delete("/searches/{name}", status_code=204)
 def forget_search(name: Name, served: Served, who: Reviewer) -> Response:
     """Forget a saved search."""
     if not served.db.forget_search(name):
@@ -81,7 +82,7 @@ def forget_search(name: Name, served: Served, who: Reviewer) -> Response:
     return Response(status_code=204)
 
 
-@routes.post("/searches/{name:path}/run", response_model=SearchAnswer)
+@routes.post("/searches/{name}/run", response_model=SearchAnswer)
 def run_search(name: Name, served: Served, who: Viewer, how: Run = Run()) -> dict[str, Any]:  # noqa: B008 (it is frozen in effect)
     """Find what a saved search finds now."""
     asked, why = told(served.db.saved_search(name), served)

@@ -61,6 +61,8 @@ class Records(Sessions):
     def save_search(self, name: str, query: Mapping[str, Any]) -> None:
         """Save a search under a name; one that has it is replaced. Raises UserError for what cannot be a name."""
         check(f"the name '{name}'", name)
+        if "/" in name:  # it is a part of an address
+            raise UserError(f"the name '{name}'", "has a slash in it")
         with self.write() as session:
             session.merge(SavedSearch(name=name, query=dict(query), created_at=datetime.now(UTC)))
 
