@@ -6,13 +6,16 @@ first, so that a word of a query is in as many segments as one of a real query w
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
+import sqlalchemy as sa
 import torch
 from library import Rows, fill, halves
 
-from hit import config, encoder, experts
+from hit import config, encoder, experts, video
+from hit.db.schema import File
 from hit.db.words import COMMON
 from hit.library import Library
 from hit.model import HiT, text_shape
@@ -70,3 +73,18 @@ def library(folder: Path, count: int) -> Path:
         if isinstance(opened.store, Local):
             opened.store.build()
     return folder / "library"
+
+
+def films(folder: Path, count: int) -> list[str]:
+    """Have the first `count` videos of a library in `folder` lie in files that can be played; return their ids."""
+    with Library.open(folder / "library") as opened:
+        paths = {f"{n:016x}": folder / f"film-{n}.mp4" for n in range(count)}
+        rng, first = np.random.default_rng(0), folder / "film-0.mp4"
+        if not first.exists():
+            video.write(first, (rng.integers(0, 256, (240, 320, 3), np.uint8) for _ in range(100)), 25.0)  # noise: 7 MB
+        with opened.db.write() as session:
+            for key, path in paths.items():
+                if not path.exists():
+                    shutil.copyfile(first, path)
+                session.execute(sa.update(File).where(File.video_id == key).values(path=str(path.absolute())))
+    return list(paths)
