@@ -81,13 +81,14 @@ def test_an_address_is_one_that_a_browser_takes() -> None:
 
 
 def test_a_killed_worker_costs_its_requests_only_and_the_end_is_graceful(own: Path, tmp_path: Path) -> None:
-    with serving(own, tmp_path, "workers=2") as server, ThreadPoolExecutor(4) as clients:
-        seen, killed, enough = Counter[int](), threading.Event(), threading.Event()
+    with ThreadPoolExecutor(5) as clients, serving(own, tmp_path, "workers=2") as server:
+        killed, enough = threading.Event(), threading.Event()
+        seen = Counter[tuple[int, bool]]()  # statuses, before and after the kill
 
         def drive() -> None:
-            while not enough.is_set():
+            while not enough.is_set() and server.process.poll() is None:
                 status = server.search("red")
-                seen[status, killed.is_set()] += 1  # type: ignore[index]
+                seen[status, killed.is_set()] += 1
 
         drivers = [clients.submit(drive) for _ in range(3)]
         until(lambda: len(server.workers()) == 2)
@@ -96,12 +97,12 @@ def test_a_killed_worker_costs_its_requests_only_and_the_end_is_graceful(own: Pa
         os.kill(victim, signal.SIGKILL)
         killed.set()
         until(lambda: len(server.workers()) == 2 and victim not in server.workers())
-        until(lambda: seen[200, True] >= 50)  # type: ignore[index]
+        until(lambda: seen[200, True] >= 50)
         enough.set()
         for driver in drivers:
             driver.result()
         assert {status for status, _ in seen} <= {200, 0}, seen
-        assert sum(count for (status, _), count in seen.items() if not status) <= 3, seen  # type: ignore[misc]  # one a client
+        assert sum(count for (status, _), count in seen.items() if not status) <= 3, seen  # one a client
         # Told to end, it answers what it has begun to, ends what would go on for ever, and answers nobody else.
         listener = clients.submit(server.events)
         last = clients.submit(server.search, "gate")
@@ -143,7 +144,7 @@ def test_workers_end_with_a_supervisor_that_is_killed(own: Path, tmp_path: Path)
 
 
 def test_a_second_ctrl_c_ends_it_at_once(own: Path, tmp_path: Path) -> None:
-    with serving(own, tmp_path) as server, ThreadPoolExecutor(1) as clients:
+    with ThreadPoolExecutor(1) as clients, serving(own, tmp_path) as server:
         waiting = clients.submit(server.search, "gate")
         until((tmp_path / "came").exists)
         server.process.send_signal(signal.SIGINT)
@@ -155,7 +156,7 @@ def test_a_second_ctrl_c_ends_it_at_once(own: Path, tmp_path: Path) -> None:
 
 def test_a_worker_that_cannot_begin_ends_all_in_one_line(own: Path, tmp_path: Path) -> None:
     (tmp_path / "broken").touch()
-    words = [sys.executable, serve_toy.__file__, own, tmp_path, "port=0", "workers=2"]
+    words = [sys.executable, serve_toy.__file__, str(own), str(tmp_path), "port=0", "workers=2"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 2
     assert done.stderr == "the model: is broken (mend it)\n"
