@@ -174,7 +174,9 @@ def test_forms_that_are_wrong_leave_nothing(api: TestClient, own: Path, film: by
     broken = b'--x\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n' + film
     for body in (b"", b"nonsense", broken, b"--x--\r\n"):
         assert api.post("/v1/videos/upload", content=body, headers=kind).status_code == 400, body[:20]
-    assert api.post("/v1/videos/upload", content=film, headers={"content-type": "multipart/form-data"}).status_code == 400
+    for odd in ("", "; boundary", '; boundary=""', f"; boundary={'x' * 5000}", "; boundary=\xe9", "; filename*0*=x; boundary*=q"):
+        kind = {"content-type": f"multipart/form-data{odd}".encode("latin-1")}  # type: ignore[dict-item]
+        assert api.post("/v1/videos/upload", content=film, headers=kind).status_code == 400, odd[:30]
     assert left(own) == []
 
 
