@@ -2,13 +2,16 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
+from hit import cli
 from hit.db import Answer, Database, Login, Token
 from hit.db.schema import Changes
 from hit.errors import NotFoundError, UserError
@@ -146,16 +149,23 @@ def test_answers_are_remembered(db: Database) -> None:
     assert db.claim_answer(claim(), lost, DAY) is None
 
 
-def test_hit_token(hit: Callable[..., "object"], own: Path) -> None:
-    made = hit("token", "create", own, "ann", "--role", "admin", "--days", 2, "--json")
-    told = json.loads(made.stdout)  # type: ignore[attr-defined]
-    assert told["name"] == "ann" and told["role"] == "admin" and told["expires_at"]
-    with_secret = Database(f"sqlite:///{own / 'library.db'}", own)
-    assert Access(with_secret).verify(told["token"])
-    assert hit("token", "revoke", own, "ann").returncode == 0  # type: ignore[attr-defined]
-    assert Access(with_secret).verify(told["token"]) is None
-    with_secret.close()
-    listed = hit("token", "list", own, "--json").stdout  # type: ignore[attr-defined]
-    assert json.loads(listed)["tokens"][0]["revoked_at"] and told["token"] not in listed
-    missing = hit("token", "revoke", own, "bob")
-    assert missing.returncode == 2 and "there are: ann" in missing.stderr  # type: ignore[attr-defined]
+def test_hit_token(hit: Callable[..., "subprocess.CompletedProcess[str]"], own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = json.loads(hit("token", "create", own, "ann", "--role", "admin", "--days", 2, "--json").stdout)
+    assert made["name"] == "ann" and made["role"] == "admin" and made["expires_at"]
+
+    def here(*words: object) -> str:
+        cli.app(["token", *map(str, words)], standalone_mode=False)
+        return capsys.readouterr().out
+
+    with closing(Database(f"sqlite:///{own / 'library.db'}", own)) as db:
+        assert Access(db).verify(made["token"])
+        here("revoke", own, "ann")
+        assert Access(db).verify(made["token"]) is None
+        (secret,) = here("create", own, "bob", "--role", "viewer").split()
+        assert (Access(db).verify(secret) or Principal("", "admin")).role == "viewer"
+    listed = here("list", own, "--json")
+    assert [(one["name"], bool(one["revoked_at"])) for one in json.loads(listed)["tokens"]] == [("ann", True), ("bob", False)]
+    assert secret not in listed and made["token"] not in listed
+    assert "bob" in here("list", own)
+    with pytest.raises(NotFoundError, match="there are: ann, bob"):
+        here("revoke", own, "eve")

@@ -104,6 +104,25 @@ def test_roles_route_by_route(served: Served) -> None:
     assert asyncio.run(all_of_them()) > 100
 
 
+def test_only_admins_see_paths(served: Served, made: Path) -> None:
+    api, app = served.api, served.app
+    hit = api.get("/v1/search", params={"q": "red"}, headers=served.head("viewer")).json()["hits"][0]
+    found = {"video_id": hit["video_id"], "segment_id": hit["clip_id"], "number": "1", "name": "x"}
+    seen = {role: [] for role in ROLES}
+    for route in iter_route_contexts(app.routes):
+        template = getattr(route, "path", None)
+        lasting = template and template.endswith(("/events", "/stream", "/clip", "openapi.json"))
+        if not template or lasting or "GET" not in (route.methods or ()) or not template.startswith("/v1/"):
+            continue
+        path = re.sub(r"\{(\w+)(:\w+)?\}", lambda name: found.get(name[1], "1"), template)
+        for role in ROLES:
+            answer = api.get(path, params={"q": "red"}, headers=served.head(role))
+            if str(made) in answer.text or str(app.state.service.path) in answer.text:
+                seen[role].append(template)
+    assert seen["viewer"] == seen["reviewer"] == []
+    assert "/v1/videos" in seen["admin"] and "/v1/search" in seen["admin"]
+
+
 def test_what_is_open_to_everybody(served: Served) -> None:
     for path in ("/livez", "/readyz"):
         assert served.api.get(path).status_code == 200

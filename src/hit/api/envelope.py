@@ -5,7 +5,7 @@ import re
 import time
 import uuid
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -16,16 +16,18 @@ from hit.errors import UserError
 log = logging.getLogger("hit.access")
 _ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 _LONGEST = 200  # characters of a path in the log
-_CAREFUL = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-}
-_POLICY = "default-src 'none'; frame-ancestors 'none'"  # for what is neither a page nor media
-_YEAR = "max-age=31536000"
+_CAREFUL = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+)
+_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")  # for what is neither a page nor media
+_ASKED_AGAIN = (b"cache-control", b"private, no-cache")
+_ENCRYPTED = (b"strict-transport-security", b"max-age=31536000")
+_MEDIA = (b"video/", b"audio/", b"image/")
 
 
 class Envelope:
@@ -73,16 +75,16 @@ class Envelope:
 
 def dress(scope: Scope, message: Message) -> None:
     """Give the beginning of an answer its headers. Raises ValueError for one that would break out of its line."""
-    headers = MutableHeaders(raw=list(message.get("headers", [])))
-    if any(mark in text for pair in headers.raw for text in pair for mark in (b"\r", b"\n", b"\0")):
+    headers = list(message.get("headers", []))
+    if any(mark in text for pair in headers for text in pair for mark in (b"\r", b"\n", b"\0")):
         raise ValueError("a header of the answer has a line break")
-    headers["X-Request-ID"] = scope["state"]["request_id"]
-    for name, value in _CAREFUL.items():
-        headers.setdefault(name, value)
-    if not headers.get("content-type", "").startswith(("video/", "audio/", "image/")):
-        headers.setdefault("Content-Security-Policy", _POLICY)
+    there = dict(headers)
+    extra = list(_CAREFUL)
+    if not there.get(b"content-type", b"").startswith(_MEDIA):
+        extra.append(_POLICY)
     if scope["path"].startswith("/v1/"):
-        headers.setdefault("Cache-Control", "private, no-cache")
+        extra.append(_ASKED_AGAIN)
     if scope["scheme"] == "https":
-        headers.setdefault("Strict-Transport-Security", _YEAR)
-    message["headers"] = headers.raw
+        extra.append(_ENCRYPTED)
+    headers += [pair for pair in extra if pair[0] not in there]
+    message["headers"] = [*headers, (b"x-request-id", scope["state"]["request_id"].encode())]

@@ -60,9 +60,10 @@ class Guard:
             who = await self._who(request)
             request.state.who = who
             if who is None and not self._is_open(request):
-                if request.method in ("GET", "HEAD") and not request.url.path.startswith(("/v1/", "/metrics")):
+                if request.method in ("GET", "HEAD") and not scope["path"].startswith(("/v1/", "/metrics")):
                     query = f"?{request.url.query}" if request.url.query else ""
-                    await RedirectResponse(f"/login?next={quote(own_path(request.url.path + query))}", 303)(scope, receive, send)
+                    login = f"/login?next={quote(own_path(request.url.path + query))}"
+                    await RedirectResponse(login, 303)(scope, receive, send)
                     return
                 principal(request)
         except Problem as problem:

@@ -29,6 +29,10 @@ class Metrics:
         self.flying = Gauge("hit_requests_in_flight", "Requests that are being answered.", **live)
         self.waiting = Gauge("hit_requests_waiting", "Requests that wait for their turn.", ["pool"], **live)
         self.refused = Counter("hit_requests_refused", "Requests that were told to come again later.", ["pool"], registry=own)
+        self._texts = Gauge("hit_texts", "Texts asked for, known from before, and embedded.", ["kind"], **live)
+        self._batches = Gauge(
+            "hit_text_batches", "Calls of the model's text tower: hit_texts{kind='embedded'} are in them.", **live
+        )
         self._own = own
 
     def count(self, scope: Scope, status: int, seconds: float) -> None:
@@ -37,6 +41,10 @@ class Metrics:
         known = scope["method"] if scope["method"] in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH") else "other"
         self._requests.labels(known, route, str(status)).inc()
         self._seconds.labels(known, route).observe(seconds)
+        if batching := self._service.batching:
+            for kind in ("asked", "known", "embedded"):
+                self._texts.labels(kind).set(getattr(batching, kind))
+            self._batches.set(batching.batches)
 
     def text(self) -> bytes:
         """Return all of it as Prometheus reads it."""

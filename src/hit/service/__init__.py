@@ -28,7 +28,8 @@ class Service:
     def __init__(self, path: Path, config: ServeConfig, encoder: ServingEncoder | None = None) -> None:
         self.path, self.config = path, config
         self.library = Library.open(path, encoder=encoder)
-        self.library.wrap = Batching
+        self.batching: Batching | None = None  # the model, once it is loaded
+        self.library.wrap = self._batch
         self.db = self.library.db
         self.access = Access(self.db, timedelta(hours=config.session_hours))
         self.facts = Facts(self.library)
@@ -44,6 +45,10 @@ class Service:
         library = self.library
         library.encoder.embed_texts(["warm"])
         _ = library.store, library.judge
+
+    def _batch(self, encoder: ServingEncoder) -> ServingEncoder:
+        self.batching = Batching(encoder)
+        return self.batching
 
     def unready(self) -> dict[str, str]:
         """Return what keeps searches from being answered: a part, and what is wrong with it. Loads what is not loaded."""
