@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import uvicorn
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from hit.api import create_app
 from hit.db import Segment
@@ -24,7 +24,8 @@ from library_helpers import good_videos
 from toy import PLUGIN, ToyEncoder, render
 
 EVIL = "<img src=x onerror=document.title='owned'>"
-WAIT = 10_000  # milliseconds that a page may take on a busy machine
+WAIT = 30_000  # milliseconds that a page may take on a busy machine
+expect.set_options(timeout=WAIT)
 
 
 @dataclass
@@ -112,7 +113,9 @@ def browser() -> Iterator[Browser]:
         pytest.skip(told)
     root = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=[*root, "--autoplay-policy=no-user-gesture-required"])
+        started = playwright.chromium.launch(
+            executable_path=path, args=[*root, "--disable-gpu", "--autoplay-policy=no-user-gesture-required"]
+        )
         yield started
         started.close()
 
@@ -127,7 +130,9 @@ def look(browser: Browser) -> Iterator[Look]:
     contexts = []
 
     def opened(site: Site, path: str = "/", *, width: int = 1280, dark: bool = False, allow: tuple[str, ...] = ()) -> Page:
-        context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme="dark" if dark else "light")
+        context = browser.new_context(
+            viewport={"width": width, "height": 800}, color_scheme="dark" if dark else "light", reduced_motion="reduce"
+        )
         contexts.append(context)
         context.set_default_timeout(WAIT)
         page = context.new_page()

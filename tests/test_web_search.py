@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
@@ -52,19 +51,15 @@ def test_search_finds_and_the_video_plays_at_the_moment(site: Site, look: Look) 
     card.locator(".card-open").click()
     page.wait_for_url("**/videos/*t=10*")
     until(page, "document.querySelector('video')?.readyState >= 2 && !document.querySelector('video').seeking")
-    seen: dict[str, Any] = page.evaluate(
-        """() => {
-          const video = document.querySelector("video"), canvas = document.createElement("canvas");
-          canvas.width = video.videoWidth; canvas.height = video.videoHeight;
-          const drawn = canvas.getContext("2d");
-          drawn.drawImage(video, 0, 0);
-          const [r, g, b] = drawn.getImageData(4, canvas.height - 4, 1, 1).data;
-          return { at: video.currentTime, width: video.videoWidth, colour: [r, g, b] };
-        }"""
-    )
-    assert 9.9 <= seen["at"] <= 12
-    assert seen["width"] == 64
-    assert np.abs(np.array(seen["colour"]) - 120).max() < 40, "the picture at 10 s is grey"
+    grey = """(() => {
+      const video = document.querySelector("video"), canvas = document.createElement("canvas"), drawn = canvas.getContext("2d");
+      drawn.drawImage(video, 0, 0);
+      return drawn.getImageData(4, 44, 1, 1).data.slice(0, 3).every((part) => Math.abs(part - 120) < 40);
+    })()"""
+    until(page, grey)  # the picture at 10 s is, and is really drawn
+    at, width = page.evaluate("[document.querySelector('video').currentTime, document.querySelector('video').videoWidth]")
+    assert 9.9 <= at < 15
+    assert width == 64
 
 
 def test_moving_over_a_card_goes_through_its_video(site: Site, look: Look) -> None:
@@ -304,7 +299,7 @@ def test_a_search_is_saved_opened_and_deleted(site: Site, look: Look) -> None:
     expect(page.locator(".toast")).to_contain_text("Saved as")
     other = look(site)
     other.click("#saved-button")
-    other.get_by_role("button", name="Meadows / <b>", exact=True).click()
+    other.locator("#saved-menu").get_by_role("button", name="Meadows / <b>", exact=True).click()
     expect(other.locator("#q")).to_have_value("green")
     expect(other.locator("#chips .chip.not")).to_have_text("Not: red")
     other.wait_for_selector("#grid .heat, #grid .card[data-clip]")
