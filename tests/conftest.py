@@ -4,11 +4,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
 from api_helpers import made, own
+from hit.cli import main
 from milvus_server import milvus_lite, milvus_server
 from postgres import database_url, postgres
 
@@ -37,8 +40,28 @@ def shared_data() -> Path:
     return folder
 
 
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
 @pytest.fixture
-def hit() -> Callable[..., "subprocess.CompletedProcess[str]"]:
+def hit() -> Run:
+    """Return a function that runs the command line inside this process, where torch is loaded already."""
+
+    def run(*words: object, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+        given = [str(word) for word in words]
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+            patch.setattr(sys, "argv", ["hit", *given])
+            patch.chdir(cwd or Path.cwd())
+            with pytest.raises(SystemExit) as ended:
+                main()
+        code = ended.value.code
+        return subprocess.CompletedProcess(given, code if isinstance(code, int) else 0, out.getvalue(), err.getvalue())
+
+    return run
+
+
+@pytest.fixture
+def hit_apart() -> Run:
     """Return a function that runs the command line in a process of its own."""
 
     def run(*words: object, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":

@@ -53,8 +53,8 @@ def test_help_is_quick(words: list[str]) -> None:
     assert heavy & set(done.stderr.split()) == set()
 
 
-def test_version(hit: Run) -> None:
-    assert hit("--version").stdout == f"hit {package.__version__}\n"
+def test_version(hit_apart: Run) -> None:
+    assert hit_apart("--version").stdout == f"hit {package.__version__}\n"
 
 
 @pytest.mark.parametrize(
@@ -72,15 +72,15 @@ def test_version(hit: Run) -> None:
         (["evaluate", "no-model", "no-data"], "hit: no-"),
     ],
 )
-def test_what_a_user_can_mend_is_one_line(hit: Run, tmp_path: Path, words: list[str], line: str) -> None:
-    done = hit(*words, cwd=tmp_path)
+def test_what_a_user_can_mend_is_one_line(hit_apart: Run, tmp_path: Path, words: list[str], line: str) -> None:
+    done = hit_apart(*words, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
     assert done.stderr.startswith(line)
 
 
-def test_a_bad_override_names_the_nearest_key(hit: Run, tmp_path: Path) -> None:
+def test_a_bad_override_names_the_nearest_key(hit_apart: Run, tmp_path: Path) -> None:
     (tmp_path / "r.toml").touch()
-    done = hit("train", "r.toml", "out", "train.stepz=3", cwd=tmp_path)
+    done = hit_apart("train", "r.toml", "out", "train.stepz=3", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (2, "hit: r.toml: train: unknown key 'stepz' (did you mean 'steps'?)\n")
 
 
@@ -125,8 +125,8 @@ def test_json_is_the_last_line() -> None:
     assert json.loads(done.stdout) == {"path": "a", "name": "b\udcff\n", "score": 0.5}
 
 
-def test_experts(hit: Run) -> None:
-    found = json.loads(hit("experts", "--json").stdout)["experts"]
+def test_experts(hit_apart: Run) -> None:
+    found = json.loads(hit_apart("experts", "--json").stdout)["experts"]
     assert {"appearance", "motion", "sound", "image-model"} <= {row["name"] for row in found}
-    shown = hit("experts").stdout
+    shown = hit_apart("experts").stdout
     assert all(row["name"] in shown and row["module"] in shown for row in found)

@@ -49,11 +49,11 @@ def check(report: dict[str, object]) -> None:
     assert 0 <= report["colour_pairs_accuracy"] <= 100  # type: ignore[operator]
 
 
-def test_a_demo_that_is_killed_anywhere_ends_as_an_undisturbed_one(hit: Run, tmp_path: Path) -> None:
+def test_a_demo_that_is_killed_anywhere_ends_as_an_undisturbed_one(hit_apart: Run, tmp_path: Path) -> None:
     """One demo goes through; a second one is killed again and again, ends the same, and done once more, does not change."""
-    whole = outcome(hit("demo", tmp_path / "whole", *SIZE))
+    whole = outcome(hit_apart("demo", tmp_path / "whole", *SIZE))
     check(whole)
-    found = outcome(hit("search", whole["library"], "a red ball", "--limit", "2", "--json"))
+    found = outcome(hit_apart("search", whole["library"], "a red ball", "--limit", "2", "--json"))
     assert len(found["hits"]) == 2  # type: ignore[arg-type]
     assert set(found["model"]) >= {"id", "revision"}  # type: ignore[call-overload]
     words = [sys.executable, "-m", "hit", "demo", str(tmp_path / "killed"), *SIZE]
@@ -66,5 +66,5 @@ def test_a_demo_that_is_killed_anywhere_ends_as_an_undisturbed_one(hit: Run, tmp
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    assert lasting(outcome(hit(*words[3:]))) == lasting(whole)
-    assert lasting(outcome(hit("demo", tmp_path / "whole", *SIZE))) == lasting(whole)
+    assert lasting(outcome(hit_apart(*words[3:]))) == lasting(whole)
+    assert lasting(outcome(hit_apart("demo", tmp_path / "whole", *SIZE))) == lasting(whole)

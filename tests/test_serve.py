@@ -216,6 +216,18 @@ def test_nobody_sees_that_a_library_changes(own: Path, made: Path, tmp_path: Pat
     assert set(seen) <= {200, 404}, seen
 
 
+def test_two_servers_share_a_library(own: Path) -> None:
+    with client(own) as one, client(own) as other:
+        (video,) = one.get("/v1/videos", params={"q": "red.mp4"}).json()["videos"]
+        query = {"query_text": "red", "filter": "tag=seen", "limit": 5}
+        assert other.post("/v1/search", json=query).json()["hits"] == []
+        assert one.post(f"/v1/videos/{video['id']}/tags", json={"add": ["seen"]}).status_code == 200
+        assert [hit["video_id"] for hit in other.post("/v1/search", json=query).json()["hits"]] == [video["id"]]
+        assert other.post(f"/v1/videos/{video['id']}/tags", json={"remove": ["seen"]}).status_code == 200
+        assert one.get("/v1/tags").json() == other.get("/v1/tags").json()
+        assert one.post("/v1/search", json=query).json()["hits"] == []
+
+
 def test_a_library_moves_to_another_store_while_it_is_served(own: Path, tmp_path: Path) -> None:
     pytest.importorskip("milvus_lite")
     seen = Counter[int]()

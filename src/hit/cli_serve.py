@@ -47,12 +47,11 @@ def serve(
         told.append(f"roots={[str(one.absolute()) for one in root]}")
     libraries.read(folder)
     found = config.read(folder, told)
-    from hit.api import run  # after what may be wrong with the settings: it takes a while to load
-
     if check:
-        run.listen(found.host, found.port).close()
         emit(dataclasses.asdict(found), as_json, _show_settings)
         return
+
+    from hit.api import run  # after what may be wrong with the settings: it takes a while to load
 
     def ready(url: str) -> None:
         if as_json:
