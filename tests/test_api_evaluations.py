@@ -164,6 +164,9 @@ def test_no_other_file_gets_out(api: TestClient) -> None:
         for what in ("stream", "poster"):
             answer = api.get(f"{base}/{number}/{what}")
             assert answer.status_code == (200 if allowed else 404), (name, answer.text)
+    number = names.index("red")
+    assert api.head(f"{base}/{number}/stream").headers["accept-ranges"] == "bytes"
+    assert api.get(f"{base}/{number}/stream", headers={"Range": "bytes=999999999-"}).status_code == 416
     for odd in (f"{base}/{len(names)}/stream", f"{base}/-1/stream", f"{base}/x/poster", "/v1/evaluations/none/clips/0/stream"):
         assert api.get(odd).status_code in (404, 422)
 
@@ -243,7 +246,7 @@ def test_a_broken_report_is_listed_with_its_reason(made: Path, tmp_path: Path, n
         assert api.get(f"/v1/evaluations/{one['id']}").json()["problem"] == one["problem"]
 
 
-ODD = (
+ODD: tuple[Any, ...] = (
     None,
     True,
     -1,

@@ -53,7 +53,7 @@ def demo(folder: Path, clips: int, seed: int, steps: int | None, progress: Progr
     dataset = datasets.read(corpus)
     timed("extract", lambda: extract(dataset, recipe.experts, progress=progress))
     timed("train", lambda: train(recipe, model, progress))
-    scores = timed("evaluate", lambda: evaluate(model, corpus, "test", progress))
+    scores = timed("evaluate", lambda: evaluate(model, corpus, "test", progress, page=model / "test.html"))
     encoder = load_encoder(model)
     pairs = timed("pairs", lambda: pairs_accuracy(encoder, dataset))
     with Library.prepare(library, model) as shelf:

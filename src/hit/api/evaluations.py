@@ -1,9 +1,10 @@
 """/v1/evaluations: reports of training, evaluation, reproduction and ablation, and the clips that models missed."""
 
 from dataclasses import asdict
+from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
 
-from fastapi import Path, Request, Response
+from fastapi import Path, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
@@ -11,20 +12,15 @@ from hit.api.auth import Principal, Viewer
 from hit.api.common import Served, router
 from hit.api.problems import Problem
 from hit.api.schemas import Id
+from hit.errors import UserError
 from hit.service.evaluations import Entry, Evaluations, picture
+from hit.service.media import facts
 from hit.service.shapes import Miss
 from hit.types import Clip
+from hit.video import Facts
 
 routes = router("evaluations", 404)
 Number = Annotated[int, Path(ge=0, le=10_000)]
-TYPES = {
-    ".mp4": "video/mp4",
-    ".m4v": "video/mp4",
-    ".mov": "video/mp4",
-    ".webm": "video/webm",
-    ".mkv": "video/webm",
-    ".ogv": "video/ogg",
-}
 
 
 class Summary(BaseModel):
@@ -155,14 +151,16 @@ def evaluation(evaluation_id: Id, served: Served, who: Viewer) -> dict[str, Any]
 
 
 @routes.head("/evaluations/{evaluation_id}/clips/{number}/stream", include_in_schema=False)
-@routes.get("/evaluations/{evaluation_id}/clips/{number}/stream", response_class=FileResponse, responses={206: {}, 416: {}})
-def clip_stream(evaluation_id: Id, number: Number, served: Served, who: Viewer, request: Request) -> FileResponse:
-    """Return the video of a clip that the report names; in parts, if so asked."""
+@routes.get(
+    "/evaluations/{evaluation_id}/clips/{number}/stream", response_class=FileResponse, responses={206: {}, 400: {}, 416: {}}
+)
+def clip_stream(evaluation_id: Id, number: Number, served: Served, who: Viewer) -> FileResponse:
+    """Send the video of a clip that the report names, or parts of it (Range)."""
     path = Evaluations(served.library, served.config).clip(evaluation_id, number).path
-    kind = TYPES.get(path.suffix.lower())
-    if kind is None:
-        raise Problem(404, f"clip {number}", f"browsers do not play {path.suffix} files", "look at the poster")
-    return FileResponse(path, media_type=kind, headers={"Cache-Control": "private, no-cache"})
+    found = _facts(path)
+    if isinstance(found, str):
+        raise Problem(404, f"clip {number}", found, "look at its picture")
+    return FileResponse(path, media_type=found.type, headers={"Cache-Control": "private, no-cache"})
 
 
 @routes.get(
@@ -203,9 +201,17 @@ def _miss(entry: Entry, number: int, miss: Miss, clips: list[Clip | str]) -> dic
         seen: dict[str, Any] = {"why": clip}
         if isinstance(clip, Clip):
             base = f"/v1/evaluations/{entry.id}/clips/{n}"
-            end = clip.end if clip.end != float("inf") else None
-            stream_url = f"{base}/stream" if clip.path.suffix.lower() in TYPES else None
-            why = None if stream_url else f"browsers do not play {clip.path.suffix} files"
-            seen = {"start": clip.start, "end": end, "stream_url": stream_url, "poster_url": f"{base}/poster", "why": why}
+            end, found = (clip.end if clip.end != float("inf") else None), _facts(clip.path)
+            seen = {"start": clip.start, "end": end, "poster_url": f"{base}/poster", "why": None}
+            seen |= {"why": found} if isinstance(found, str) else {"stream_url": f"{base}/stream"}
         sides[side] = {"clip": shown.clip, "caption": shown.caption, "cosines": dict(shown.cosines), **seen}
     return {"query": miss.query, "rank": miss.rank, **sides}
+
+
+def _facts(path: FilePath) -> Facts | str:
+    """Return what a file is made of; a text says why browsers cannot play it."""
+    try:
+        found = facts(path)
+    except UserError as error:
+        return error.why
+    return found if found.playable else f"browsers cannot play it: {found.why}"

@@ -37,7 +37,7 @@ function tile(label, value, note) {
 function storage(sizes) {
   const parts = Object.entries(sizes).filter(([name, size]) => name !== "all" && size > 0).sort((a, b) => b[1] - a[1]);
   const rest = sizes.all - parts.reduce((sum, [, size]) => sum + size, 0);
-  if (rest > sizes.all * 0.005) parts.push(["other", rest]);
+  if (rest > sizes.all * 0.005) parts.push(["Other", rest]);
   const share = (size) => `${((size / (sizes.all || 1)) * 100).toFixed(2)}%`;
   return h(
     "div.panel.tile.storage",
