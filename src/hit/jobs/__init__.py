@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hit.db import Job
+from hit.db.access import aware
 from hit.jobs.runner import Runner
 from hit.jobs.work import KINDS, Kind
 from hit.library import Library
@@ -74,13 +75,9 @@ def _left(job: Job) -> float | None:
     """Return in how many seconds a job ends if it goes on as it went."""
     if job.state != "running" or not job.begun_at or not job.total or not job.done:
         return None
-    gone = time.time() - _utc(job.begun_at).timestamp()
+    gone = time.time() - aware(job.begun_at).timestamp()
     return round(max(0.0, gone * (job.total - job.done) / job.done), 1)
 
 
 def _time(value: datetime | None) -> str | None:
-    return _utc(value).isoformat(timespec="milliseconds") if value else None
-
-
-def _utc(value: datetime) -> datetime:
-    return value if value.tzinfo else value.replace(tzinfo=UTC)  # SQLite knows no time zones
+    return aware(value).isoformat(timespec="milliseconds") if value else None
