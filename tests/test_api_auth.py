@@ -108,7 +108,7 @@ def test_only_admins_see_paths(served: Served, made: Path) -> None:
     api, app = served.api, served.app
     hit = api.get("/v1/search", params={"q": "red"}, headers=served.head("viewer")).json()["hits"][0]
     found = {"video_id": hit["video_id"], "segment_id": hit["clip_id"], "number": "1", "name": "x"}
-    seen = {role: [] for role in ROLES}
+    seen: dict[str, list[str]] = {role: [] for role in ROLES}
     for route in iter_route_contexts(app.routes):
         template = getattr(route, "path", None)
         lasting = template and template.endswith(("/events", "/stream", "/clip", "openapi.json"))
