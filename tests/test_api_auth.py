@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,6 +157,16 @@ def test_revoked_means_at_once(served: Served) -> None:
     assert served.api.get("/v1/me", headers=served.head("viewer")).status_code == 200
     served.app.state.service.access.revoke("viewer")
     assert served.api.get("/v1/me", headers=served.head("viewer")).status_code == 401
+
+
+def test_use_is_noted(served: Served) -> None:
+    access = served.app.state.service.access
+    for _ in range(3):
+        assert served.api.get("/v1/me", headers=served.head("viewer")).status_code == 200
+    until = time.monotonic() + 20
+    while not (used := {token.name: token.used_at for token in access.tokens()})["viewer"]:
+        assert time.monotonic() < until
+    assert used["admin"] is None
 
 
 def test_a_browser_logs_in_and_out(served: Served) -> None:

@@ -5,6 +5,7 @@ token answers only under its own names (else a page whose name is made to mean 1
 pages of other origins (else any page could have videos removed).
 """
 
+import asyncio
 import hmac
 import ipaddress
 import logging
@@ -47,6 +48,7 @@ class Guard:
         own = () if is_loopback(config.host) else (socket.gethostname(),)
         self._hosts = {name.lower() for name in ("localhost", config.host, *own, *config.hosts)}
         self._threads = anyio.CapacityLimiter(_THREADS)
+        self._noting: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or refuse it."""
@@ -69,9 +71,11 @@ class Guard:
         except Problem as problem:
             await problems.response(request, problem)(scope, receive, send)
         else:
+            if who is not None and self._access.due(who):  # beside the request, which must not wait for a database that is busy
+                noting = asyncio.create_task(self._ask(self._access.note, who))
+                self._noting.add(noting)
+                noting.add_done_callback(self._noting.discard)
             await self._app(scope, receive, send)
-            if who is not None and self._access.due(who):
-                await self._ask(self._access.note, who)
 
     def _is_open(self, request: Request) -> bool:
         path = request.scope["path"]
