@@ -449,6 +449,18 @@ def test_what_pages_count_with(site: Site, look: Look) -> None:
     assert "".join(found["marked"]) == "Goals, and a goalkeeper"
 
 
+def test_all_scripts_of_a_page_are_fetched_at_once(site: Site, look: Look) -> None:
+    page = look(site)
+    page.wait_for_selector("#grid .card img")
+    told, used = page.evaluate(
+        """() => [
+          [...document.querySelectorAll("link[rel=modulepreload], script[src]")].map((one) => one.src || one.href),
+          performance.getEntriesByType("resource").map((one) => one.name).filter((name) => name.endsWith(".js")),
+        ]"""
+    )
+    assert set(used) == set(told)
+
+
 def test_scripts_keep_their_budgets(root: Path) -> None:
     lines = {
         path.name: len(path.read_text().splitlines()) for path in (root / "src" / "hit" / "web" / "static" / "js").glob("*.js")
