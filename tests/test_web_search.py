@@ -294,12 +294,12 @@ def test_a_search_is_saved_opened_and_deleted(site: Site, look: Look) -> None:
     page = look(site, "/?q=green&not=red&group=video&f=duration%3C60")
     before = titles(page)
     page.click("#saved-button")
-    page.get_by_label("Save this search as").fill("Meadows / <b>")
+    page.get_by_label("Save this search as").fill("Meadows 100 % <b>")
     page.keyboard.press("Enter")
     expect(page.locator(".toast")).to_contain_text("Saved as")
     other = look(site)
     other.click("#saved-button")
-    other.locator("#saved-menu").get_by_role("button", name="Meadows / <b>", exact=True).click()
+    other.locator("#saved-menu").get_by_role("button", name="Meadows 100 % <b>", exact=True).click()
     expect(other.locator("#q")).to_have_value("green")
     expect(other.locator("#chips .chip.not")).to_have_text("Not: red")
     other.wait_for_selector("#grid .heat, #grid .card[data-clip]")
@@ -447,6 +447,18 @@ def test_what_pages_count_with(site: Site, look: Look) -> None:
     assert found["cues"] == [{"start": 0, "end": 61.5, "url": "http://here/s.jpg", "x": 0, "y": 90, "w": 160, "h": 90}]
     assert found["labels"] == ["Under 1 minute", 'Tag: a "b', "Added since 2026-11-01", "x>1 or tag=b"]
     assert "".join(found["marked"]) == "Goals, and a goalkeeper"
+
+
+def test_all_scripts_of_a_page_are_fetched_at_once(site: Site, look: Look) -> None:
+    page = look(site)
+    page.wait_for_selector("#grid .card img")
+    told, used = page.evaluate(
+        """() => [
+          [...document.querySelectorAll("link[rel=modulepreload], script[src]")].map((one) => one.src || one.href),
+          performance.getEntriesByType("resource").map((one) => one.name).filter((name) => name.endsWith(".js")),
+        ]"""
+    )
+    assert set(used) == set(told)
 
 
 def test_scripts_keep_their_budgets(root: Path) -> None:

@@ -174,3 +174,17 @@ def test_the_page_is_for_everybody(site: Site, look: Look, width: int, dark: boo
     page.wait_for_selector("#words button")
     assert is_as_wide_as_its_window(page)
     assert violations(page) == []
+
+
+def test_viewers_see_what_they_may_do(site: Site, look: Look) -> None:
+    """What the server lets them do is tested with the API."""
+    page = look(site, "/library")
+    page.route("**/v1/me", lambda route: route.fulfill(json={"name": "guest <b>", "role": "viewer", "csrf_token": "x"}))
+    page.goto(f"{site.base}/videos/{video_of(site, 'red.mp4')}")
+    expect(page.locator("#tags .chip")).to_have_text(["beach"])
+    assert page.locator("#tags button, #tags input").count() == 0
+    expect(page.locator("#who")).to_contain_text("guest <b>")
+    page.goto(f"{site.base}/?q=red")
+    page.click("#saved-button")
+    expect(page.locator("#saved-menu")).to_contain_text("Nothing is saved yet")
+    assert page.locator("#saved-menu input").count() == 0

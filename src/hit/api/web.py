@@ -1,5 +1,7 @@
 """The pages: templates and static files of `hit/web`."""
 
+import re
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -36,10 +38,23 @@ def mount(app: FastAPI) -> None:
     app.mount("/static", Files(directory=WEB / "static"))
 
 
+@cache
+def scripts(name: str) -> tuple[str, ...]:
+    """Return the scripts that a page's own one imports, and they in turn: told of all, a browser fetches them at once."""
+    found: list[str] = []
+    left = [f"{name}.js"] if (WEB / "static" / "js" / f"{name}.js").is_file() else []
+    while left:
+        text = (WEB / "static" / "js" / left.pop()).read_text()
+        new = [one for one in re.findall(r' from "\./([\w-]+\.js)";', text) if one not in found]
+        found += new
+        left += new
+    return tuple(found)
+
+
 def page(name: str, **values: object) -> HTMLResponse:
     """Return a page made of a template."""
     return HTMLResponse(
-        _templates.get_template(f"{name}.html.j2").render(version=hit.__version__, **values),
+        _templates.get_template(f"{name}.html.j2").render(version=hit.__version__, scripts=scripts(name), **values),
         headers={"Content-Security-Policy": POLICY, "Cache-Control": "no-cache"},
     )
 

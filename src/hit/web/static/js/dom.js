@@ -89,13 +89,15 @@ export function problemView(problem, retry = null) {
     "div.state",
     { role: "alert", class: problem.offline ? "offline" : "bad" },
     icon("warning"),
-    h("h2", null, problem.title ?? "Something went wrong"),
+    h("h2", null, capital(problem.title ?? "something went wrong")),
     h("p", null, told ?? String(problem.message ?? problem)),
     problem.fix && h("p", null, `Try: ${problem.fix}`),
     retry && h("button", { type: "button", onclick: retry }, icon("retry"), "Try again"),
     problem.requestId && h("p.quiet.small", null, "Request ", h("code", null, problem.requestId)),
   );
 }
+
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** A state of a page that is no error: nothing here yet, nothing found. */
 export function stateView(name, title, text, ...actions) {

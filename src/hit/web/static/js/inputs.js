@@ -37,5 +37,11 @@ export function takeFiles(take) {
   });
 }
 
+const pictures = new WeakMap();
+
 /** A small picture of a file, as a blob's address, or null where it is none. @param {File} file */
-export const pictureOf = (file) => (file.type.startsWith("image/") ? URL.createObjectURL(file) : null);
+export function pictureOf(file) {
+  if (!file.type.startsWith("image/")) return null;
+  if (!pictures.has(file)) pictures.set(file, URL.createObjectURL(file));
+  return pictures.get(file);
+}

@@ -40,7 +40,7 @@ export async function fill(menu, page) {
 
 function saving(page, names) {
   const nothing = isEmpty(page.state) || Boolean(page.state.upload);
-  const name = h("input", { type: "text", maxlength: 100, required: true, disabled: nothing, placeholder: page.state.texts[0] ?? "", autocomplete: "off" });
+  const name = h("input", { type: "text", maxlength: 100, pattern: "[^\\/]+", title: "A name without a slash", required: true, disabled: nothing, placeholder: page.state.texts[0] ?? "", autocomplete: "off" });
   const wrong = h("p.wrong", { role: "alert", hidden: true });
   const save = async (event) => {
     event.preventDefault();
