@@ -18,6 +18,7 @@ from api_helpers import client
 from hit import examples, filters, video
 from hit.api import upload_search
 from hit.encoder import load_encoder
+from hit.errors import UserError
 from hit.library import Library
 from hit.service.facts import KEPT, Facts
 from hit.upkeep import info
@@ -76,16 +77,18 @@ def test_a_search_saved_here_is_asked_from_the_command_line(mine: TestClient, ow
 def test_a_search_saved_at_the_command_line_is_asked_here(mine: TestClient, own: Path, made: Path) -> None:
     long = made / "v" / "long.mp4"
     with Library.open(own, encoder=ToyEncoder()) as library:
-        library.db.save_search("a/run", {"texts": ["red"], "videos": [f"{long}#t=5,10"], "where": 'path:"long"', "limit": 2})
+        library.db.save_search("a run", {"texts": ["red"], "videos": [f"{long}#t=5,10"], "where": 'path:"long"', "limit": 2})
+        with pytest.raises(UserError, match="slash"):  # which would be another address
+            library.db.save_search("a/run", {"texts": ["red"]})
         library.db.save_search("image", {"texts": ["red"], "images": ["/secret/a.png"]})
         library.db.save_search("file", {"videos": ["/secret/away.mp4"]})
         library.db.save_search("many", {"texts": ["red"], "limit": 5000})
         like = examples.Like(ids(mine)["long.mp4"], 5, 10)
         expected = library.search("red", videos=[like], where=filters.parse('path:"long"'), limit=2).hits
     found = {one["name"]: one for one in mine.get("/v1/searches").json()["searches"]}
-    assert found["a/run"]["query"]["query_video"] == [{"video_id": ids(mine)["long.mp4"], "start": 5, "end": 10}]
-    assert found["a/run"]["query"]["filter"] == 'path:"long"'
-    ran = mine.post("/v1/searches/a/run/run")
+    assert found["a run"]["query"]["query_video"] == [{"video_id": ids(mine)["long.mp4"], "start": 5, "end": 10}]
+    assert found["a run"]["query"]["filter"] == 'path:"long"'
+    ran = mine.post("/v1/searches/a run/run")
     assert [hit["clip_id"] for hit in ran.json()["hits"]] == [hit.clip.id for hit in expected]
     for name, word in [("image", "images"), ("file", "away.mp4"), ("many", "limit")]:
         assert found[name]["query"] is None and word in found[name]["why"] and "/secret" not in found[name]["why"]
