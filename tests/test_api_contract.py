@@ -1,9 +1,12 @@
 """The API keeps what its document says, whatever it is asked: schemathesis makes the requests from the document."""
 
 import itertools
+import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import schemathesis
@@ -12,11 +15,14 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 from schemathesis.engine.recorder import CheckFailureInfo
 from schemathesis.python import asgi
+from starlette.testclient import TestClient
 
-from api_helpers import BASE
+from api_helpers import BASE, client
 from hit.api import create_app
 from hit.service import ServeConfig, Service
 from toy import ToyEncoder
+
+JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +93,76 @@ def test_answers_are_as_the_document_says(app: FastAPI) -> None:
     made, found = complaints(app, 3, examples=True, coverage=True, fuzzing=True, stateful=False)
     assert not found, "\n\n".join(found)
     assert made > 500
+
+
+HOSTILE = {
+    "half a pair": r'"\ud800 red"',
+    "zero": r'"red\u0000 \u202e\ufffe"',
+    "markup": '"</script><img src=x onerror=alert(1)>"',
+    "no number": "NaN",
+    "endless": "-Infinity",
+    "beyond floats": "1e400",
+    "many digits": "9" * 5000,
+    "deep list": "[" * 900 + "]" * 900,
+    "too deep": "[" * 100_000,
+    "deep filter": '{"and":[' * 300 + '{"field":"duration","gt":1e400}' + "]}" * 300,
+    "half a pair in a filter": r'{"field": "name", "contains": "\ud800"}',
+    "zero in a filter": r'{"field": "tag", "in": ["\u0000", "a\u0000"]}',
+    "long": json.dumps("x" * 30_000),
+    "long list": json.dumps(["red"] * 20_000),
+    "another kind": '{"a": [null, true]}',
+}
+
+
+@pytest.fixture
+def api(made: Path, tmp_path: Path) -> Iterator[TestClient]:
+    with client(shutil.copytree(made / "lib", tmp_path / "lib")) as opened:
+        yield opened
+
+
+def test_whatever_stands_in_a_field_is_answered(api: TestClient) -> None:
+    """Each field of each JSON body in turn is what no client of good will sends: 4xx, or an answer, but no defect."""
+    document = api.get("/v1/openapi.json").json()
+    shapes, asked = document["components"]["schemas"], 0
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            body = operation.get("requestBody", {}).get("content", {}).get("application/json")
+            if body is None or path == "/v1/login":
+                continue
+            shape = shapes[body["schema"]["$ref"].split("/")[-1]]
+            for field, (name, value) in itertools.product(shape["properties"], HOSTILE.items()):
+                told = {key: json.dumps(one) for key, one in shape["examples"][0].items()} | {field: value}
+                content = "{" + ", ".join(f'"{key}": {one}' for key, one in told.items()) + "}"
+                answer = api.request(method, path.replace("{", "").replace("}", ""), content=content.encode(), headers=JSON)
+                assert sound(answer), (path, field, name, answer.text[:300])
+                asked += 1
+    assert asked > 300
+
+
+@pytest.mark.parametrize(
+    "value", ["%ED%A0%80", "a%00b", "%FF", "..%2f..%2fetc", "1e400", "nan", "-0", "9" * 400, "%0d%0aX-A:b", "x" * 5000]
+)
+def test_whatever_stands_in_an_address_is_answered(api: TestClient, value: str) -> None:
+    document = api.get("/v1/openapi.json").json()
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            if path == "/v1/events":
+                continue
+            given = {one["in"]: one["name"] for one in operation.get("parameters", ())}
+            names = [one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"]
+            query = "&".join(f"{name}={value}" for name in names)
+            if given:
+                answer = api.request(method, f"{re.sub('{.*?}', value, path)}?{query}")
+                assert sound(answer), (method, path, answer.text[:300])
+                assert "x-a" not in answer.headers
+
+
+def sound(answer: Any) -> bool:
+    """Tell whether an answer is none of a defect, is a problem where it is an error, and is JSON that all can read."""
+    kind = answer.headers.get("content-type", "")
+    if kind in ("application/json", "application/problem+json"):
+        json.loads(answer.text, parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON"))
+    return answer.status_code < 400 or (answer.status_code < 500 and kind == "application/problem+json")
 
 
 @pytest.mark.slow
