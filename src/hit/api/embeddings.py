@@ -19,7 +19,7 @@ from hit.api.search import likes
 from hit.errors import UserError
 from hit.search import Shelf
 from hit.service import Service
-from hit.types import Floats
+from hit.types import Encoder, Floats
 
 routes = router("embeddings", 404)
 _LONG = Annotated[str, Field(max_length=20_000)]
@@ -111,13 +111,12 @@ class VideoVectors(BaseModel):
 @routes.post("/embeddings", response_model=EmbeddingsAnswer)
 def openai_embeddings(asked: EmbeddingsRequest, served: Served, who: Viewer) -> dict[str, Any]:
     """Embed texts, in the shape of OpenAI's API: give its client this server's address with /v1 as `base_url`."""
-    encoder = served.library.encoder
+    texts = [asked.input] if isinstance(asked.input, str) else asked.input
+    encoder, rows = _embedded(texts, served)
     if asked.model not in (None, encoder.id, encoder.revision):
         raise Problem(404, f"model {asked.model}", "is not the one that is served", f"name {encoder.id}, or none")
     if asked.dimensions not in (None, encoder.dim):
         raise UserError("dimensions", f"{asked.dimensions} are not to be had", f"the model has {encoder.dim}")
-    texts = [asked.input] if isinstance(asked.input, str) else asked.input
-    rows = _rows(texts, served)
     plain = asked.encoding_format == "float"
     count = getattr(encoder, "count_tokens", None)
     tokens = count(texts) if count else 0
@@ -131,7 +130,8 @@ def openai_embeddings(asked: EmbeddingsRequest, served: Served, who: Viewer) -> 
 @routes.post("/embed/text", response_model=Vectors)
 def embed_text(asked: EmbedTexts, served: Served, who: Viewer) -> dict[str, Any]:
     """Embed texts."""
-    return {"embeddings": _rows(asked.texts, served).tolist(), **_about(served)}
+    encoder, rows = _embedded(asked.texts, served)
+    return {"embeddings": rows.tolist(), **_about(encoder)}
 
 
 @routes.post("/embed/video", response_model=VideoVectors)
@@ -146,21 +146,21 @@ def embed_video(asked: EmbedVideo, served: Served, who: Viewer) -> dict[str, Any
             for one, vector in zip(segments, vectors, strict=True)
         ]
         mean = embeddings.mean(vectors, shelf.encoder.parts).tolist()
-        return {"embedding": mean, "segments": made if asked.segments else None}
+        return {"embedding": mean, "segments": made if asked.segments else None, **_about(shelf.encoder)}
 
-    return {**served.library.asked(ask), **_about(served)}
+    return served.library.asked(ask)
 
 
-def _rows(texts: list[str], served: Service) -> Floats:
+def _embedded(texts: list[str], served: Service) -> tuple[Encoder, Floats]:
+    """Return vectors (N, dim), and the model that made them: that of the library as it is just now."""
     if any(not text.strip() for text in texts):
         raise UserError("a text", "is empty", "write what a video may show")
-    return served.library.encoder.embed_texts(texts)
+    return served.library.asked(lambda shelf: (shelf.encoder, shelf.encoder.embed_texts(texts)))
 
 
 def _base64(row: Floats) -> str:
     return base64.b64encode(row.astype(np.dtype("<f4")).tobytes()).decode()
 
 
-def _about(served: Service) -> dict[str, Any]:
-    encoder = served.library.encoder
+def _about(encoder: Encoder) -> dict[str, Any]:
     return {"dim": encoder.dim, "parts": parts_json(encoder), "model": {"id": encoder.id, "revision": encoder.revision}}
