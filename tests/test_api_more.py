@@ -12,17 +12,20 @@ import numpy as np
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
+from typer.testing import CliRunner
 
 import tiny_model
-from api_helpers import client
+from api_helpers import BASE, client
 from hit import examples, filters, video
-from hit.api import upload_search
+from hit.api import create_app, upload_search
+from hit.cli import app
 from hit.encoder import load_encoder
 from hit.errors import UserError
 from hit.library import Library
+from hit.service import ServeConfig, Service
 from hit.service.facts import KEPT, Facts
 from hit.upkeep import info
-from toy import COLOURS, PLUGIN, ToyEncoder
+from toy import COLOURS, PLUGIN, ToyEncoder, render
 
 
 @pytest.fixture(scope="module")
@@ -360,3 +363,27 @@ def test_markup_in_names_stays_text(mine: TestClient, own: Path, tmp_path: Path)
         assert answer.headers["content-type"] in ("application/json", "application/problem+json")
         assert answer.headers["x-content-type-options"] == "nosniff"
         json.loads(answer.text)
+
+
+def test_both_doors_ask_what_either_saved(tmp_path: Path) -> None:
+    """In the browser by a video's id, asked as `hit search LIB @NAME`; by a file's path at the command line, asked over HTTP."""
+    film = render(tmp_path / "v" / "a.mp4", ["red"])
+    with Library.create(tmp_path / "lib", tiny_model.write(tmp_path / "model")) as library:
+        library.index([film.parent], workers=1)
+
+    def hit(*words: object) -> Any:
+        done = CliRunner().invoke(app, ["search", str(tmp_path / "lib"), *map(str, words), "--json"])
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout.splitlines()[-1])["hits"]
+
+    hit("a word", "--video", f"{film}#t=0,1", "--save", "typed", "--filter", "duration>=1")
+    with TestClient(create_app(Service(tmp_path / "lib", ServeConfig(jobs=False))), base_url=BASE) as api:
+        [video_id] = ids(api).values()
+        assert api.put("/v1/searches/clicked", json={"query": {"query_video": {"video_id": video_id}}}).status_code == 200
+        typed = api.get("/v1/searches/typed").json()["query"]
+        assert typed["query_video"] == [{"video_id": video_id, "start": 0, "end": 1}] and typed["filter"] == "duration>=1"
+        here = {name: api.post(f"/v1/searches/{name}/run").json()["hits"] for name in ("typed", "clicked")}
+    there = hit("@clicked")
+    assert [one["clip_id"] for one in there] == [one["clip_id"] for one in here["clicked"]]
+    assert there[0]["score"] == pytest.approx(here["clicked"][0]["score"], abs=1e-5)
+    assert [one["clip_id"] for one in here["typed"]] == [one["clip_id"] for one in hit("@typed")]
