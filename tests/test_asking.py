@@ -204,6 +204,31 @@ def test_a_page_of_another_search_is_refused(library: Library) -> None:
         library.search("red", page="nonsense")
 
 
+class Jittering(ToyEncoder):
+    """One whose rows differ in their last bits from call to call, as they do where texts are embedded together."""
+
+    calls = 0
+
+    def embed_texts(self, texts: Sequence[str]) -> Floats:
+        self.calls += 1
+        return super().embed_texts(texts) * np.float32(1 + 1e-6 * self.calls)
+
+
+def test_a_page_goes_on_though_its_text_is_embedded_a_little_differently(library: Library) -> None:
+    with Library.open(library.path, encoder=Jittering()) as opened:
+        first = opened.search("red", limit=2, exclude=["green"])
+        rest = opened.search("red", limit=99, exclude=["green"], page=first.next_page_token)
+    assert ids([*first.hits, *rest.hits]) == ids(library.search("red", limit=99, exclude=["green"]).hits)
+
+
+def test_what_an_example_shows_tells_pages_apart(library: Library) -> None:
+    red, blue = (library.path.parent / "videos" / name for name in ("red.mp4", "sub/blue.mp4"))
+    token = library.search("x", videos=[red], limit=1).next_page_token
+    assert library.search("x", videos=[red], limit=1, page=token).hits[0].rank == 2
+    with pytest.raises(UserError, match="another search"):
+        library.search("x", videos=[blue], limit=1, page=token)
+
+
 # -- groups
 
 

@@ -4,6 +4,7 @@ import gc
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tiny_model
 from hit.analysis import ServingEncoder
 from hit.batching import Batching
 from hit.errors import UserError
+from hit.library import Library
 from hit.types import Floats
 from toy import ToyEncoder
 
@@ -235,6 +238,18 @@ def test_what_waits_when_it_is_closed_is_still_answered(encoder: Gate) -> None:
     assert first.result(WAIT).shape == (1, 8)
     with pytest.raises(RuntimeError, match="closed"):
         made.embed_texts(["blue"])
+
+
+def test_a_librarys_model_is_wrapped_whenever_it_is_loaded(tmp_path: Path) -> None:
+    model = tiny_model.write(tmp_path / "model")
+    with Library.create(tmp_path / "library", model) as library:
+        alone = library.encoder.embed_texts(["a red ball", "a box"])
+    with Library.open(tmp_path / "library") as library:
+        library.wrap = Batching
+        made = library.encoder
+        assert isinstance(made, Batching)
+        assert library.encoder is made
+        assert made.embed_texts(["a box", "a red ball"]) == pytest.approx(alone[::-1], abs=1e-5)
 
 
 def test_many_threads_get_their_own_rows() -> None:

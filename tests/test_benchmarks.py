@@ -104,6 +104,19 @@ def test_ingest(root: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "films").iterdir()) == ["large.mp4", "many", "short"]
 
 
+@pytest.mark.slow  # it indexes 5,000 segments with MiniLM, and serves them
+def test_serve(root: Path) -> None:
+    found = run(root, "serve", "--streams", "2")
+    assert (found["segments"], found["clients"], found["errors"], found["first_errors"]) == (5000, 4, 0, [])
+    for one in (found["alone"], found["crowd"]):
+        assert 0 < one["p50_ms"] <= one["p99_ms"]
+        assert one["qps"] > 0 and one["answers"] > 0
+    assert found["encoder_qps"]["best"] == max(value for name, value in found["encoder_qps"].items() if name != "best")
+    assert all(found["cpu_ms"][name] > 0 for name in ("server", "client"))
+    assert found["memory_mb"]["before"] > 0
+    assert found["streams"]["count"] == 2 and found["streams"]["mb_s"] > 0
+
+
 def test_confidence_without_a_demo_says_so(root: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(root / "benchmarks" / "confidence.py"), str(tmp_path)]
     (line,) = subprocess.run(command, capture_output=True, text=True, check=True, timeout=280).stdout.splitlines()
