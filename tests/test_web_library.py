@@ -111,6 +111,31 @@ def test_the_list_is_filtered_searched_and_ordered_by_the_url(look: Look, site: 
     page.wait_for_url("**/videos/**")
 
 
+def test_progress_is_live_and_what_waits_can_be_cancelled(look: Look, site: Site) -> None:
+    page = look(site, "/library?status=failed")
+    rows(page)
+    page.get_by_role("button", name="Retry it").click()
+    waiting = page.locator("li.job[data-state=queued]", has_text="Looking again at 1 video")
+    waiting.get_by_role("button", name="Cancel").click()
+    expect(page.locator("li.job[data-state=cancelled]", has_text="Looking again at 1 video")).to_be_visible()
+    served = site.service
+    number = served.jobs.submit("index", {"sources": [f"/films/{EVIL}"]}).id
+    assert served.db.claim_job("me", ["index"]) is not None
+    told = page.locator(f"li.job[data-job='{number}']")
+    for done in (3, 7):
+        served.db.beat_job(number, "me", done, 10, f"{EVIL}.mp4")
+        expect(told).to_contain_text(f"{done} of 10")
+        assert told.locator("progress").evaluate("bar => bar.position") == pytest.approx(done / 10)
+    expect(told).to_contain_text("left")
+    failures = [{"path": f"/films/{EVIL}.mp4", "reason": EVIL}]
+    served.db.end_job(number, "me", "done", {"added": 9, "failed": 1, "seconds": 75.0, "failures": failures})
+    expect(told).to_contain_text("9 added, 1 failed, in 1 min 15 s")
+    assert told.locator("progress").count() == 0
+    told.get_by_text("1 file could not be read").click()
+    assert EVIL in told.locator(".failures li").inner_text()
+    assert (page.locator("main img[src=x]").count(), page.title()) == (0, "Library · HiT")
+
+
 @pytest.mark.parametrize("width", [360, 1280])
 def test_pages_fit_a_phone_and_are_accessible(look: Look, site: Site, width: int) -> None:
     page = look(site, "/library", width=width, dark=width == 360)

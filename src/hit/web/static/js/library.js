@@ -161,18 +161,18 @@ function actions(video, gone) {
   ];
 }
 
-async function reindex(video) {
+async function reindex(...videos) {
   try {
-    take(await post(`/v1/videos/${video.id}/reindex`));
-    toast(`“${video.title}” is being looked at again`);
+    for (const video of videos) take(await post(`/v1/videos/${video.id}/reindex`));
+    toast(`${videos.length === 1 ? `“${videos[0].title}” is` : `${plural(videos.length, "video")} are`} being looked at again`);
   } catch (problem) {
     toast(problem.message, "bad");
   }
 }
 
 async function retryAll() {
-  const { videos } = await get("/v1/videos?status=failed&limit=200");
-  for (const video of videos) await reindex(video);
+  const { videos } = await get("/v1/videos?status=failed&limit=200").catch(() => page);
+  reindex(...videos);
 }
 
 async function forget(video) {
