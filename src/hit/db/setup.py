@@ -13,6 +13,7 @@ from hit.errors import UserError
 HEAD = "0005"  # the newest migration
 _LOCK = 0x4869_5421  # PostgreSQL's advisory lock of those who write
 _WAIT = 30_000  # milliseconds for others who write
+_POOL = 16  # connections that are kept, and as many again for a rush: a service has more threads than that, none for long
 _CONNECT = 10  # seconds to find a server
 _FULL = ("disk is full", "No space left on device", "disk I/O error", "could not extend file")
 
@@ -26,7 +27,7 @@ def engines(url: str) -> tuple[sa.Engine, sa.Engine]:
         url = f"postgresql+psycopg:{url.removeprefix(short)}" if url.startswith(short) else url
     lasting = {} if url.startswith("sqlite") else {"connect_args": {"connect_timeout": _CONNECT}, "pool_pre_ping": True}
     try:
-        engine = sa.create_engine(url, **lasting)
+        engine = sa.create_engine(url, pool_size=_POOL, max_overflow=_POOL, **lasting)
     except ModuleNotFoundError as error:
         what = f"needs the package {error.name}, which is not installed"
         raise UserError("the database", what, "pip install 'hit-video[postgres]'") from None
