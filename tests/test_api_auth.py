@@ -226,10 +226,13 @@ def test_other_hosts_are_refused(own: Path) -> None:
             ("local host", 400),
             ("", 400),
             (":8000", 400),
+            ("[::1", 400),
+            ("a]", 400),
         ]:
             answer = api.get("/v1/videos", headers={"Host": host})
             assert answer.status_code == code, host
             assert answer.headers["x-request-id"]
+        assert api.get("/v1/videos", headers={"Origin": "http://["}).status_code == 403
 
 
 @pytest.mark.parametrize(
