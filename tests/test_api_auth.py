@@ -19,6 +19,7 @@ from hit.api.auth import RANK
 from hit.api.guard import OPEN, own_path
 from hit.api.login import Throttle
 from hit.db import Token
+from hit.errors import UserError
 
 SHOWN = {"/v1/openapi.json"}  # to whoever is known, whatever their role
 ROLES = tuple(RANK)
@@ -137,6 +138,21 @@ def test_revoked_means_at_once(served: Served) -> None:
     assert served.api.get("/v1/me", headers=served.head("viewer")).status_code == 200
     served.app.state.service.access.revoke("viewer")
     assert served.api.get("/v1/me", headers=served.head("viewer")).status_code == 401
+
+
+def test_who_is_no_admin_sees_no_paths_in_what_went_wrong(served: Served, own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged() -> None:
+        raise UserError(own / "library.db", "is damaged", f"see {own}")
+
+    db = served.app.state.service.db
+    video = served.api.get("/v1/videos", headers=served.head("admin")).json()["videos"][0]
+    db.fail(video["id"], f"OSError: [Errno 5] Input/output error: '{video['paths'][0]}'", video["revision"])
+    monkeypatch.setattr(db, "tag_counts", damaged)
+    for role in ROLES:
+        told = served.api.get("/v1/tags", headers=served.head(role)).text
+        assert (str(own) in told) == (role == "admin") and "is damaged" in told
+        told = served.api.get(f"/v1/videos/{video['id']}", headers=served.head(role)).text
+        assert (video["paths"][0] in told) == (role == "admin") and "Errno 5" in told
 
 
 def test_a_browser_logs_in_and_out(served: Served) -> None:

@@ -29,6 +29,7 @@ class Bench:
     def __init__(self, library: Path, **config: Any) -> None:
         self.service = Service(library, ServeConfig(jobs=False, **config), ToyEncoder())
         self.app = FastAPI()
+        self.app.state.service = self.service
         problems.install(self.app)
         layers.wrap(self.app, self.service)
         self.go, self.thread_go = asyncio.Event(), threading.Event()
