@@ -20,6 +20,7 @@ from hit.api.auth import RANK
 from hit.api.guard import OPEN, own_path
 from hit.api.login import Throttle
 from hit.db import Token
+from hit.errors import UserError
 
 SHOWN = {"/v1/openapi.json"}  # to whoever is known, whatever their role
 ROLES = tuple(RANK)
@@ -169,6 +170,21 @@ def test_use_is_noted(served: Served) -> None:
     assert used["admin"] is None
 
 
+def test_who_is_no_admin_sees_no_paths_in_what_went_wrong(served: Served, own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged() -> None:
+        raise UserError(own / "library.db", "is damaged", f"see {own}")
+
+    db = served.app.state.service.db
+    video = served.api.get("/v1/videos", headers=served.head("admin")).json()["videos"][0]
+    db.fail(video["id"], f"OSError: [Errno 5] Input/output error: '{video['paths'][0]}'", video["revision"])
+    monkeypatch.setattr(db, "tag_counts", damaged)
+    for role in ROLES:
+        told = served.api.get("/v1/tags", headers=served.head(role)).text
+        assert (str(own) in told) == (role == "admin") and "is damaged" in told
+        told = served.api.get(f"/v1/videos/{video['id']}", headers=served.head(role)).text
+        assert (video["paths"][0] in told) == (role == "admin") and "Errno 5" in told
+
+
 def test_a_browser_logs_in_and_out(served: Served) -> None:
     page = served.api.get("/videos/x", params={"t": "1.5", "q": "a b"}, follow_redirects=False)
     assert (page.status_code, page.headers["location"]) == (303, "/login?next=/videos/x%3Ft%3D1.5%26q%3Da%2Bb")
@@ -256,10 +272,13 @@ def test_other_hosts_are_refused(own: Path) -> None:
             ("local host", 400),
             ("", 400),
             (":8000", 400),
+            ("[::1", 400),
+            ("a]", 400),
         ]:
             answer = api.get("/v1/videos", headers={"Host": host})
             assert answer.status_code == code, host
             assert answer.headers["x-request-id"]
+        assert api.get("/v1/videos", headers={"Origin": "http://["}).status_code == 403
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ def sound(answer: Any) -> bool:
     kind = answer.headers.get("content-type", "")
     if kind in ("application/json", "application/problem+json"):
         json.loads(answer.text, parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON"))
-    return answer.status_code < 400 or (answer.status_code < 500 and kind == "application/problem+json")
+    return bool(answer.status_code < 400) or (answer.status_code < 500 and kind == "application/problem+json")
 
 
 @pytest.mark.slow

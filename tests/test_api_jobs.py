@@ -96,9 +96,9 @@ def test_who_is_no_administrator_sees_no_paths(own: Path) -> None:
 
 
 @contextmanager
-def serving(library: Path) -> Iterator[tuple[int, Service]]:
+def serving(library: Path, **config: Any) -> Iterator[tuple[int, Service]]:
     """Serve a library at a port of this machine, in a thread."""
-    service = Service(library, ServeConfig(jobs=False), ToyEncoder())
+    service = Service(library, ServeConfig(jobs=False, **config), ToyEncoder())
     with socket.create_server(("127.0.0.1", 0)) as sock:
         server = uvicorn.Server(uvicorn.Config(create_app(service), log_level="warning", timeout_graceful_shutdown=20))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
@@ -115,9 +115,9 @@ def serving(library: Path) -> Iterator[tuple[int, Service]]:
 class Listener:
     """Reads events."""
 
-    def __init__(self, port: int, url: str, last: str = "") -> None:
+    def __init__(self, port: int, url: str, last: str = "", **headers: str) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-        self._connection.request("GET", url, headers={"Last-Event-ID": last} if last else {})
+        self._connection.request("GET", url, headers={"Last-Event-ID": last, **headers} if last else headers)
         self._answer = self._connection.getresponse()
         assert self._answer.status == 200 and self._answer.getheader("content-type", "").startswith("text/event-stream")
 
@@ -161,10 +161,10 @@ def test_events_of_all_jobs_with_one_look_for_all_who_listen(own: Path, monkeypa
         looks = 0
         real = service.jobs.list
 
-        def count(*args: Any) -> Any:
+        def count(*args: Any, **named: Any) -> Any:
             nonlocal looks
-            looks += 1
-            return real(*args)
+            looks += not named  # a look asks twice
+            return real(*args, **named)
 
         monkeypatch.setattr(service.jobs, "list", count)
         number = service.db.submit_job("index", {"sources": ["/v"]}).id
@@ -187,3 +187,33 @@ def test_events_of_all_jobs_with_one_look_for_all_who_listen(own: Path, monkeypa
         assert event and (event[0], event[1]["id"]) == ("end", number)
         service.stopping.set()
         assert other.next() is None
+
+
+def test_what_runs_is_told_of_however_many_are_newer(own: Path) -> None:
+    with serving(own) as (port, service):
+        number = service.db.submit_job("index", {"sources": ["/v"]}).id
+        for i in range(60):
+            service.db.submit_job("index", {"sources": [f"/{i}"]})
+        service.db.claim_job("one", KINDS)
+        listener = Listener(port, f"/v1/jobs/{number}/events")
+        event = listener.next()
+        assert event and event[1]["state"] == "running"
+        service.db.end_job(number, "one", "done", {})
+        event = listener.next()
+        assert event and event[0] == "end"
+        listener.close()
+
+
+@pytest.mark.parametrize("by", ["token", "cookie"])
+def test_who_is_let_in_no_more_hears_no_more(own: Path, by: str) -> None:
+    with serving(own, auth="on") as (port, service):
+        secret, _ = service.access.create("ann", "viewer")
+        begun = service.access.login(secret)
+        assert begun
+        head = {"Authorization": f"Bearer {secret}"} if by == "token" else {"Cookie": f"hit_session={begun[0]}"}
+        number = service.db.submit_job("index", {"sources": ["/v"]}).id
+        listeners = [Listener(port, url, **head) for url in ("/v1/events", f"/v1/jobs/{number}/events")]
+        assert all(listener.next() for listener in listeners)
+        service.access.revoke("ann")
+        service.db.claim_job("one", KINDS)
+        assert [listener.next() for listener in listeners] == [None, None]

@@ -29,6 +29,7 @@ class Bench:
     def __init__(self, library: Path, **config: Any) -> None:
         self.service = Service(library, ServeConfig(jobs=False, **config), ToyEncoder())
         self.app = FastAPI()
+        self.app.state.service = self.service
         problems.install(self.app)
         layers.wrap(self.app, self.service)
         self.go, self.thread_go = asyncio.Event(), threading.Event()
@@ -253,6 +254,19 @@ def test_defects_are_problems_and_tell_nothing(bench: Callable[..., None], caplo
 
     bench(test)
     assert "a secret word" in caplog.text and "request mine" in caplog.text
+
+
+def test_a_defect_in_an_upload_is_not_taken_for_a_slow_one(bench: Callable[..., None], caplog: pytest.LogCaptureFixture) -> None:
+    async def test(b: Bench) -> None:
+        async def broken(request: Request) -> None:
+            raise ValueError(f"a secret word of {len(await request.body())}")
+
+        b.app.add_api_route("/v1/videos/upload", broken, methods=["POST"])
+        answer = await b.call("POST", "/v1/videos/upload", body=b"xyz").done()
+        assert answer.status == 500 and b"secret" not in answer.body
+
+    bench(test)
+    assert "a secret word of 3" in caplog.text
 
 
 def test_a_header_with_a_line_break_is_a_defect_and_not_a_header(bench: Callable[..., None]) -> None:

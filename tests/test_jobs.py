@@ -301,6 +301,14 @@ def test_failures_say_why(jobs: Jobs, path: Path) -> None:
     assert "in stumble" in (path / "library.log").read_text()
 
 
+def test_a_process_that_cannot_be_begun_is_told(jobs: Jobs, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(work.KINDS, "stumble", lambda *_: {})  # which cannot be sent to a process
+    number = jobs.submit("stumble", {}).id
+    with Runner(path, ToyEncoder(), jobs.wake):
+        wait_for(lambda: ended(jobs, number))
+    assert jobs.get(number).detail["error"].startswith("was cut short 3 times")
+
+
 def holding(jobs: Jobs, tmp_path: Path, **more: object) -> tuple[int, int]:
     """Submit a job that goes on until it is let go, and wait until it runs; return its number and its process."""
     pid = tmp_path / "pid"

@@ -43,11 +43,15 @@ def poster_url(segment: str | None) -> str | None:
 def video_json(card: Card, who: Principal) -> dict[str, Any]:
     """Return a video as `schemas.VideoJson` has it."""
     video = card.video
-    facts = ("id", "status", "error", "duration", "width", "height", "rate", "codec", "has_audio", "added_at", "revision")
+    admin, error = who.may("admin"), video.error
+    for path in () if admin or not error else card.paths:
+        error = error.replace(path, card.title)
+    facts = ("id", "status", "duration", "width", "height", "rate", "codec", "has_audio", "added_at", "revision")
     return {
         **{name: getattr(video, name) for name in facts},
+        "error": error,
         "title": card.title,
-        "paths": list(card.paths) if who.may("admin") else None,
+        "paths": list(card.paths) if admin else None,
         "tags": list(card.tags),
         "segments": card.segments,
         "poster_url": poster_url(card.poster),

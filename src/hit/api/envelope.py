@@ -60,7 +60,7 @@ class Envelope:
             if status:  # half an answer is out: nothing but the end of the connection tells that it is not whole
                 raise
             request = Request(scope)
-            answer = problems.response(request, problems.of(error)) if isinstance(error, UserError) else None
+            answer = problems.response(request, problems.of(request, error)) if isinstance(error, UserError) else None
             await (answer or problems.unexpected(request, error))(scope, receive, dressed)
         finally:
             took = time.perf_counter() - begun

@@ -12,7 +12,7 @@ import logging
 import socket
 from collections.abc import Callable
 from typing import TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 import anyio
 from starlette.datastructures import Headers
@@ -108,7 +108,7 @@ class Guard:
 def check_host(headers: Headers, names: set[str]) -> None:
     """Raise Problem for a request to another host than `names`; numbers are always ours, as no page can be called so."""
     given = headers.getlist("host")
-    name = urlsplit(f"//{given[0]}").hostname if len(given) == 1 and _plain(given[0]) else None
+    name = _split(f"//{given[0]}").hostname if len(given) == 1 and _plain(given[0]) else None
     if name is None:
         raise Problem(400, "not a request", "it names no host, or several")
     if name not in names and not _is_number(name):
@@ -125,13 +125,20 @@ def check_origin(request: Request, allowed: set[str]) -> None:
     followed = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
     if site not in ("same-origin", "none") and not (followed and request.method in ("GET", "HEAD")):
         raise Problem(403, "another origin", "a page of another server asks for this", "see `cors` of LIB/serve.toml")
-    if origin is not None and _netloc(urlsplit(origin).netloc) != _netloc(headers.get("host", "")):
+    if origin is not None and _netloc(_split(origin).netloc) != _netloc(headers.get("host", "")):
         raise Problem(403, "another origin", "a page of another server asks for this", "see `cors` of LIB/serve.toml")
 
 
 def own_path(text: str) -> str:
     """Return a path of this server, to which one may be sent; the first page for what would lead elsewhere."""
     return text if text.startswith("/") and not text.startswith("//") and _plain(text) and "\\" not in text else "/"
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:  # half an address of the newer kind
+        return SplitResult("", "", "", "", "")
 
 
 def _plain(text: str) -> bool:

@@ -12,17 +12,17 @@ from fastapi import Depends, Header, Path, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel
 
-from hit.api.auth import Admin, Viewer
+from hit.api.auth import Admin, Principal, Viewer
 from hit.api.common import Served, router
 from hit.api.schemas import Limit
-from hit.errors import UserError
+from hit.errors import NotFoundError, UserError
 from hit.jobs import Job, Jobs, to_json
 from hit.service import Service
 
 log = logging.getLogger(__name__)
 routes = router("jobs", 404, 409)
 PAUSE = 0.5  # seconds between two looks at the jobs, while somebody listens
-_WATCHED = 50  # the newest jobs, in which changes are seen
+_WATCHED = 50  # the newest jobs, in which changes are seen, beside those that run
 _WAITING = 100  # events that a slow listener may be behind
 Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
 Last = Annotated[str | None, Header(alias="Last-Event-ID", max_length=40)]
@@ -67,7 +67,7 @@ class Watch:
     def __init__(self, served: Service) -> None:
         self._jobs, self._stopping = served.jobs, served.stopping
         self._listeners: set[asyncio.Queue[Job | None]] = set()
-        self._seen: dict[int, Any] | None = None
+        self._seen: dict[int, Job] | None = None
         self._ready = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -88,8 +88,14 @@ class Watch:
                 self._task.cancel()
                 self._task = None
 
-    def _newest(self) -> list[Job]:
-        return self._jobs.list(_WATCHED)
+    def _newest(self) -> dict[int, Job]:
+        """Return what is watched: also what ran when it was looked at last, and is not among the newest any more."""
+        found = {job.id: job for job in (*self._jobs.list(_WATCHED), *self._jobs.list(_WATCHED, state="running"))}
+        for number, job in (self._seen or {}).items():
+            if number not in found and job.state == "running":
+                with contextlib.suppress(NotFoundError):
+                    found[number] = self._jobs.get(number)
+        return found
 
     async def _look(self) -> None:
         try:
@@ -105,11 +111,11 @@ class Watch:
         self._ready.set()  # not after a cancel: whoever listens then has begun anew
         self._tell(None)
 
-    def _compare(self, found: list[Job]) -> None:
-        before, self._seen = self._seen, {job.id: _mark(job) for job in found}
-        for job in reversed(found):
-            if before is not None and before.get(job.id) != self._seen[job.id]:
-                self._tell(job)
+    def _compare(self, found: dict[int, Job]) -> None:
+        before, self._seen = self._seen, found
+        for number in sorted(found):
+            if before is not None and (number not in before or _mark(before[number]) != _mark(found[number])):
+                self._tell(found[number])
 
     def _tell(self, job: Job | None) -> None:
         for queue in self._listeners:
@@ -172,12 +178,13 @@ def retry(number: Number, served: Served, who: Admin) -> dict[str, Any]:
 @routes.get("/jobs/{number}/events", response_class=EventSourceResponse)
 async def job_events(found: Known, served: Served, listening: Watched, who: Viewer) -> AsyncIterator[ServerSentEvent]:
     """Tell how one job goes: `progress` events with the job as JSON, and `end` as the last one."""
-    whole = who.may("admin")
     async with listening.listen() as queue:
         now: Job | None = await asyncio.to_thread(served.jobs.get, found.id)  # it may have ended before we listened
         while now is not None:
             if now.id == found.id:
-                yield _event(now, whole)
+                if not await asyncio.to_thread(served.access.still, who):
+                    return
+                yield _event(now, who)
                 if _ended(now):
                     return
             now = await queue.get()
@@ -186,19 +193,20 @@ async def job_events(found: Known, served: Served, listening: Watched, who: View
 @routes.get("/events", response_class=EventSourceResponse)
 async def events(served: Served, listening: Watched, who: Viewer, last: Last = None) -> AsyncIterator[ServerSentEvent]:
     """Tell how all jobs go: those that have not ended first, and those that ended since the event `Last-Event-ID`."""
-    whole = who.may("admin")
     since = float(last) / 1000 if last and last.isdecimal() else float("inf")
     async with listening.listen() as queue:
         for one in reversed(await asyncio.to_thread(served.jobs.list, _WATCHED)):
             if not _ended(one) or _moment(one) >= since:
-                yield _event(one, whole)
-        while (now := await queue.get()) is not None:
-            yield _event(now, whole)
+                yield _event(one, who)
+        while (now := await queue.get()) is not None and await asyncio.to_thread(served.access.still, who):
+            yield _event(now, who)
 
 
-def _event(job: Job, whole: bool) -> ServerSentEvent:
+def _event(job: Job, who: Principal) -> ServerSentEvent:
     kind = "end" if _ended(job) else "progress"
-    return ServerSentEvent(event=kind, id=str(int(time.time() * 1000)), data=JobJson(**to_json(job, whole)), retry=2000)
+    return ServerSentEvent(
+        event=kind, id=str(int(time.time() * 1000)), data=JobJson(**to_json(job, who.may("admin"))), retry=2000
+    )
 
 
 def _ended(job: Job) -> bool:

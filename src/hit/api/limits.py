@@ -20,9 +20,11 @@ from hit.service import ServeConfig
 
 log = logging.getLogger(__name__)
 SEARCHES = re.compile(r"/v1/(search(/upload)?|searches/.+/run|describe|embeddings|embed/\w+|videos/[^/]+/moments)")
-PICTURES = re.compile(r"/v1/videos/[^/]+/(thumbnail|sprites\.jpg|sprites\.vtt|clip)")  # which are decoded when they are asked for
+PICTURES = re.compile(
+    r"/v1/(videos/[^/]+/(thumbnail|sprites\.jpg|clip)|evaluations/.+/poster)"
+)  # decoded when they are asked for
 UPLOADS = re.compile(r"/v1/(search|videos)/upload")
-LASTING = re.compile(r"/v1/(.+/)?(stream|clip|sprites\.jpg|sprites\.vtt|events|upload)")  # as long as it takes
+LASTING = re.compile(r"/v1/(.+/)?(stream|clip|sprites\.jpg|events|upload)")  # as long as it takes
 BODY = 2**20  # bytes of what is not an upload
 _BODY_SECONDS = 20.0  # for all of it
 _PAUSE = 30.0  # seconds without a byte, in an upload
@@ -62,11 +64,9 @@ class Bodies:
         try:
             if int(headers.get("content-length", "0")) > most:
                 raise _too_large(most)
-            if upload:
-                await self._flow(scope, receive, send)
-                return
-            async with asyncio.timeout(self._seconds):
-                body = await _read(receive, most)
+            if not upload:
+                async with asyncio.timeout(self._seconds):
+                    receive = Body(await _read(receive, most), receive)
         except (TimeoutError, ValueError):
             await _refuse(_slow(), scope, receive, send)
         except ConnectionResetError:
@@ -74,7 +74,7 @@ class Bodies:
         except Problem as problem:
             await _refuse(problem, scope, receive, send)
         else:
-            await self._app(scope, Body(body, receive), send)
+            await (self._flow if upload else self._app)(scope, receive, send)
 
     async def _flow(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Watch an upload while it is received. Whatever its reader makes of an error here, whoever asked is told of it."""

@@ -24,7 +24,8 @@ from hit.service.media import facts, source
 routes = router("media", 404, 409)
 MADE = 1  # counts up when what is made of the same content changes
 LONG = 900.0  # seconds of video from which on sprites are made by a job: whoever asks does not wait
-RANGES = re.compile(r"bytes=(\d+-\d*|-\d+)(,\s*(\d+-\d*|-\d+))*")
+_RANGE = r"(\d{1,18}-\d{0,18}|-\d{1,18})"
+RANGES = re.compile(f"bytes={_RANGE}(,{_RANGE})*", re.ASCII)
 
 Seconds = Annotated[float, Query(ge=0, le=1e7, allow_inf_nan=False)]
 

@@ -67,10 +67,13 @@ def response(request: Request, problem: Problem) -> JSONResponse:
     return JSONResponse(body, problem.status, headers, media_type=MEDIA_TYPE)
 
 
-def of(error: UserError) -> Problem:
-    """Return what a user can mend as a problem: 404, 409 where another is at work, else 400."""
+def of(request: Request, error: UserError) -> Problem:
+    """Return what a user can mend as a problem: 404, 409 where another is at work, else 400. Who is no admin sees no folder."""
     status = 404 if isinstance(error, NotFoundError) else 409 if isinstance(error, BusyError) else 400
-    return Problem(status, error.what, error.why, error.fix)
+    words = [error.what, error.why, error.fix]
+    if (who := getattr(request.state, "who", None)) is None or not who.may("admin"):
+        words = [one.replace(str(request.app.state.service.path), "the library") for one in words]
+    return Problem(status, *words)
 
 
 def install(app: FastAPI) -> None:
@@ -82,7 +85,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(UserError)
     async def user_error(request: Request, error: UserError) -> JSONResponse:
-        return response(request, of(error))
+        return response(request, of(request, error))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:

@@ -30,27 +30,45 @@ def of(revision: str) -> Condition:
     return (Embedding.revision == revision).is_(True)
 
 
-def clause(node: Node) -> Condition:
-    """Return a filter as a condition on `segments` joined to `videos`; it is never NULL."""
+def some(node: Node) -> Condition:
+    """Return the condition on `videos` that a filter lets one of their segments through."""
+    if _of_segments(node):
+        return Video.id.in_(sa.select(Segment.video_id).join(Video, Video.id == Segment.video_id).where(clause(node)))
+    # All of a video's segments or none, and there are thousands of times as many.
+    return sa.exists().where(Segment.video_id == Video.id) & clause(node, Video.id.expression)
+
+
+def _of_segments(node: Node) -> bool:
+    match node:
+        case And(nodes) | Or(nodes):
+            return any(map(_of_segments, nodes))
+        case Not(inner):
+            return _of_segments(inner)
+        case Term():
+            return node.field in ("start", "end", "length") or not (node.field in _FACTS or node.field in _OF_VIDEOS)
+
+
+def clause(node: Node, video: Column = Segment.video_id.expression) -> Condition:
+    """Return a filter as a condition on `segments` joined to `videos`; it is never NULL. `video`: where the video's id is."""
     match node:
         case And(nodes):
-            return sa.and_(*map(clause, nodes))
+            return sa.and_(*(clause(one, video) for one in nodes))
         case Or(nodes):
-            return sa.or_(*map(clause, nodes))
+            return sa.or_(*(clause(one, video) for one in nodes))
         case Not(inner):
-            return sa.not_(clause(inner))
+            return sa.not_(clause(inner, video))
         case Term():
-            return _term(node)
+            return _term(node, video)
 
 
-def _term(term: Term) -> Condition:
+def _term(term: Term, video: Column) -> Condition:
     if term.field in _FACTS:
         column = _FACTS[term.field]
         return sa.and_(column.is_not(None), _test(column, term))
     if term.field in _OF_VIDEOS:
         owner, column = _OF_VIDEOS[term.field]
         # A set of videos that is worked out once, where EXISTS would be asked for each segment.
-        return Segment.video_id.in_(sa.select(owner).where(_test(column, term)))
+        return video.in_(sa.select(owner).where(_test(column, term)))
     lines = sa.select(Line.segment_id).where(_test(Line.text.expression, term))
     return Segment.id.in_(lines if term.field == "text" else lines.where(Line.expert == term.field))
 

@@ -1,6 +1,5 @@
 """The runner: takes jobs from the queue, and has each done in a process of its own."""
 
-import contextlib
 import logging
 import multiprocessing
 import threading
@@ -90,7 +89,7 @@ class Runner:
             process.start()
             self._watch(process, job.id, owner)
         finally:
-            with contextlib.suppress(AssertionError):  # it was never started
+            if process.pid is not None:  # else it could not be started
                 process.kill()
             blameless = self._ending.is_set()
             self._db.free_job(job.id, owner, blameless, f"exit code {process.exitcode}")  # nothing, where it ended by itself

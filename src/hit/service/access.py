@@ -114,6 +114,14 @@ class Access:
         digest = _digest(cookie)
         return _principal(self._db.login(digest, datetime.now(UTC)), digest)
 
+    def still(self, who: Principal) -> bool:
+        """Tell whether somebody who was let in before would be so now."""
+        if who.token is None:
+            return True
+        now = datetime.now(UTC)
+        token = self._db.login(who.session, now) if who.session else self._db.token(who.key)
+        return token is not None and valid(token, now)
+
     def logout(self, who: Principal) -> None:
         """End the session of a browser."""
         if who.session:
