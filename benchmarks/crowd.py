@@ -86,5 +86,6 @@ def films(folder: Path, count: int) -> list[str]:
             for key, path in paths.items():
                 if not path.exists():
                     shutil.copyfile(first, path)
-                session.execute(sa.update(File).where(File.video_id == key).values(path=str(path.absolute())))
+                facts = {"path": str(path.absolute()), "size": path.stat().st_size, "mtime_ns": path.stat().st_mtime_ns}
+                session.execute(sa.update(File).where(File.video_id == key).values(facts))
     return list(paths)

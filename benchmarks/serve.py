@@ -30,7 +30,7 @@ import numpy as np
 from hit.encoder import load_encoder
 
 WARM = 2.0  # seconds before those that count
-BATCHES = 8, 16, 32, 64, 128
+BATCHES = 8, 32, 128
 PATIENCE = 120.0  # seconds until a server must answer
 MB = 1 << 20
 
@@ -231,7 +231,7 @@ def main() -> None:
         place = Path(given.folder or folder)
         library = crowd.library(place, given.segments)
         videos = crowd.films(place, given.streams) if given.streams else []
-        limit = encoder_limit(place / "model", 128 if given.tiny else 512)
+        limit = encoder_limit(place / "model", 128 if given.tiny else 384)
         room = [f"concurrent={given.clients}", "queued=1000", "jobs=false", f"workers={given.workers}"]
         server = Server(library, [*room, *given.setting])
         try:
@@ -251,6 +251,8 @@ def main() -> None:
             }
         )
     )
+    if found["errors"]:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":
