@@ -20,6 +20,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 QUERY = "a huge stripy orange cross gliding right"
+WITHIN = "somebody walks away"  # asked of the longest video
 
 
 @contextmanager
@@ -82,7 +83,7 @@ def main() -> None:
             ("search", f"/?{query}", {"hover": "#grid .thumb"}),
             ("search-dark", f"/?{query}&group=video", {"dark": True}),
             ("phone", f"/?{query}", {"width": 360}),
-            ("video", f"{longest['page_url']}?{query}", {}),
+            ("video", f"{longest['page_url']}?{urllib.parse.urlencode({'q': WITHIN})}", {}),
             ("video-dark", f"{first['page_url']}&{query}", {"dark": True}),
             ("library", "/library", {}),
             ("evaluations", "/evaluations", {}),
