@@ -341,8 +341,11 @@ class Library:
             searching.check(shelf.encoder, shelf.stored)
             try:
                 return ask(shelf)
-            except Exception:  # StaleError, or whatever comes of a store that is gone, where another process pruned the library
-                if not self.renew() and self._store is shelf.store:  # another thread may have taken notice first
+            except (
+                Exception
+            ) as error:  # StaleError, or what comes of a store that is gone, where another process pruned the library
+                known = not self.renew() and self._store is shelf.store  # another thread may have taken notice first
+                if known and not isinstance(error, StaleError):
                     raise
 
     def _shelf(self) -> searching.Shelf:
