@@ -29,7 +29,7 @@ from hit import index as indexing
 from hit import search as searching
 from hit.analysis import ServingEncoder
 from hit.calibration import Calibration
-from hit.db import Database, Stored, upkeep
+from hit.db import Database, StaleError, Stored, upkeep
 from hit.errors import UserError
 from hit.examples import Like
 from hit.pool import Limits
