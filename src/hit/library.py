@@ -341,9 +341,7 @@ class Library:
             searching.check(shelf.encoder, shelf.stored)
             try:
                 return ask(shelf)
-            except (
-                Exception
-            ) as error:  # StaleError, or what comes of a store that is gone, where another process pruned the library
+            except Exception as error:  # StaleError, or what comes of a store that another process gave up
                 known = not self.renew() and self._store is shelf.store  # another thread may have taken notice first
                 if known and not isinstance(error, StaleError):
                     raise
