@@ -12,8 +12,8 @@ const next = new URLSearchParams(location.search).get("next") || "/";
 /** Go on where somebody is logged in already: with a link of another site the browser has not said so. */
 async function goOn() {
   const to = new URL(next, location.href);
-  const known = await fetch("/v1/me", { credentials: "same-origin" });
-  if (known.ok && to.origin === location.origin && to.pathname !== location.pathname) location.replace(to);
+  const who = await (await fetch("/v1/me", { credentials: "same-origin" })).json();
+  if (who.csrf_token && to.origin === location.origin && to.pathname !== location.pathname) location.replace(to);
 }
 
 function say(text) {
