@@ -24,11 +24,14 @@ class Facts:
 
     def info(self) -> dict[str, Any]:
         """Return what `hit library info` says; its bytes may be a minute old."""
-        with self._guard:
-            if self._measured is None or self._clock() - self._measured[0] >= KEPT:
-                self._measured = self._clock(), upkeep.measure(self._library)
-            taken = self._measured[1]
-        return upkeep.info(self._library, taken)
+        known = self._measured
+        if (known is None or self._clock() - known[0] >= KEPT) and self._guard.acquire(blocking=known is None):
+            try:  # one looks; others wait for that only where nothing is known yet
+                if self._measured is known:
+                    self._measured = self._clock(), upkeep.measure(self._library)
+            finally:
+                self._guard.release()
+        return upkeep.info(self._library, self._measured[1] if self._measured else None)
 
     def models(self) -> list[dict[str, Any]]:
         """Return the models that there are vectors of, the current one with its card, if it has one."""

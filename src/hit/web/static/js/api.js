@@ -46,6 +46,13 @@ export async function unsafeHeaders() {
   return token ? { "X-CSRF-Token": token } : {};
 }
 
+/** Put the session's token of now into headers; tell whether it is another one, as after a login in another tab. */
+async function renewed(headers) {
+  const before = headers["X-CSRF-Token"];
+  asked = null;
+  return before !== Object.assign(headers, await unsafeHeaders())["X-CSRF-Token"];
+}
+
 /**
  * Ask the server.
  * @param {string} method
@@ -67,6 +74,7 @@ export async function request(method, path, { body, signal, headers = {}, onWait
     if (response.ok) return read(response);
     const problem = await problemOf(response);
     if (problem.status === 401 && path !== "/v1/login") return toLogin();
+    if (problem.status === 403 && told["X-CSRF-Token"] && !tries && (await renewed(told))) continue;
     if (problem.status !== 429 || !onWait || tries >= PATIENCE) throw problem;
     const seconds = Math.min(problem.retryAfter ?? 1, 30);
     onWait(seconds);

@@ -158,10 +158,13 @@ function draw() {
 /** Begin to show jobs and to listen. @param {boolean} mayAct whether there are buttons */
 export async function watchJobs(mayAct) {
   admin = mayAct;
-  const listen = () => follow("/v1/events", { progress: take, end: take });
-  const { jobs: found } = await get("/v1/jobs?limit=30");
-  for (const job of found) jobs.set(job.id, job);
-  draw();
-  listen();
+  // A browser comes again by itself after a break, but not after an answer that is none, as of a proxy whose server is being begun anew.
+  const listen = async () => {
+    follow("/v1/events", { progress: take, end: take, error: (closed) => closed && setTimeout(() => listen().catch(() => {}), 5000) });
+    const { jobs: found } = await get("/v1/jobs?limit=30");
+    for (const job of found) jobs.has(job.id) ? take(job) : jobs.set(job.id, job);
+    draw();
+  };
+  await listen();
   setInterval(() => [...jobs.values()].some((job) => !ended(job)) || draw(), 60_000);
 }

@@ -7,6 +7,15 @@ const field = /** @type {HTMLInputElement} */ (byId("token"));
 const wrong = byId("login-wrong");
 const send = /** @type {HTMLButtonElement} */ (form.querySelector("[type=submit]"));
 
+const next = new URLSearchParams(location.search).get("next") || "/";
+
+/** Go on where somebody is logged in already: with a link of another site the browser has not said so. */
+async function goOn() {
+  const to = new URL(next, location.href);
+  const who = await (await fetch("/v1/me", { credentials: "same-origin" })).json();
+  if (who.csrf_token && to.origin === location.origin && to.pathname !== location.pathname) location.replace(to);
+}
+
 function say(text) {
   wrong.textContent = text;
   wrong.hidden = !text;
@@ -45,7 +54,6 @@ form.addEventListener("submit", async (event) => {
   say("");
   send.disabled = true;
   try {
-    const next = new URLSearchParams(location.search).get("next") || "/";
     const who = await post("/v1/login", { token, next: next.slice(0, 4000) });
     location.replace(who.next ?? "/");
   } catch (problem) {
@@ -63,3 +71,4 @@ reveal.addEventListener("click", () => {
 });
 field.addEventListener("input", () => !send.disabled && say(""));
 field.focus();
+goOn().catch(() => {}); // then one logs in

@@ -1,7 +1,7 @@
 // The page of one video: the player, and all that follows it.
 import { get, may, withQuery } from "./api.js";
 import { byId, h, icon, openDialog, problemView, put, stateView, toast } from "./dom.js";
-import { bytes, day, duration, seconds, time } from "./format.js";
+import { day, duration, seconds, time } from "./format.js";
 import { momentList, strip } from "./heat.js";
 import { help, keys } from "./keys.js";
 import { player } from "./player.js";
@@ -220,7 +220,6 @@ async function showFacts(video) {
     ["Picture", video.width ? `${video.width} × ${video.height}${video.rate ? `, ${Number(video.rate.toFixed(2))} a second` : ""}` : null],
     ["Codec", video.codec],
     ["Sound", video.has_audio === null ? null : video.has_audio ? "yes" : "none"],
-    ["Size", video.size ? bytes(video.size) : null],
     ["Added", day(video.added_at)],
     ["Segments", String(video.segments)],
     ["Model revision", video.revision && h("code", null, video.revision)],
