@@ -191,7 +191,8 @@ def test_logging_in_and_what_each_role_sees(look: Look, filmed_own: Path) -> Non
         rows(page)
         begun = site.service.access.login(tokens["admin"])
         assert begun
-        page.context.add_cookies([{"name": "hit_session", "value": begun[0], "url": site.base}])  # as after a login in another tab
+        # As after a login in another tab.
+        page.context.add_cookies([{"name": "hit_session", "value": begun[0], "url": site.base}])
         asked = """async () => (await import("/static/js/api.js")).post("/v1/search", {query_text: "red"})"""
         assert page.evaluate(asked)["hits"]
         assert page.get_by_role("button", name="Remove red.mp4").is_enabled()

@@ -44,8 +44,8 @@ def video_json(card: Card, who: Principal) -> dict[str, Any]:
     """Return a video as `schemas.VideoJson` has it."""
     video = card.video
     admin, error = who.may("admin"), video.error
-    for path in () if admin or not error else card.paths:
-        error = error.replace(path, card.title)
+    for path in () if admin else card.paths:
+        error = error and error.replace(path, card.title)
     facts = ("id", "status", "duration", "width", "height", "rate", "codec", "has_audio", "added_at", "revision")
     return {
         **{name: getattr(video, name) for name in facts},

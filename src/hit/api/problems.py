@@ -73,7 +73,7 @@ def of(request: Request, error: UserError) -> Problem:
     words = [error.what, error.why, error.fix]
     if (who := getattr(request.state, "who", None)) is None or not who.may("admin"):
         words = [one.replace(str(request.app.state.service.path), "the library") for one in words]
-    return Problem(status, *words)
+    return Problem(status, words[0], words[1], words[2])
 
 
 def install(app: FastAPI) -> None:
