@@ -204,7 +204,7 @@ class _Search:
         return next((one.key for one in candidates if one.row == last[2]), last)
 
     def _placed(self, candidates: Sequence[_Candidate]) -> Iterator[tuple[_Candidate, Place]]:
-        start, step = 0, self.query.limit * _AHEAD
+        start, step = 0, self.query.limit if self.query.group_by == "clip" else self.query.limit * _AHEAD
         while some := candidates[start : start + step]:
             rows, scores = np.array([one.row for one in some], np.int64), np.array([one.score for one in some], np.float32)
             kept = [one for one, bad in zip(some, self._barred(rows, scores).tolist(), strict=True) if not bad]
