@@ -146,6 +146,8 @@ def test_an_upload_becomes_a_video_with_its_senders_title(api: TestClient, own: 
     video = answer.json()["video"]
     assert (video["title"], video["status"]) == ("Kick off Night.mp4", "pending")
     assert left(own) == [Path(video["paths"][0]).name] and len(left(own)[0]) == 32 + len(".mp4")
+    twice = api.post("/v1/videos/upload", content=film)  # nobody has looked at it yet: that is still to be done, once
+    assert (twice.status_code, twice.json()["duplicate"], twice.json()["job"]["id"]) == (202, True, answer.json()["job"]["id"])
     assert done(own, answer.json()["job"])["added"] == 1
     shown = api.get(f"/v1/videos/{video['id']}").json()
     assert (shown["title"], shown["status"]) == ("Kick off Night.mp4", "ready")

@@ -39,7 +39,7 @@ class Sources(Given):
 
 
 class UploadAnswer(BaseModel):
-    """What became of an upload. `job` is null where the library has this content already."""
+    """What became of an upload. `job` is null where the library has this content already, and has looked at it."""
 
     video: VideoJson
     job: JobJson | None
@@ -121,13 +121,11 @@ async def upload(
         raise Problem(_STATUS[type(error)], error.what, error.why, error.fix) from None
     except (ClientDisconnect, FormParserError):
         raise Problem(400, "the upload", "broke off, or is no form that can be read", "send it again") from None
-    job = None
-    if kept.path is None:
-        response.status_code = 200
-    else:
+    job, card = None, await run_in_threadpool(served.db.video, kept.video)
+    if card.video.status == "pending":  # also where a server was killed after it had taken the same file in
         job = await run_in_threadpool(submitted, served.jobs, "index", {"sources": [str(kept.path)]}, who.name)
-    card = await run_in_threadpool(served.db.video, kept.video)
-    return {"video": video_json(card, who), "job": job, "duplicate": kept.path is None}
+    response.status_code = 202 if job else 200
+    return {"video": video_json(card, who), "job": job, "duplicate": kept.duplicate}
 
 
 @routes.get("/roots")

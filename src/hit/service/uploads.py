@@ -55,10 +55,11 @@ class HarmfulError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
-    """What became of an upload: its video, and its file, or None where the library has a file of this content already."""
+    """What became of an upload: its video, and the file, another one where the library has this content already."""
 
     video: str
-    path: Path | None
+    path: Path
+    duplicate: bool = False
 
 
 class Uploads:
@@ -129,19 +130,16 @@ class Upload:
         ((_, digest),) = content.digests([self._part], Silent())
         if isinstance(digest, OSError):
             raise digest
-        if known := self._known(digest):
-            return Uploaded(known, None)
+        video, library = video_id(digest), self._uploads.library
+        for known, *_ in library.db.files_of(video):
+            if Path(known).exists():
+                return Uploaded(video, Path(known), duplicate=True)
         self._part.replace(path)
         files.sync_folder(path.parent)
         look = content.look(path)
         found = Found(str(path), look.size, look.mtime_ns, digest)
-        self._uploads.library.db.record_files([found], titles={found.path: title(name)})
-        return Uploaded(video_id(digest), path)
-
-    def _known(self, digest: str) -> str | None:
-        """Return the video that has this content and a file."""
-        known = self._uploads.library.db.files().items()
-        return next((file.video for path, file in known if file.content_hash == digest and Path(path).exists()), None)
+        library.db.record_files([found], titles={found.path: title(name)})
+        return Uploaded(video, path)
 
     def _scan(self) -> None:
         if self._uploads.scanner:
