@@ -97,7 +97,7 @@ def remove(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be forgotten.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Forget videos. Their own files are left alone; a later `hit index` of them brings them back."""
+    """Forget videos. Their files are left alone, but for uploads; a later `hit index` of them brings them back."""
     from hit.library import Library
     from hit.upkeep import remove as upkeep
 
@@ -283,7 +283,7 @@ def _show_remove(result: Mapping[str, Any]) -> None:
         table("Would be forgotten", ["file"], [[path] for path in would])
         say(f"{len(result['would_remove'])} videos would go; the files themselves stay")
     else:
-        say(f"{len(result['removed'])} videos forgotten, {len(result['files'])} files; the files themselves are left alone")
+        say(f"{len(result['removed'])} videos forgotten, {len(result['files'])} files; the files themselves are left alone, but for uploads")
 
 
 def _show_prune(result: Mapping[str, Any]) -> None:

@@ -75,6 +75,7 @@ def measure(library: Library) -> dict[str, int]:
         "remote": sizes.of(path / "remote"),
         "uploads": sizes.of(path / UPLOADS),
         "cache": sizes.of(path / CACHE),
+        "backups": sizes.of(path / copies.FOLDER),
         "model": sizes.of(path / "model"),
         "logs": sizes.of(path / "library.log") + sizes.of(path / index.JOURNAL),
     }
