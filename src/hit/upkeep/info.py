@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hit import arrays, index
-from hit.db import Job, upkeep
+from hit.db import Job, copies, upkeep
 from hit.errors import UserError
 from hit.library import CACHE, UPLOADS, Library
 from hit.upkeep import sizes
