@@ -51,10 +51,11 @@ const stamp = (text) => text.trim().split(" ")[0].split(":").reduce((sum, part) 
  * @param {{begin?: number, focus?: HTMLElement}} [options] begin: seconds where the keys start from
  */
 export function scrub(frame, videoId, { begin = 0, focus = frame } = {}) {
-  const sprite = h("div.sprite", { hidden: true });
+  const sprite = h("div.sprite");
+  const sheet = h("div.sheet", { hidden: true }, sprite); // dark, so that the poster does not show beside a narrow picture
   const needle = h("div.needle", { hidden: true });
   const told = h("span.at.numbers", { hidden: true });
-  frame.append(sprite, needle, told);
+  frame.append(sheet, needle, told);
   let list = [];
   let at = -1;
 
@@ -66,12 +67,12 @@ export function scrub(frame, videoId, { begin = 0, focus = frame } = {}) {
     draw(sprite, list[at], frame);
     needle.style.setProperty("left", `${((at + 0.5) / list.length) * 100}%`);
     told.textContent = time(list[at].start);
-    for (const part of [sprite, needle, told]) part.hidden = false;
+    for (const part of [sheet, needle, told]) part.hidden = false;
   };
 
   const hide = () => {
     at = -1;
-    for (const part of [sprite, needle, told]) part.hidden = true;
+    for (const part of [sheet, needle, told]) part.hidden = true;
   };
 
   let wanted = null;
@@ -100,7 +101,7 @@ export function scrub(frame, videoId, { begin = 0, focus = frame } = {}) {
 }
 
 function draw(sprite, cue, frame) {
-  const scale = Math.max(frame.clientWidth / cue.w, frame.clientHeight / cue.h);
+  const scale = Math.min(frame.clientWidth / cue.w, frame.clientHeight / cue.h);
   const style = sprite.style;
   style.setProperty("width", `${cue.w}px`);
   style.setProperty("height", `${cue.h}px`);
