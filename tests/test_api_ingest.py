@@ -145,6 +145,7 @@ def test_an_upload_becomes_a_video_with_its_senders_title(api: TestClient, own: 
     assert answer.status_code == 202, answer.text
     video = answer.json()["video"]
     assert (video["title"], video["status"]) == ("Kick off Night.mp4", "pending")
+    assert answer.json()["job"]["detail"]["title"] == "Kick off Night.mp4"  # what the job is about, for whoever sees it
     assert left(own) == [Path(video["paths"][0]).name] and len(left(own)[0]) == 32 + len(".mp4")
     twice = api.post("/v1/videos/upload", content=film)  # nobody has looked at it yet: that is still to be done, once
     assert (twice.status_code, twice.json()["duplicate"], twice.json()["job"]["id"]) == (202, True, answer.json()["job"]["id"])

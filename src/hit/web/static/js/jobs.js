@@ -12,7 +12,6 @@ const KEPT = 40;
 /** @type {Map<number, any>} */
 const jobs = new Map();
 const views = new Map();
-const names = new Map(); // what people call what a job is about: a job's number -> text
 const listeners = new Set();
 let admin = false;
 let whole = false;
@@ -22,12 +21,6 @@ export const ended = (job) => !["queued", "running"].includes(job.state);
 /** Call `listener(job)` for each news of a job. */
 export function onJob(listener) {
   listeners.add(listener);
-}
-
-/** Say what a job is about: a path on the server says less than the name that a file was sent under. */
-export function nameJob(job, name) {
-  names.set(job.id, name);
-  take(job);
 }
 
 /** Show a job that was just made. */
@@ -46,7 +39,7 @@ function about(job) {
   const verb = VERBS[job.kind] ?? job.kind;
   const sources = (job.detail.sources ?? []).map((path) => (path.includes("/uploads/") ? "an upload" : base(path)));
   const many = job.detail.videos?.length;
-  const what = names.get(job.id) ?? (sources.length ? `${sources.slice(0, 2).join(", ")}${sources.length > 2 ? ` and ${sources.length - 2} more` : ""}` : many ? plural(many, "video") : job.kind === "index" ? "videos" : "a video");
+  const what = job.detail.title ?? (sources.length ? `${sources.slice(0, 2).join(", ")}${sources.length > 2 ? ` and ${sources.length - 2} more` : ""}` : many ? plural(many, "video") : job.kind === "index" ? "videos" : "a video");
   return `${verb} ${what}`;
 }
 
@@ -71,7 +64,7 @@ function progressOf(job) {
   const told = [
     total ? `${count(Math.floor(done))} of ${count(Math.ceil(total))}` : null,
     left !== null && left > 0 ? `about ${duration(Math.ceil(left))} left` : null,
-    note,
+    note.replace(/ +[0-9a-f]{32}\.\w+$/, ""), // an upload's name on the disk says nothing
   ];
   const bar = h("progress", { max: 1, "aria-label": about(job) });
   if (part !== null) bar.value = part;
@@ -108,7 +101,7 @@ function failures(job) {
     "details.failures",
     null,
     h("summary", null, plural(job.result.failed, "file"), " could not be read: why"),
-    h("ul", null, listed.map((one) => h("li", null, h("strong", { title: one.path }, names.get(job.id) ?? base(one.path)), " ", h("span.quiet", null, one.reason))), more > 0 && h("li.quiet", null, `and ${count(more)} more`)),
+    h("ul", null, listed.map((one) => h("li", null, h("strong", { title: one.path }, job.detail.title ?? base(one.path)), " ", h("span.quiet", null, one.reason))), more > 0 && h("li.quiet", null, `and ${count(more)} more`)),
   );
 }
 
@@ -132,7 +125,7 @@ function draw() {
   const shown = whole ? all : all.filter((job) => !ended(job) || over.indexOf(job) < EARLIER);
   for (const job of shown) {
     const known = views.get(job.id);
-    const mark = JSON.stringify([job, names.get(job.id), admin]);
+    const mark = JSON.stringify([job, admin]);
     if (known?.mark === mark) continue;
     const open = known?.element.querySelector("details")?.open ?? false;
     const focused = known?.element.contains(document.activeElement);

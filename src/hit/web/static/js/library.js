@@ -44,8 +44,8 @@ function storage(sizes) {
     null,
     h("span.quiet.small", null, "Storage"),
     h("strong", null, bytes(sizes.all)),
-    h("div.bars", { "aria-hidden": "true" }, parts.map(([, size], i) => h("span", { class: `part${i % 6}`, style: { width: share(size) } }))),
-    h("ul.bar-legend", null, parts.map(([name, size], i) => h("li", null, h("i", { class: `part${i % 6}` }), PARTS[name] ?? name, " ", h("span.quiet", null, bytes(size))))),
+    h("div.bars", { "aria-hidden": "true" }, parts.map(([, size], i) => h("span", { class: `part${i % 8}`, style: { width: share(size) } }))),
+    h("ul.bar-legend", null, parts.map(([name, size], i) => h("li", null, h("i", { class: `part${i % 8}` }), PARTS[name] ?? name, " ", h("span.quiet", null, bytes(size))))),
   );
 }
 
@@ -138,7 +138,7 @@ function show(room) {
 
 function row(video) {
   const gone = page.removing.has(video.id);
-  const size = [video.width && `${video.width} × ${video.height}`, video.codec, plural(video.segments, "segment")].filter(Boolean).join(" · ");
+  const size = [video.width && `${video.width} × ${video.height}`, video.codec, video.segments > 0 && plural(video.segments, "segment")].filter(Boolean).join(" · ");
   const picture = video.poster_url ? h("img", { src: video.poster_url, alt: "", width: 96, height: 60, loading: "lazy", decoding: "async" }) : h("span.no-poster", null, icon(video.status === "failed" ? "warning" : "image"));
   const told = video.tags.slice(0, 3);
   return h(

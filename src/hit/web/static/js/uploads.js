@@ -2,7 +2,7 @@
 import { get, problemOf, unsafeHeaders } from "./api.js";
 import { byId, h, icon, put } from "./dom.js";
 import { bytes, plural } from "./format.js";
-import { ended, nameJob, onJob } from "./jobs.js";
+import { ended, onJob, take } from "./jobs.js";
 
 const AT_ONCE = 2;
 const VIDEO = /\.(3gp|asf|avi|flv|gif|m2ts|m4v|mkv|mov|mp4|mpeg|mpg|mts|mxf|ogv|ts|vob|webm|wmv)$/i;
@@ -63,7 +63,7 @@ async function answered(upload, request) {
   if (answer.duplicate || !answer.job) return end(upload, "known");
   upload.job = answer.job.id;
   upload.state = answer.job.state;
-  nameJob(answer.job, upload.file.name);
+  take(answer.job);
   draw(upload);
   next();
 }
