@@ -163,7 +163,7 @@ def until(page: Page, expression: str) -> None:
     """Wait until something holds in a page. (Playwright's own way to do so is what the pages' policy forbids.)"""
     waiting = """wait => new Promise((resolve, reject) => {
         const end = performance.now() + wait;
-        const look = () => (%s) ? resolve() : performance.now() > end ? reject(new Error("not so")) : requestAnimationFrame(look);
+        const look = () => (%s) ? resolve() : performance.now() > end ? reject(new Error("not so")) : setTimeout(look, 50);
         look();
     })"""
     page.evaluate(waiting % expression, WAIT)

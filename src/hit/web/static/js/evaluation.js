@@ -106,6 +106,7 @@ function together(sides) {
   const begin = (one) => one.side.start ?? 0;
   const length = (one) => Math.max(0.1, (one.side.end ?? (one.view.duration || begin(one) + 10)) - begin(one));
   let playing = false;
+  let begun = 0; // when both were sent to their beginning
 
   function seek(seconds) {
     for (const one of played) one.view.currentTime = begin(one) + Math.min(seconds, length(one) - 0.05);
@@ -130,12 +131,15 @@ function together(sides) {
     const all = length(lead);
     clock.textContent = time(Math.max(0, now));
     slider.value = String(Math.round((now / all) * 1000));
-    const loose = other && playing && now < length(other) && Math.abs(other.view.currentTime - begin(other) - now) > DRIFT;
+    const settled = other && !other.view.seeking && !lead.view.seeking; // or a slow machine would be at nothing else
+    const loose = settled && playing && now < length(other) && Math.abs(other.view.currentTime - begin(other) - now) > DRIFT;
     if (loose) other.view.currentTime = begin(other) + now;
     if (playing && now >= all - 0.05) again();
   });
   lead.view.addEventListener("ended", () => playing && again());
   function again() {
+    if (performance.now() - begun < 1000) return toggle(); // a file that ends before the clip begins would be begun for ever
+    begun = performance.now();
     seek(0);
     for (const one of played) one.view.play().catch(() => state(false));
   }
