@@ -67,6 +67,18 @@ def test_its_error_is_a_real_one(page: str, made: Path) -> None:
     assert {**answer, "request_id": ""} == {**json.loads(shown), "request_id": ""}
 
 
+def test_a_wrong_address_is_a_page_for_people_and_a_problem_for_programs(made: Path) -> None:
+    with client(made / "lib") as api:
+        person: dict[str, str] = {"Accept": "text/html,*/*;q=0.8"}
+        for path, headers, kind in (
+            ("/none", person, "text/html"),
+            ("/none", {}, "application/problem"),
+            ("/v1/none", person, "application/problem"),
+        ):
+            answer = api.get(path, headers=headers)
+            assert answer.status_code == 404 and answer.headers["content-type"].startswith(kind)
+
+
 def test_the_page_shows_every_route(made: Path) -> None:
     with client(made / "lib") as api:
         answer, document = api.get("/v1/docs"), api.get("/v1/openapi.json").json()
@@ -77,4 +89,5 @@ def test_the_page_shows_every_route(made: Path) -> None:
     for path, methods in document["paths"].items():
         for method in methods:
             assert f"<code>{method.upper()} {path}</code>" in answer.text
+    assert "`" not in answer.text
     assert "style=" not in answer.text and "<script>" not in answer.text

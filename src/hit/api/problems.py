@@ -7,12 +7,13 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
+from hit.api import web
 from hit.errors import NotFoundError, UserError
 from hit.files import BusyError
 
@@ -93,7 +94,9 @@ def install(app: FastAPI) -> None:
         return response(request, Problem(422, "the request does not fit", errors[0]["why"] if errors else "", errors=errors))
 
     @app.exception_handler(HTTPException)
-    async def refused(request: Request, error: HTTPException) -> JSONResponse:
+    async def refused(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 404 and (page := web.missing(request)) is not None:
+            return page
         phrase = HTTPStatus(error.status_code).phrase
         detail = error.detail if error.detail != phrase else ""
         headers = dict(error.headers or {})

@@ -51,12 +51,19 @@ def scripts(name: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def page(name: str, **values: object) -> HTMLResponse:
+def page(name: str, status: int = 200, **values: object) -> HTMLResponse:
     """Return a page made of a template."""
     return HTMLResponse(
         _templates.get_template(f"{name}.html.j2").render(version=hit.__version__, scripts=scripts(name), **values),
+        status,
         headers={"Content-Security-Policy": POLICY, "Cache-Control": "no-cache"},
     )
+
+
+def missing(request: Request) -> HTMLResponse | None:
+    """Return what a person is shown at an address that is none; None for a program."""
+    person = "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/v1/")
+    return page("missing", 404, active="missing") if person else None
 
 
 @routes.get("/")

@@ -90,9 +90,9 @@ export function problemView(problem, retry = null) {
     { role: "alert", class: problem.offline ? "offline" : "bad" },
     icon("warning"),
     h("h2", null, capital(problem.title ?? "something went wrong")),
-    h("p", null, told ?? String(problem.message ?? problem)),
+    h("p", null, capital(told ?? String(problem.message ?? problem))),
     problem.fix && h("p", null, `Try: ${problem.fix}`),
-    retry && h("button", { type: "button", onclick: retry }, icon("retry"), "Try again"),
+    retry && problem.status !== 404 && h("button", { type: "button", onclick: retry }, icon("retry"), "Try again"),
     problem.requestId && h("p.quiet.small", null, "Request ", h("code", null, problem.requestId)),
   );
 }
