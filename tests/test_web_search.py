@@ -85,6 +85,15 @@ def test_moving_over_a_card_goes_through_its_video(site: Site, look: Look) -> No
     expect(card.locator(".at")).not_to_have_text(before)
 
 
+def test_escape_leaves_the_box_with_what_was_searched(site: Site, look: Look) -> None:
+    page = look(site, "/?q=red")
+    box = settled(page).locator("#q")
+    box.fill("half a thou")
+    box.press("Escape")
+    expect(box).to_have_value("red")
+    expect(box).not_to_be_focused()
+
+
 def test_filters_are_chips_and_stand_in_the_address(site: Site, look: Look) -> None:
     page = look(site, "/?q=red", allow=("400",))
     assert len(titles(page)) > 2

@@ -123,7 +123,7 @@ async def upload(
         raise Problem(400, "the upload", "broke off, or is no form that can be read", "send it again") from None
     job, card = None, await run_in_threadpool(served.db.video, kept.video)
     if card.video.status == "pending":  # also where a server was killed after it had taken the same file in
-        detail = {"sources": [str(kept.path)], "title": card.video.title}
+        detail = {"sources": [str(kept.path)], "title": card.title}
         job = await run_in_threadpool(submitted, served.jobs, "index", detail, who.name)
     response.status_code = 202 if job else 200
     return {"video": video_json(card, who), "job": job, "duplicate": kept.duplicate}

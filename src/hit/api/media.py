@@ -152,7 +152,7 @@ def _started(served: Service, kind: str, card: Card, who: Principal, why: str) -
     job = next((job for job in served.jobs.list(limit=200, kind=kind) if job.detail.get("video") == name), None)
     if job is None or job.state in ("done", "cancelled"):
         served.media.tidy()
-        job = served.jobs.submit(kind, {"video": name}, who.name)
+        job = served.jobs.submit(kind, {"video": name, "title": card.title}, who.name)
     if job.state == "failed":
         error = job.detail.get("error") if who.may("admin") else "its job says why"
         return Problem(409, f"video {name}", f"no {kind} of it could be made: {error}", "have the job tried again", job=job.id)

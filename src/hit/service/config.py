@@ -57,7 +57,8 @@ def read(library: Path, overrides: Iterable[str] = ()) -> ServeConfig:
         raise UserError(path, f"cannot be read: {error.strerror}", "see who may read it") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(path, f"not a TOML file: {error}") from None
-    return check(configs.build(ServeConfig, configs.overridden(table, overrides), str(path)))
+    where = str(path) if table else "the settings"  # of the command line, where there is no file
+    return check(configs.build(ServeConfig, configs.overridden(table, overrides), where))
 
 
 def check(config: ServeConfig) -> ServeConfig:

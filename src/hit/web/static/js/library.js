@@ -178,7 +178,8 @@ async function retryAll() {
 async function forget(video) {
   const uploaded = (video.paths ?? []).some((path) => path.includes("/uploads/"));
   const file = uploaded ? "It was uploaded, so its file is deleted, too." : "Its file stays where it is.";
-  const text = `Its ${plural(video.segments, "segment")}, tags and pictures are forgotten. ${file}`;
+  const parts = video.segments ? `${plural(video.segments, "segment")}, tags and pictures` : "tags";
+  const text = `Its ${parts} are forgotten. ${file}`;
   if (!(await confirmDialog(`Remove “${video.title}”?`, text, "Remove"))) return;
   try {
     page.removing.add(video.id);

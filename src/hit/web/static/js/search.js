@@ -345,6 +345,10 @@ keys({
 });
 box.addEventListener("keydown", (event) => {
   if (event.key === "ArrowDown" && !event.defaultPrevented && step(grid, event.key)) event.preventDefault();
+  if (event.key !== "Escape") return;
+  event.preventDefault(); // a browser would empty the box, and what is shown would not be what it says
+  box.value = state.texts[0] ?? "";
+  box.blur();
 });
 byId("help").addEventListener("click", () => help(HELP));
 window.addEventListener("popstate", () => {
