@@ -283,7 +283,8 @@ def _show_remove(result: Mapping[str, Any]) -> None:
         table("Would be forgotten", ["file"], [[path] for path in would])
         say(f"{len(result['would_remove'])} videos would go; the files themselves stay")
     else:
-        say(f"{len(result['removed'])} videos forgotten, {len(result['files'])} files; the files themselves are left alone, but for uploads")
+        forgotten = f"{len(result['removed'])} videos forgotten, {len(result['files'])} files"
+        say(f"{forgotten}; the files themselves are left alone, but for uploads")
 
 
 def _show_prune(result: Mapping[str, Any]) -> None:
