@@ -79,7 +79,8 @@ class Bodies:
     async def _flow(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Watch an upload while it is received. Whatever its reader makes of an error here, whoever asked is told of it."""
         loop = asyncio.get_running_loop()
-        seen, waited, problem, begun = 0, 0.0, None, False
+        seen, waited = 0, 0.0
+        problem: Problem | None = None
 
         async def paced() -> Message:
             nonlocal seen, waited, problem
@@ -100,19 +101,7 @@ class Bodies:
                 raise problem
             return message
 
-        async def answer(message: Message) -> None:
-            nonlocal begun
-            if problem is None:
-                begun = True
-                await send(message)
-
-        try:
-            await self._app(scope, paced, answer)
-        except Exception:
-            if problem is None:
-                raise
-        if problem is not None and not begun:
-            await _refuse(problem, scope, receive, send)
+        await _unless(self._app, scope, paced, send, lambda: problem and _closing(problem))
 
 
 class Pool:
@@ -232,7 +221,8 @@ class Turns:
 
     async def _answer_upload(self, scope: Scope, receive: Receive, send: Send, pool: Pool) -> None:
         """Answer a request whose body is received by what answers it."""
-        held, refused, begun = False, None, False
+        held = False
+        refused: Problem | None = None
 
         async def last() -> Message:
             nonlocal held, refused
@@ -246,22 +236,11 @@ class Turns:
                 held = True
             return message
 
-        async def answer(message: Message) -> None:
-            nonlocal begun
-            if refused is None:
-                begun = True
-                await send(message)
-
         try:
-            await self._app(scope, last, answer)
-        except Exception:
-            if refused is None:
-                raise
+            await _unless(self._app, scope, last, send, lambda: refused)
         finally:
             if held:
                 pool.free.release()
-        if refused is not None and not begun:
-            await problems.response(Request(scope), refused)(scope, receive, send)
 
     def _note(self, task: asyncio.Task[None]) -> None:
         self._late.discard(task)
@@ -283,10 +262,33 @@ async def _read(receive: Receive, most: int) -> bytes:
             return b"".join(parts)
 
 
+async def _unless(app: ASGIApp, scope: Scope, receive: Receive, send: Send, wrong: Callable[[], Problem | None]) -> None:
+    """Answer a request, or with what turned out to be wrong while it was received, whatever its reader made of that."""
+    begun = False
+
+    async def answer(message: Message) -> None:
+        nonlocal begun
+        if wrong() is None:
+            begun = True
+            await send(message)
+
+    try:
+        await app(scope, receive, answer)
+    except Exception:
+        if wrong() is None:
+            raise
+    if not begun and (problem := wrong()) is not None:
+        await problems.response(Request(scope), problem)(scope, receive, send)
+
+
 async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with a problem, and end the connection: what is still sent over it is not read."""
+    await problems.response(Request(scope), _closing(problem))(scope, receive, send)
+
+
+def _closing(problem: Problem) -> Problem:
+    """Return a problem that ends the connection: what is still sent over it is not read."""
     problem.headers = {**(problem.headers or {}), "Connection": "close"}
-    await problems.response(Request(scope), problem)(scope, receive, send)
+    return problem
 
 
 def _too_large(most: int) -> Problem:
