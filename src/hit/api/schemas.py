@@ -58,6 +58,16 @@ class SearchRequest(Given):
     page_token: Token | None = None
     explain: bool = False
 
+    @property
+    def texts(self) -> list[str]:
+        """The texts, also where it is one."""
+        return [self.query_text] if isinstance(self.query_text, str) else self.query_text
+
+    @property
+    def videos(self) -> list[Example]:
+        """The examples, also where it is one."""
+        return self.query_video if isinstance(self.query_video, list) else [self.query_video]
+
 
 class TagChange(Given):
     """Tags to give to a video, and to take from it."""

@@ -51,11 +51,9 @@ def moments(video_id: Id, q: Text, served: Served, who: Viewer) -> dict[str, Any
 
 def find(asked: SearchRequest, served: Service, **files: Any) -> Answer:
     """Answer a request; `files` are images and videos that came with it, as `Library.search` takes them."""
-    texts = [asked.query_text] if isinstance(asked.query_text, str) else asked.query_text
-    wanted = asked.query_video if isinstance(asked.query_video, list) else [asked.query_video]
     return served.library.search(
-        texts,
-        videos=[*likes(wanted, served), *files.get("videos", ())],
+        asked.texts,
+        videos=[*likes(asked.videos, served), *files.get("videos", ())],
         images=files.get("images", ()),
         exclude=asked.exclude,
         exclude_videos=likes(asked.exclude_videos, served),

@@ -99,9 +99,8 @@ def stored(asked: SearchRequest, served: Service) -> dict[str, Any]:
     """
     filters.given(asked.filter)
     said: dict[str, Any] = {name: getattr(asked, name) for name in _SAME if name in asked.model_fields_set}
-    said["texts"] = [asked.query_text] if isinstance(asked.query_text, str) else asked.query_text
-    wanted = asked.query_video if isinstance(asked.query_video, list) else [asked.query_video]
-    for name, given in (("videos", wanted), ("exclude_videos", asked.exclude_videos)):
+    said["texts"] = asked.texts
+    for name, given in (("videos", asked.videos), ("exclude_videos", asked.exclude_videos)):
         found = likes(given, served)
         for one in found:
             served.db.video(one.video)
