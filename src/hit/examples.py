@@ -48,11 +48,6 @@ def look_at_video(name: str | Path, experts: Mapping[str, Expert], config: Segme
     return [piece.features for piece in analysis.analyse("query", path, experts, config, within)]
 
 
-def known(db: Database, stored: Stored, like: Like) -> Floats:
-    """Return the vectors (n, dim) of a stretch; see `chosen`."""
-    return chosen(db, stored, like)[1]
-
-
 def chosen(db: Database, stored: Stored, like: Like) -> tuple[list[Segment], Floats]:
     """Return the n segments that a stretch holds for the most part, or else the one at its middle, and their vectors (n, dim).
 

@@ -358,7 +358,7 @@ class Library:
 
     def _look_at(self, video: str | Path | Like, stored: Stored) -> searching.Example:
         if isinstance(video, Like):
-            return examples.known(self.db, stored, video)
+            return examples.chosen(self.db, stored, video)[1]
         return examples.look_at_video(video, self.experts, self.config.segments)
 
     def _mend(self) -> None:

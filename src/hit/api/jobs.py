@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from hit.api.auth import Admin, Principal, Viewer
 from hit.api.common import Served, router
 from hit.api.schemas import Limit
+from hit.db.access import aware
 from hit.errors import NotFoundError, UserError
 from hit.jobs import Job, Jobs, to_json
 from hit.service import Service
@@ -214,8 +215,7 @@ def _ended(job: Job) -> bool:
 
 
 def _moment(job: Job) -> float:
-    ended = to_json(job)["ended_at"]
-    return datetime.fromisoformat(ended).timestamp() if ended else 0.0
+    return aware(job.ended_at).timestamp() if job.ended_at else 0.0
 
 
 def _mark(job: Job) -> tuple[Any, ...]:

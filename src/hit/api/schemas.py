@@ -1,17 +1,17 @@
 """The shapes of requests and answers, as the OpenAPI document shows them. Times are float seconds from the video's start."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from hit.db.access import aware
 
 Text = Annotated[str, Field(max_length=2000)]
 Id = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[0-9a-zA-Z._-]+$")]
 Limit = Annotated[int, Field(ge=1, le=200)]
 Token = Annotated[str, Field(max_length=2000, description="`next_page_token` of the answer before, as it stands.")]
-
-
-When = Annotated[datetime, AfterValidator(lambda when: when.replace(tzinfo=UTC) if when.tzinfo is None else when)]  # SQLite's
+When = Annotated[datetime, AfterValidator(aware)]
 Weights = Annotated[
     list[float], Field(min_length=1, max_length=8, description="One for each part of the model's vectors, instead of its own.")
 ]

@@ -90,22 +90,25 @@ class Access:
 
     def verify(self, secret: str) -> Principal | None:
         """Return whose token this is, or None where it lets nobody in."""
-        if not secret.startswith(_PREFIX) or not _SECRET.fullmatch(secret):
-            return None
-        return _principal(self._db.token(_digest(secret)))
+        return _principal(self._shown(secret))
 
     def login(self, secret: str) -> tuple[str, Principal, float] | None:
         """Begin a browser's session by a token: its cookie, whose it is, and the seconds that it lasts; or None."""
-        who = self.verify(secret)
-        if who is None or who.token is None:
+        token = self._shown(secret)
+        who = _principal(token)
+        if token is None or who is None:
             return None
-        now = datetime.now(UTC)
-        token, cookie = self._db.token(_digest(secret)), secrets.token_urlsafe(32)
+        now, cookie = datetime.now(UTC), secrets.token_urlsafe(32)
         ends = now + self._session
-        if token and token.expires_at:
+        if token.expires_at:
             ends = min(ends, aware(token.expires_at))
-        self._db.add_login(Login(digest=_digest(cookie), token_id=who.token, created_at=now, expires_at=ends))
+        self._db.add_login(Login(digest=_digest(cookie), token_id=token.id, created_at=now, expires_at=ends))
         return cookie, who, (ends - now).total_seconds()
+
+    def _shown(self, secret: str) -> Pass | None:
+        if not secret.startswith(_PREFIX) or not _SECRET.fullmatch(secret):
+            return None
+        return self._db.token(_digest(secret))
 
     def session(self, cookie: str) -> Principal | None:
         """Return whose browser has this cookie, or None where its session has ended."""
