@@ -13,9 +13,9 @@ import pytest
 from api_helpers import made, own
 from hit.cli import main
 from milvus_server import milvus_lite, milvus_server
-from postgres import database_url, postgres
+from postgres import database_url, db, postgres
 
-__all__ = ["database_url", "made", "milvus_lite", "milvus_server", "own", "postgres"]  # fixtures
+__all__ = ["database_url", "db", "made", "milvus_lite", "milvus_server", "own", "postgres"]  # fixtures
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # two test processes on two cores
     os.environ.setdefault(variable, "1")

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from hit.db import Database
+
 DEADLINE = 60.0  # seconds for it to take connections
 OPTIONS = {
     "listen_addresses": "",
@@ -122,3 +124,11 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'library.db'}"
     server: Postgres = request.getfixturevalue("postgres")
     return server.database()
+
+
+@pytest.fixture
+def db(database_url: str, tmp_path: Path) -> Iterator[Database]:
+    """Open an empty database, of each kind."""
+    made = Database(database_url, tmp_path)
+    yield made
+    made.close()

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,13 +24,6 @@ from hit.errors import UserError
 from hit.types import Keys
 
 A, B, C = (letter * 64 for letter in "abc")
-
-
-@pytest.fixture
-def db(database_url: str, tmp_path: Path) -> Iterator[Database]:
-    made = Database(database_url, tmp_path)
-    yield made
-    made.close()
 
 
 def execute(url: str, *statements: str) -> None:

@@ -28,13 +28,6 @@ from upkeep_helpers import library as make
 INDEX = {"sources": ["/videos"]}
 
 
-@pytest.fixture
-def db(database_url: str, tmp_path: Path) -> Iterator[Database]:
-    database = Database(database_url, tmp_path)
-    yield database
-    database.close()
-
-
 def silence(db: Database, number: int) -> None:
     """Have a job's last beat be long ago."""
     with db.write() as session:

@@ -1,7 +1,7 @@
 """What was read from the database is kept as long as its content stays, and no longer."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,6 @@ from test_keywords import A, B, add
 
 KEYS = st.sampled_from("abcd")
 STEPS = st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["x", "y"]), st.lists(KEYS, max_size=4), st.integers(0, 9)))
-
-
-@pytest.fixture
-def db(database_url: str, tmp_path: Path) -> Iterator[Database]:
-    made = Database(database_url, tmp_path)
-    yield made
-    made.close()
 
 
 @given(STEPS, st.sampled_from([0, 300, 1000, 10**6]))

@@ -1,6 +1,5 @@
 """Keyword search finds what a plain reading of the rules finds, and follows every change of the library."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,13 +22,6 @@ from library_helpers import forget
 
 A, B = (letter * 64 for letter in "ab")
 VOCABULARY = ["red", "Blue", "green", "the", "猫が好き", "猫", "x", "7", "ü", "GoalKick"]
-
-
-@pytest.fixture
-def db(database_url: str, tmp_path: Path) -> Iterator[Database]:
-    made = Database(database_url, tmp_path)
-    yield made
-    made.close()
 
 
 def add(db: Database, path: str, content: str, lines: dict[str, list[str]], revision: str = "r") -> None:

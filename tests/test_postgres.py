@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,13 +18,6 @@ from library_helpers import dump
 from postgres import Postgres
 from test_db import A, B, add, found
 from toy import PLUGIN, ToyEncoder, render
-
-
-@pytest.fixture
-def db(database_url: str, tmp_path: Path) -> Iterator[Database]:
-    made = Database(database_url, tmp_path)
-    yield made
-    made.close()
 
 
 @pytest.fixture
