@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -70,3 +70,11 @@ def hit_apart() -> Run:
         )
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def in_line() -> Iterator[None]:
+    """SVT-AV1 leaves a process of root's that encoded with it, and all that it starts then, before every other: put it back."""
+    yield
+    if os.sched_getscheduler(0) != os.SCHED_OTHER:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
