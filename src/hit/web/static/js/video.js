@@ -100,7 +100,7 @@ async function find() {
     put(room);
     return;
   }
-  put(room, h("div.heat.skeleton", null, h("div.heat-room")));
+  put(room, h("div.heat.skeleton"));
   try {
     const { moments, curve } = await get(withQuery(`${path}/moments`, { q: text }));
     if (mine !== known.asked) return;
