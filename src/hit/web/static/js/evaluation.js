@@ -2,8 +2,8 @@
 import { get } from "./api.js";
 import { forest, lineChart, short } from "./chart.js";
 import { byId, h, icon, problemView, put } from "./dom.js";
-import { KINDS, measured, WAYS } from "./evaluations.js";
 import { moment, time } from "./format.js";
+import { KINDS, measured, WAYS } from "./reports.js";
 
 const SECTIONS = {
   recall: ["Recall by the number of answers", "How often the right one is among the first k answers."],
