@@ -1,6 +1,6 @@
 // The library page: totals, the list of videos, and the model.
 import { get, may, post, remove, withQuery } from "./api.js";
-import { announce, byId, confirmDialog, debounce, h, icon, problemView, put, stateView, toast } from "./dom.js";
+import { announce, byId, confirmDialog, debounce, factRows, h, icon, problemView, put, stateView, toast } from "./dom.js";
 import { ago, bytes, count, duration, moment, plural } from "./format.js";
 import { folderButton } from "./folders.js";
 import { ended, onJob, take, watchJobs } from "./jobs.js";
@@ -229,7 +229,7 @@ async function model() {
     put(
       room,
       h("header.row.between", null, h("h2", null, "Model"), h("a", { href: "/evaluations" }, "How good it is")),
-      now ? h("dl.facts", null, Object.entries(facts).filter(([, value]) => value).map(([name, value]) => [h("dt", null, name), h("dd", null, value)])) : h("p.quiet", null, "There are no vectors yet."),
+      now ? h("dl.facts", null, factRows(Object.entries(facts))) : h("p.quiet", null, "There are no vectors yet."),
       rest.length > 0 && h("div", null, h("h3", null, "Kept of earlier models"), h("ul.small", null, older)),
       page.admin && h("details.swap", null, h("summary", null, "Change the model"), h("p.quiet.small", null, "All videos are embedded anew; until that is done, searches go on with the present model. On the server:"), copyable(`hit index ${page.info?.path ?? "LIB"} --model MODEL`)),
     );

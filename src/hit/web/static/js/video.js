@@ -1,6 +1,6 @@
 // The page of one video: the player, and all that follows it.
 import { get, may, withQuery } from "./api.js";
-import { byId, h, icon, openDialog, problemView, put, stateView, toast } from "./dom.js";
+import { byId, factRows, h, icon, openDialog, problemView, put, stateView, toast } from "./dom.js";
 import { day, duration, seconds, time } from "./format.js";
 import { momentList, strip } from "./heat.js";
 import { help, keys } from "./keys.js";
@@ -226,7 +226,7 @@ async function showFacts(video) {
     ["Id", h("code", null, video.id)],
   ];
   if (await may("admin")) for (const one of video.paths ?? []) facts.push(["File", h("code", null, one)]);
-  put(byId("facts"), facts.filter(([, value]) => value).map(([name, value]) => [h("dt", null, name), h("dd", null, value)]));
+  put(byId("facts"), factRows(facts));
 }
 
 // -- keys
