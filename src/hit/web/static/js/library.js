@@ -55,7 +55,7 @@ async function totals() {
     const info = await get("/v1/library");
     page.info = info;
     const videos = info.videos;
-    const all = Object.values(videos).reduce((sum, one) => sum + one, 0);
+    const all = sum(videos);
     const others = ["indexing", "pending", "failed"].filter((name) => videos[name]).map((name) => `${count(videos[name])} ${name}`);
     put(
       room,
@@ -64,19 +64,21 @@ async function totals() {
       tile("Segments", count(info.segments), plural(info.tags, "tag")),
       storage(info.bytes),
     );
-    states(videos, all);
+    states(videos);
   } catch (problem) {
     put(room, problemView(problem, totals));
   }
   room.setAttribute("aria-busy", "false");
 }
 
-function states(videos, all) {
+const sum = (videos) => Object.values(videos).reduce((all, one) => all + one, 0);
+
+function states(videos) {
   const { status } = wanted();
   const tab = (name, label, number) => h("button", { type: "button", "aria-pressed": String(status === name), onclick: () => go({ status: name }) }, label, " ", h("span.numbers", null, count(number)));
   const there = Object.keys(STATES).filter((name) => videos[name] || name === status);
   byId("states").hidden = there.length < 2 && !status; // nothing to choose
-  put(byId("states"), tab("", "All", all), there.map((name) => tab(name, STATES[name], videos[name] ?? 0)));
+  put(byId("states"), tab("", "All", sum(videos)), there.map((name) => tab(name, STATES[name], videos[name] ?? 0)));
 }
 
 // -- videos
@@ -85,7 +87,7 @@ async function load({ more = false, quiet = false } = {}) {
   const asked = ++page.asked;
   const { status, q, sort } = wanted();
   const room = byId("list");
-  if (page.info) states(page.info.videos, Object.values(page.info.videos).reduce((sum, one) => sum + one, 0));
+  if (page.info) states(page.info.videos);
   if (!more && !quiet) skeleton(room);
   const limit = quiet ? Math.min(200, Math.max(PAGE, page.videos.length)) : PAGE;
   try {
