@@ -1,5 +1,6 @@
 """The library page and the login page in a real browser: adding, watching, failing, removing, and who may."""
 
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -134,6 +135,11 @@ def test_progress_is_live_and_what_waits_can_be_cancelled(look: Look, site: Site
     told.get_by_text("1 file could not be read").click()
     assert EVIL in told.locator(".failures li").inner_text()
     assert (page.locator("main img[src=x]").count(), page.title()) == (0, "Library · HiT")
+    page.clock.install()
+    page.reload()
+    expect(told.locator("time")).to_have_text(re.compile("just now|seconds ago|^1 minute ago"))
+    page.clock.run_for(150_000)
+    expect(told.locator("time")).to_have_text(re.compile("^[2-4] minutes ago"))
 
 
 @pytest.mark.parametrize("width", [360, 1280])

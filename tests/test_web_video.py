@@ -78,7 +78,10 @@ def test_keys_drive_the_player(site: Site, look: Look) -> None:
     page.keyboard.press("Escape")
     page.locator("#main").focus()
     page.keyboard.press("?")
-    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    keys = page.get_by_role("dialog", name="Keys")
+    expect(keys).to_be_visible()
+    beside = "list => list.children[0].getBoundingClientRect().right <= list.children[1].getBoundingClientRect().left"
+    assert keys.locator("dl").evaluate(beside)  # a key, and what it does
 
 
 def test_tags_are_given_and_taken(site: Site, look: Look) -> None:

@@ -74,8 +74,7 @@ function line(one, style, at) {
 }
 
 /** The numbers of a chart, for those who cannot see it or want to copy them. */
-function numbers(chart) {
-  const xs = [...new Set(chart.series.flatMap((one) => one.points.map((point) => point[0])))].sort((a, b) => a - b);
+function numbers(chart, xs) {
   const of = chart.series.map((one) => new Map(one.points));
   const cell = (value) => h("td", null, value === undefined ? "" : short(value, 2));
   return h(
@@ -158,7 +157,7 @@ export function lineChart(chart) {
   new ResizeObserver(() => plot.clientWidth && plot.clientWidth !== size.width && draw()).observe(plot);
   const legend = h("ul.legend", null, chart.series.map((one, i) => h("li", null, key(styles[i]), one.name)));
   if (chart.kind === "reliability") legend.append(h("li", null, key("promise"), "as promised"));
-  return h("figure.chart", null, h("figcaption", null, h("h3", null, chart.title), h("span.quiet.small", null, chart.y)), plot, legend, numbers(chart));
+  return h("figure.chart", null, h("figcaption", null, h("h3", null, chart.title), h("span.quiet.small", null, chart.y)), plot, legend, numbers(chart, xs));
 }
 
 function key(style) {

@@ -97,7 +97,11 @@ export function problemView(problem, retry = null) {
   );
 }
 
-const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+/** A text with a capital first letter. */
+export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
+/** Rows of a dl.facts; those without a value are left out. @param {[string, any][]} facts */
+export const factRows = (facts) => facts.filter(([, value]) => value).map(([name, value]) => [h("dt", null, name), h("dd", null, value)]);
 
 /** A state of a page that is no error: nothing here yet, nothing found. */
 export function stateView(name, title, text, ...actions) {

@@ -1,9 +1,9 @@
 // One report: figures, curves, tables, and the worst misses side by side.
 import { get } from "./api.js";
 import { forest, lineChart, short } from "./chart.js";
-import { byId, h, icon, problemView, put } from "./dom.js";
-import { KINDS, measured, WAYS } from "./evaluations.js";
+import { byId, capital, factRows, h, icon, problemView, put } from "./dom.js";
 import { moment, time } from "./format.js";
+import { KINDS, measured, WAYS } from "./reports.js";
 
 const SECTIONS = {
   recall: ["Recall by the number of answers", "How often the right one is among the first k answers."],
@@ -75,7 +75,7 @@ function clipView(side, title, kind) {
     : side.poster_url
       ? h("img", { src: side.poster_url, alt: `A frame of ${side.clip}`, loading: "lazy" })
       : h("div.no-clip", null, icon("info"), h("span", null, "No picture"));
-  const told = side.why && h("p.quiet.small", null, side.why.charAt(0).toUpperCase() + side.why.slice(1) + ".");
+  const told = side.why && h("p.quiet.small", null, `${capital(side.why)}.`);
   const text = side.caption && h("blockquote", null, side.caption);
   const media = h("div.frame", null, view);
   if (side.stream_url) {
@@ -184,8 +184,7 @@ function facts(report) {
     "commit": report.commit,
     ...report.facts,
   };
-  const own = Object.entries(rows).filter(([, value]) => value);
-  return h("section.panel", null, h("h2", null, "What made it"), h("dl.facts", null, own.map(([name, value]) => [h("dt", null, name), h("dd", null, value)])));
+  return h("section.panel", null, h("h2", null, "What made it"), h("dl.facts", null, factRows(Object.entries(rows))));
 }
 
 async function load() {

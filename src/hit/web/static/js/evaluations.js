@@ -2,20 +2,12 @@
 import { get } from "./api.js";
 import { short, sparkline } from "./chart.js";
 import { byId, h, icon, problemView, put, stateView } from "./dom.js";
-import { ago, count, moment, plural } from "./format.js";
+import { ago, count, moment } from "./format.js";
+import { KINDS, measured, WAYS } from "./reports.js";
 
-export const KINDS = { train: "Training", evaluate: "Evaluation", reproduce: "Reproduction", ablate: "Ablation" };
 const SHOWN = { R1: "R@1", R5: "R@5", R10: "R@10", MdR: "MdR" };
-export const WAYS = { t2v: "text to video", v2t: "video to text" };
 
-/** What was measured, in one line: the data's name, the split, how many. */
-export function measured(one) {
-  const data = one.data?.split("/").filter(Boolean).at(-1);
-  const size = one.queries ? `${plural(one.queries, "caption")}, ${plural(one.videos, "clip")}` : null;
-  return [data, one.split, size].filter(Boolean).join(" · ");
-}
-
-export function origin(one) {
+function origin(one) {
   const seeds = one.seeds.length > 1 ? `seeds ${one.seeds.join(", ")}` : one.seeds.length ? `seed ${one.seeds[0]}` : null;
   return [one.place, seeds, one.commit && `commit ${one.commit.slice(0, 7)}`].filter(Boolean).join(" · ");
 }
@@ -86,4 +78,4 @@ function show(room, all) {
   put(room, some.length ? h("ul.reports", null, some.map(card)) : EMPTY);
 }
 
-if (document.getElementById("reports")) load();
+load();

@@ -2,7 +2,7 @@
 import { get } from "./api.js";
 import { h, icon } from "./dom.js";
 import { seconds } from "./format.js";
-import { quoted } from "./query.js";
+import { inQuotes, quoted } from "./query.js";
 
 const LENGTHS = [
   ["Under 1 minute", "duration<60"],
@@ -16,9 +16,13 @@ const AGES = [
   ["In the last 30 days", 30],
   ["In the last year", 365],
 ];
+const SOUND = [
+  ["With sound", "audio=yes"],
+  ["Without sound", "audio=no"],
+];
 const CODECS = ["h264", "hevc", "av1", "vp9", "vp8", "mpeg4", "prores"];
 const WORDS = 'text:" "'; // a line of two words or more
-const KNOWN = new Map([...LENGTHS.map(([label, term]) => [term, label]), [WORDS, "Has words"], ["audio=yes", "With sound"], ["audio=no", "Without sound"]]);
+const KNOWN = new Map([...[...LENGTHS, ...SOUND].map(([label, term]) => [term, label]), [WORDS, "Has words"]]);
 
 /** What a term's chip says. */
 export function label(term) {
@@ -74,8 +78,8 @@ export async function fill(menu, page) {
       select("Length of the video", LENGTHS),
       h("div.pair", null, typed("At least", "1:30", length(">=")), typed("At most", "2:00:00", length("<="))),
       h("div.pair", null, select("Added", AGES.map(([name, days]) => [name, `added>=${daysAgo(days)}`])), select("Codec", CODECS.map((name) => [name, `codec=${name}`]))),
-      h("div.pair", null, select("Sound", [["With sound", "audio=yes"], ["Without sound", "audio=no"]]), select("Words", [["Has words, heard or read", WORDS]])),
-      typed("Words heard or read contain", "goal", (text) => `text:"${text.replace(/[\\"]/g, "\\$&")}"`),
+      h("div.pair", null, select("Sound", SOUND), select("Words", [["Has words, heard or read", WORDS]])),
+      typed("Words heard or read contain", "goal", (text) => `text:${inQuotes(text)}`),
     ),
     h(
       "form",

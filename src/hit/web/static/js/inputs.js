@@ -1,5 +1,6 @@
 // An image or a clip as a query: picked, pasted or dropped.
 import { byId, toast } from "./dom.js";
+import { takeDrops } from "./drop.js";
 
 const KINDS = /^(image|video)\//;
 const MOST = 200_000_000; // bytes; the server has its own limits
@@ -22,18 +23,8 @@ export function takeFiles(take) {
   document.addEventListener("paste", (event) => {
     if (accept(event.clipboardData?.files)) event.preventDefault();
   });
-  let depth = 0; // of the elements that the pointer is in, while it drags
-  const carries = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
-  const show = (on) => (byId("drop").hidden = !on);
-  document.addEventListener("dragenter", (event) => carries(event) && show(++depth > 0));
-  document.addEventListener("dragleave", (event) => carries(event) && show(--depth > 0));
-  document.addEventListener("dragover", (event) => carries(event) && event.preventDefault());
-  document.addEventListener("drop", (event) => {
-    if (!carries(event)) return;
-    event.preventDefault();
-    depth = 0;
-    show(false);
-    if (!accept(event.dataTransfer?.files)) toast("Drop an image or a video", "bad");
+  takeDrops(byId("drop"), (transfer) => {
+    if (!accept(transfer.files)) toast("Drop an image or a video", "bad");
   });
 }
 

@@ -107,9 +107,8 @@ function failures(job) {
 
 function view(job) {
   const when = job.ended_at ?? job.begun_at ?? job.created_at;
-  const by = job.by ? ` · ${job.by}` : "";
   return [
-    h("div.row.between.job-head", null, h("span.job-title", null, h("strong", null, about(job)), h("span.badge", { class: BADGES[job.state] }, STATES[job.state])), h("span.row", null, h("time.quiet.small", { datetime: when, title: moment(when) }, `${ago(when)}${by}`), buttons(job))),
+    h("div.row.between.job-head", null, h("span.job-title", null, h("strong", null, about(job)), h("span.badge", { class: BADGES[job.state] }, STATES[job.state])), h("span.row", null, h("span.quiet.small", null, h("time", { datetime: when, title: moment(when) }, ago(when)), job.by && ` · ${job.by}`), buttons(job))),
     job.state === "running" && progressOf(job),
     ended(job) && outcome(job) && h("p.small", { class: job.state === "failed" ? "wrong" : "quiet" }, outcome(job)),
     failures(job),
@@ -159,5 +158,7 @@ export async function watchJobs(mayAct) {
     draw();
   };
   await listen();
-  setInterval(() => [...jobs.values()].some((job) => !ended(job)) || draw(), 60_000);
+  setInterval(() => {
+    for (const one of byId("jobs").querySelectorAll("time")) one.textContent = ago(one.dateTime); // what is drawn has not changed but for this
+  }, 60_000);
 }

@@ -1,6 +1,6 @@
 // The library page: totals, the list of videos, and the model.
 import { get, may, post, remove, withQuery } from "./api.js";
-import { announce, byId, confirmDialog, debounce, h, icon, problemView, put, stateView, toast } from "./dom.js";
+import { announce, byId, confirmDialog, debounce, factRows, h, icon, problemView, put, stateView, toast } from "./dom.js";
 import { ago, bytes, count, duration, moment, plural } from "./format.js";
 import { folderButton } from "./folders.js";
 import { ended, onJob, take, watchJobs } from "./jobs.js";
@@ -55,7 +55,7 @@ async function totals() {
     const info = await get("/v1/library");
     page.info = info;
     const videos = info.videos;
-    const all = Object.values(videos).reduce((sum, one) => sum + one, 0);
+    const all = sum(videos);
     const others = ["indexing", "pending", "failed"].filter((name) => videos[name]).map((name) => `${count(videos[name])} ${name}`);
     put(
       room,
@@ -64,19 +64,21 @@ async function totals() {
       tile("Segments", count(info.segments), plural(info.tags, "tag")),
       storage(info.bytes),
     );
-    states(videos, all);
+    states(videos);
   } catch (problem) {
     put(room, problemView(problem, totals));
   }
   room.setAttribute("aria-busy", "false");
 }
 
-function states(videos, all) {
+const sum = (videos) => Object.values(videos).reduce((all, one) => all + one, 0);
+
+function states(videos) {
   const { status } = wanted();
   const tab = (name, label, number) => h("button", { type: "button", "aria-pressed": String(status === name), onclick: () => go({ status: name }) }, label, " ", h("span.numbers", null, count(number)));
   const there = Object.keys(STATES).filter((name) => videos[name] || name === status);
   byId("states").hidden = there.length < 2 && !status; // nothing to choose
-  put(byId("states"), tab("", "All", all), there.map((name) => tab(name, STATES[name], videos[name] ?? 0)));
+  put(byId("states"), tab("", "All", sum(videos)), there.map((name) => tab(name, STATES[name], videos[name] ?? 0)));
 }
 
 // -- videos
@@ -85,7 +87,7 @@ async function load({ more = false, quiet = false } = {}) {
   const asked = ++page.asked;
   const { status, q, sort } = wanted();
   const room = byId("list");
-  if (page.info) states(page.info.videos, Object.values(page.info.videos).reduce((sum, one) => sum + one, 0));
+  if (page.info) states(page.info.videos);
   if (!more && !quiet) skeleton(room);
   const limit = quiet ? Math.min(200, Math.max(PAGE, page.videos.length)) : PAGE;
   try {
@@ -229,7 +231,7 @@ async function model() {
     put(
       room,
       h("header.row.between", null, h("h2", null, "Model"), h("a", { href: "/evaluations" }, "How good it is")),
-      now ? h("dl.facts", null, Object.entries(facts).filter(([, value]) => value).map(([name, value]) => [h("dt", null, name), h("dd", null, value)])) : h("p.quiet", null, "There are no vectors yet."),
+      now ? h("dl.facts", null, factRows(Object.entries(facts))) : h("p.quiet", null, "There are no vectors yet."),
       rest.length > 0 && h("div", null, h("h3", null, "Kept of earlier models"), h("ul.small", null, older)),
       page.admin && h("details.swap", null, h("summary", null, "Change the model"), h("p.quiet.small", null, "All videos are embedded anew; until that is done, searches go on with the present model. On the server:"), copyable(`hit index ${page.info?.path ?? "LIB"} --model MODEL`)),
     );

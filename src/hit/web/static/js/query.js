@@ -69,9 +69,11 @@ export function fromRequest(request) {
   };
 }
 
+export const inQuotes = (value) => `"${value.replace(/[\\"]/g, "\\$&")}"`;
+
 /** A value of a filter, in quotes where it needs them. */
 export function quoted(value) {
-  return /^[\p{L}\p{N}_.-]+$/u.test(value) && !/^(and|or|not|in)$/i.test(value) ? value : `"${value.replace(/[\\"]/g, "\\$&")}"`;
+  return /^[\p{L}\p{N}_.-]+$/u.test(value) && !/^(and|or|not|in)$/i.test(value) ? value : inQuotes(value);
 }
 
 /** The filter, of what the menu made and of what somebody wrote. @param {State} state @returns {string|object} */

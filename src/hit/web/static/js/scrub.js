@@ -1,7 +1,7 @@
 // Scrubbing: pictures from all over a video, shown by moving over its card.
 import { problemOf } from "./api.js";
 import { h } from "./dom.js";
-import { time } from "./format.js";
+import { seconds, time } from "./format.js";
 
 /** @typedef {{start: number, end: number, url: string, x: number, y: number, w: number, h: number}} Cue */
 
@@ -42,7 +42,7 @@ export function parse(text, base) {
   return found;
 }
 
-const stamp = (text) => text.trim().split(" ")[0].split(":").reduce((sum, part) => sum * 60 + Number(part), 0);
+const stamp = (text) => seconds(text.trim().split(" ")[0]);
 
 /**
  * Have a card's picture follow the pointer, or Shift and the arrow keys where it has the focus.

@@ -26,12 +26,17 @@ let state = fromAddress(location.search);
 /** What was searched by files stays while the page is open. @type {Map<string, File>} */
 const files = new Map();
 /** The search that counts: what an earlier one brings later is dropped. */
-let current = { control: new AbortController(), token: null, hits: [], threshold: null, nothing: false };
+let current = begun();
 let wrongFilter = "";
 
 const box = /** @type {HTMLInputElement} */ (byId("q"));
 const grid = byId("grid");
 const more = /** @type {HTMLButtonElement} */ (byId("more"));
+
+/** A search of which nothing has come yet. */
+function begun() {
+  return { control: new AbortController(), token: null, hits: [], threshold: null, nothing: false, weak: false, good: 0 };
+}
 
 /** Search for something else, and keep it in the history. */
 function go(change) {
@@ -52,7 +57,7 @@ function show() {
   document.title = `${state.texts[0] ? `${state.texts[0]} · ` : ""}${empty ? "Search · " : ""}HiT`;
   byId("examples").hidden = !empty;
   current.control.abort();
-  current = { control: new AbortController(), token: null, hits: [], threshold: null, nothing: false };
+  current = begun();
   more.hidden = true;
   put(byId("notice"));
   if (empty) return start(current);

@@ -1,6 +1,7 @@
 // Sending videos: several at a time, each with its progress, until it is in the library.
 import { get, problemOf, unsafeHeaders } from "./api.js";
 import { byId, h, icon, put } from "./dom.js";
+import { takeDrops } from "./drop.js";
 import { bytes, plural } from "./format.js";
 import { ended, onJob, take } from "./jobs.js";
 
@@ -182,21 +183,9 @@ export function uploadButton() {
     send([...chooser.files]);
     chooser.value = "";
   });
-  const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");
   const veil = h("div.veil", { hidden: true }, h("div", null, icon("upload"), h("strong", null, "Drop videos to add them")));
   document.body.append(veil);
-  document.addEventListener("dragover", (event) => {
-    if (!carriesFiles(event)) return;
-    event.preventDefault();
-    veil.hidden = false;
-  });
-  document.addEventListener("dragleave", (event) => (event.relatedTarget ? null : (veil.hidden = true)));
-  document.addEventListener("drop", async (event) => {
-    if (!carriesFiles(event)) return;
-    event.preventDefault();
-    veil.hidden = true;
-    send(await dropped(event.dataTransfer));
-  });
+  takeDrops(veil, async (transfer) => send(await dropped(transfer)));
   window.addEventListener("beforeunload", (event) => {
     if (uploads.some((one) => ["waiting", "sending"].includes(one.state))) event.preventDefault();
   });

@@ -1,6 +1,6 @@
 // The page of one video: the player, and all that follows it.
 import { get, may, withQuery } from "./api.js";
-import { byId, h, icon, openDialog, problemView, put, stateView, toast } from "./dom.js";
+import { byId, factRows, h, icon, openDialog, problemView, put, stateView, toast } from "./dom.js";
 import { day, duration, seconds, time } from "./format.js";
 import { momentList, strip } from "./heat.js";
 import { help, keys } from "./keys.js";
@@ -100,7 +100,7 @@ async function find() {
     put(room);
     return;
   }
-  put(room, h("div.heat.skeleton", null, h("div.heat-room")));
+  put(room, h("div.heat.skeleton"));
   try {
     const { moments, curve } = await get(withQuery(`${path}/moments`, { q: text }));
     if (mine !== known.asked) return;
@@ -226,7 +226,7 @@ async function showFacts(video) {
     ["Id", h("code", null, video.id)],
   ];
   if (await may("admin")) for (const one of video.paths ?? []) facts.push(["File", h("code", null, one)]);
-  put(byId("facts"), facts.filter(([, value]) => value).map(([name, value]) => [h("dt", null, name), h("dd", null, value)]));
+  put(byId("facts"), factRows(facts));
 }
 
 // -- keys
