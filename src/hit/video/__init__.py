@@ -146,8 +146,6 @@ def sprites(path: Path, duration: float, target: Path, tick: Callable[[float], N
     `tick` is called with the time of each picture as it goes by. Raises UserError where the file cannot be read.
     """
     with Source(path) as source:
-        if source.video is None:
-            raise UserError(path, "has no video stream", "only its sound could be read")
         sheet = sheet_of(duration, source.display(source.first()))
     want = FrameWant(1 / sheet.interval, min(sheet.width, sheet.height), exact=False)
     images: list[Bytes] = []

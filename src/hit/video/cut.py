@@ -5,7 +5,6 @@ from pathlib import Path
 
 import av
 
-from hit.errors import UserError
 from hit.video.collect import TICK
 from hit.video.rendition import rendition
 from hit.video.source import AHEAD, BACK, Source
@@ -109,10 +108,9 @@ def _chosen(heads: list[Head], start: float, end: float, back: float) -> Plan | 
 
 def _fits(source: Source) -> bool:
     """Say whether an mp4 may hold what a file holds."""
-    if source.video is None:
-        raise UserError(source.path, "has no video stream", "only its sound could be read")
+    video = source.pictures().codec_context.codec.canonical_name
     audio = source.audio.codec_context.codec.canonical_name if source.audio else "aac"
-    return source.video.codec_context.codec.canonical_name in VIDEO and audio in AUDIO
+    return video in VIDEO and audio in AUDIO
 
 
 def _sought(source: Source, start: float, back: float) -> bool:

@@ -55,8 +55,6 @@ def rendition(
 def _size(path: Path, side: int) -> tuple[int, int]:
     """Return the width and height of the copy: even, of the video's shape."""
     with Source(path) as source:
-        if source.video is None:
-            raise UserError(path, "has no video stream", "only its sound could be read")
         size = source.display(source.first())
     scale = min(1.0, side / min(size), LONGEST / max(size))
     width, height = (max(2, round(length * scale / 2) * 2) for length in size)

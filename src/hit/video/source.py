@@ -107,9 +107,15 @@ class Source:
         why = f" ({self.damaged} damaged packets: {self.reason})" if self.damaged else ""
         return UserError(self.path, f"no picture in it can be decoded{why}", "the file is damaged or incomplete")
 
+    def pictures(self) -> Any:
+        """Return the video stream. Raises UserError where there is none."""
+        if self.video is None:
+            raise UserError(self.path, "has no video stream", "only its sound could be read")
+        return self.video
+
     def first(self) -> av.VideoFrame:
-        """Decode the first picture. Raises UserError where none decodes."""
-        picture: av.VideoFrame | None = next(self.decoded([self.video], lambda begin, until: True), None)
+        """Decode the first picture. Raises UserError where there is no video stream, or nothing in it decodes."""
+        picture: av.VideoFrame | None = next(self.decoded([self.pictures()], lambda begin, until: True), None)
         if picture is None:
             raise self.nothing()
         return picture
