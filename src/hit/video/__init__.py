@@ -129,7 +129,7 @@ def frame(path: Path, time: float, side: int) -> Bytes:
     for back in (10.0**power for power in range(9)):  # the header may claim more than there is
         with Source(path) as source:
             reader = Reader(source, [Clip("", "", path, end)], (want,), back if end > back else math.inf)
-            if end <= back or source.seek(end - back):
+            if source.seek(end, back):
                 for picture in source.decoded([source.video], lambda begin, until: True):
                     reader.see(picture)
             if reader.held:

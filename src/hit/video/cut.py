@@ -66,7 +66,7 @@ def _plan(path: Path, start: float, end: float) -> Plan | None:
         with Source(path) as source:
             if not _fits(source):
                 return None
-            plan = _chosen(_heads(source, end), start, end, back) if _sought(source, start, back) else None
+            plan = _chosen(_heads(source, end), start, end, back) if source.seek(start, back) else None
             if plan is not None:
                 return plan
     return None
@@ -113,14 +113,9 @@ def _fits(source: Source) -> bool:
     return video in VIDEO and audio in AUDIO
 
 
-def _sought(source: Source, start: float, back: float) -> bool:
-    """Go to `back` seconds before the start, or stay at the file's beginning; say whether that can be done."""
-    return start <= back or source.seek(start - back)
-
-
 def _copy(path: Path, plan: Plan, start: float, part: Path) -> None:
     with Source(path) as source, av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        _sought(source, start, plan.back)
+        source.seek(start, plan.back)
         given = [source.video] if source.audio is None else [source.video, source.audio]
         streams = {one.index: container.add_stream_from_template(one, opaque=True) for one in given}
         copied = 0

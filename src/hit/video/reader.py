@@ -82,7 +82,7 @@ class Reader:
         source = self.source
         streams = [source.video] if any(isinstance(want, FrameWant) for want in self.wants) else []
         streams += [source.audio] if self.ears else []
-        if self.seek and not source.seek(self.first - self.back):
+        if self.seek and not source.seek(self.first, self.back):
             raise OvershotError
         keys = self.index.keys if self.only_keys else None
         for item in source.decoded(streams, self.wanted, keys) if streams else ():

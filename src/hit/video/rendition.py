@@ -47,7 +47,7 @@ def rendition(
     with beside(target) as part:
         for back in BACK:
             with contextlib.suppress(OvershotError), Source(path) as source:
-                if span[0] <= back or source.seek(span[0] - back):
+                if source.seek(span[0], back):
                     return _encode(source, part, size, span, span[0] > back, tick)
         raise UserError(path, f"has no picture between {span[0]:.2f} and {span[1]:.2f} s")
 

@@ -120,10 +120,15 @@ class Source:
             raise self.nothing()
         return picture
 
-    def seek(self, time: float) -> bool:
-        """Go to a key picture at or, where the container is inexact, near `time`; say whether that can be done."""
+    def seek(self, time: float, back: float) -> bool:
+        """Go to a key picture at or, where the container is inexact, near `back` seconds before `time`.
+
+        Where that would be before the beginning, the file is read from there. Say whether it can be done.
+        """
+        if time <= back:
+            return True
         try:
-            self.container.seek(math.floor((time + self.origin) / self.video.time_base), stream=self.video)
+            self.container.seek(math.floor((time - back + self.origin) / self.video.time_base), stream=self.video)
         except (av.FFmpegError, OverflowError):  # the file cannot be sought in, or has no time that late
             return False
         return True
