@@ -90,21 +90,19 @@ class Access:
 
     def verify(self, secret: str) -> Principal | None:
         """Return whose token this is, or None where it lets nobody in."""
-        if not secret.startswith(_PREFIX) or not _SECRET.fullmatch(secret):
-            return None
-        return _principal(self._db.token(_digest(secret)))
+        return _principal(self._pass(secret))
 
     def login(self, secret: str) -> tuple[str, Principal, float] | None:
         """Begin a browser's session by a token: its cookie, whose it is, and the seconds that it lasts; or None."""
-        who = self.verify(secret)
-        if who is None or who.token is None:
+        token = self._pass(secret)
+        who = _principal(token)
+        if token is None or who is None:
             return None
-        now = datetime.now(UTC)
-        token, cookie = self._db.token(_digest(secret)), secrets.token_urlsafe(32)
+        now, cookie = datetime.now(UTC), secrets.token_urlsafe(32)
         ends = now + self._session
-        if token and token.expires_at:
+        if token.expires_at:
             ends = min(ends, aware(token.expires_at))
-        self._db.add_login(Login(digest=_digest(cookie), token_id=who.token, created_at=now, expires_at=ends))
+        self._db.add_login(Login(digest=_digest(cookie), token_id=token.id, created_at=now, expires_at=ends))
         return cookie, who, (ends - now).total_seconds()
 
     def session(self, cookie: str) -> Principal | None:
@@ -141,6 +139,11 @@ class Access:
             self._db.use_token(who.token or 0, datetime.now(UTC))
         except UserError as error:
             log.warning("that a token was used could not be noted: %s", error)
+
+    def _pass(self, secret: str) -> Pass | None:
+        if not secret.startswith(_PREFIX) or not _SECRET.fullmatch(secret):
+            return None
+        return self._db.token(_digest(secret))
 
 
 def csrf(cookie: str) -> str:
