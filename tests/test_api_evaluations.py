@@ -188,11 +188,12 @@ def test_a_clip_may_be_seen_where_its_folder_is_served_or_the_library_has_it(mad
     assert playable(lib) == {"red"}
 
 
-def test_a_data_set_that_is_gone_is_said_to_be(api: TestClient, made: Path, reports: Made, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["../../somewhere", ""])  # "": that was answered with 500
+def test_a_data_set_that_is_gone_is_said_to_be(made: Path, reports: Made, tmp_path: Path, place: str) -> None:
     shutil.copytree(reports.folder / "run", tmp_path / "run")
     for name in ("card.json", "report.html.json"):
         path = tmp_path / "run" / name
-        path.write_text(path.read_text().replace(str(reports.data), "../../somewhere"))
+        path.write_text(path.read_text().replace(str(reports.data), place))
     with client(made / "lib", reports=(str(tmp_path),), roots=(str(reports.data),)) as opened:
         assert {one["right"]["why"] for one in whole(opened, "train")["misses"]} == {
             "the data set that the report names is not there, or has changed"

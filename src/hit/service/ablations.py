@@ -20,7 +20,8 @@ def read(path: Path) -> Report:
     if not lines:
         raise OddError("holds no results yet")
     shipped = ablate.shipped_rows()
-    runs = _drawn(path.with_name("table.csv"), [title for title, *_ in ablate.COLUMNS]) or [
+    titles = [title for title, *_ in ablate.COLUMNS]
+    runs = _drawn(path.with_name("table.csv"), titles) or [
         (text(line["row"]), int(line["seed"]), [number(line[way][level][key]) for _, way, level, key in ablate.COLUMNS])
         for line in lines
     ]
@@ -35,7 +36,6 @@ def read(path: Path) -> Report:
             for each, (_, _, level, _) in zip(values, ablate.COLUMNS, strict=True)
         ]
         rows.append(Row(name, cells, note=about.about if about else " ".join(own.get(name, ()))))
-    titles = [title for title, *_ in ablate.COLUMNS]
     main = titles.index("R@1")
     best = max(rows, key=lambda row: found.mean if (found := row.cells[main]) else 0.0)
     figures: dict[str, dict[str, float]] = {way: {} for way in WAYS}
@@ -55,7 +55,7 @@ def read(path: Path) -> Report:
         best=best.name,
         figures=figures,
         tables=[Table("Variants under one budget", titles, rows)],
-        facts={"runs": str(len(runs)), "device": text(last["device"])} if last.get("device") else {"runs": str(len(runs))},
+        facts={"runs": str(len(runs))} | ({"device": text(last["device"])} if last.get("device") else {}),
     )
 
 

@@ -52,30 +52,26 @@ class Evaluations:
 
     def clips(self, entry: Entry) -> list[Clip | str]:
         """Return the clips of a report's misses, right one and first answer by turns; a text says why one is not shown."""
-        report = entry.report
-        if not report or not report.misses or not report.data:
-            return []
-        named = [one.clip for miss in report.misses for one in (miss.right, miss.first)]
-        root = Path(report.data)
-        try:
-            if not root.is_absolute():
-                raise ValueError(root)
-            data = _dataset(root, _stamps(*(root / name for name in ("captions.csv", "clips.csv"))))
-        except (UserError, OSError, ValueError):
-            return ["the data set that the report names is not there, or has changed"] * len(named)
-        return [self._playable(data.clips.get(name)) for name in named]
+        named = _named(entry.report)
+        data = _data(entry.report) if named else None
+        return [self._playable(data, name) for name in named]
 
     def clip(self, key: str, number: int) -> Clip:
         """Return a clip that a report names, by its place in `clips`. Raises NotFoundError where it may not be shown."""
-        found = self.clips(self.entry(key))
+        report = self.entry(key).report
+        named = _named(report)
         what = f"clip {number} of evaluation {key}"
-        if not 0 <= number < len(found):
+        if not 0 <= number < len(named):
             raise NotFoundError(what, "the report names no such clip")
-        if isinstance(clip := found[number], str):
+        clip = self._playable(_data(report), named[number])  # this one only: a player asks for each part of a film
+        if isinstance(clip, str):
             raise NotFoundError(what, clip)
         return clip
 
-    def _playable(self, clip: Clip | None) -> Clip | str:
+    def _playable(self, data: Dataset | None, name: str) -> Clip | str:
+        if data is None:
+            return "the data set that the report names is not there, or has changed"
+        clip = data.clips.get(name)
         if clip is None:
             return "the data set has no clip of this name"
         real = clip.path.resolve()
@@ -106,6 +102,23 @@ class Evaluations:
         if folder and folder.is_dir() and not any(folder.resolve().is_relative_to(one) for one in roots):
             roots = {folder.resolve(): ("model", 0), **roots}
         return [(label, root, depth) for root, (label, depth) in roots.items()]
+
+
+def _named(report: Report | None) -> list[str]:
+    """Return the names of the clips of a report's misses, right one and first answer by turns."""
+    misses = (report.misses if report else None) or ()
+    return [one.clip for miss in misses for one in (miss.right, miss.first)]
+
+
+def _data(report: Report | None) -> Dataset | None:
+    """Return the data set that a report names, None where it cannot be read."""
+    root = Path((report.data if report else None) or "")
+    if not root.is_absolute():
+        return None
+    try:
+        return _dataset(root, _stamps(*(root / name for name in ("captions.csv", "clips.csv"))))
+    except (UserError, OSError, ValueError):
+        return None
 
 
 def _walk(root: Path, depth: int) -> Iterator[Path]:

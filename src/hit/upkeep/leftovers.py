@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -30,11 +30,13 @@ class Leftover:
 
 def find(library: Library) -> list[Leftover]:
     """Return what may go without loss. The caller keeps writers out: what they are about to name would be found too."""
+    files = library.db.files()
+    videos = {file.video for file in files.values()}
     return [
         Leftover("thumbnails that no segment has", list(_thumbnails(library))),
-        Leftover("copies of remote videos that nothing names", list(_copies(library))),
-        Leftover("uploads that broke off, or that nothing names", list(_uploads(library))),
-        Leftover("what was made of videos that are gone", list(_made(library))),
+        Leftover("copies of remote videos that nothing names", list(_copies(library, files))),
+        Leftover("uploads that broke off, or that nothing names", list(_uploads(library, files))),
+        Leftover("what was made of videos that are gone", [path for video, path in made(library) if video not in videos]),
         Leftover("arrays that nothing names", [library.path / stored.name for stored in generations(library)]),
         Leftover("unfinished files of runs that were killed", list(_parts(library))),
         Leftover("vectors in the form of an earlier program", [path for path in [library.path / "vectors"] if path.exists()]),
@@ -56,15 +58,22 @@ def generations(library: Library) -> list[Stored]:
     return found
 
 
+def made(library: Library) -> Iterator[tuple[str, Path]]:
+    """Yield what was made of videos to show them, each after its video's id, with which its name begins."""
+    for path in sizes.tree(library.path / CACHE):
+        if not path.name.startswith("."):  # a lock, or unfinished
+            yield path.name[:16], path
+
+
 def _thumbnails(library: Library) -> Iterator[Path]:
     with library.db.read() as session:
         named = {library.posters / name for name in upkeep.thumbnails(session)}
     yield from (path for path in sizes.tree(library.posters) if path not in named)
 
 
-def _copies(library: Library) -> Iterator[Path]:
+def _copies(library: Library, files: Iterable[str]) -> Iterator[Path]:
     folder = library.path / "remote"
-    named = {Path(name) for name in library.db.files()}
+    named = {Path(name) for name in files}
     for path in sizes.tree(folder):
         own = path  # `hit.remote` keeps .NAME.json and .NAME.part beside the copy NAME
         if path.name.startswith(".") and path.suffix in (".json", ".part"):
@@ -73,18 +82,13 @@ def _copies(library: Library) -> Iterator[Path]:
             yield path
 
 
-def _uploads(library: Library) -> Iterator[Path]:
+def _uploads(library: Library, files: Iterable[str]) -> Iterator[Path]:
     """Yield what is no video's file, but for what may be on its way still."""
-    named = {Path(path).name for path in library.db.files()}  # drawn by chance, and so known wherever the library lies
+    named = {Path(path).name for path in files}  # drawn by chance, and so known wherever the library lies
     fresh = time.time() - _FRESH
     for path in sizes.tree(library.path / UPLOADS):
         if path.name not in named and path.lstat().st_mtime < fresh:
             yield path
-
-
-def _made(library: Library) -> Iterator[Path]:
-    known = {file.video for file in library.db.files().values()}
-    yield from (path for path in sizes.tree(library.path / CACHE) if path.name[0] != "." and path.name[:16] not in known)
 
 
 def _parts(library: Library) -> Iterator[Path]:

@@ -8,7 +8,8 @@ from typing import Any
 from hit import index
 from hit.db import Known
 from hit.errors import UserError
-from hit.library import CACHE, UPLOADS, Library
+from hit.library import UPLOADS, Library
+from hit.upkeep import leftovers
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,10 @@ def remove(library: Library, names: Sequence[str] = (), missing: bool = False) -
         for path in map(Path, going.paths):
             if path.parent.name == UPLOADS:  # the names in there are drawn by chance: it is this one, wherever the library lay
                 (library.path / UPLOADS / path.name).unlink(missing_ok=True)
-        for made in (made for video in going.videos for made in (library.path / CACHE).glob(f"*/{video}*")):
-            made.unlink(missing_ok=True)
+        gone = set(going.videos)
+        for video, made in leftovers.made(library):
+            if video in gone:
+                made.unlink(missing_ok=True)
         job.result |= {"files": len(going.paths), "videos": len(going.videos)}
     return {"library": str(library.path), "removed": going.videos, "files": going.paths, "videos": library.db.counts()["videos"]}
 

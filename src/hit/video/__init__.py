@@ -129,7 +129,7 @@ def frame(path: Path, time: float, side: int) -> Bytes:
     for back in (10.0**power for power in range(9)):  # the header may claim more than there is
         with Source(path) as source:
             reader = Reader(source, [Clip("", "", path, end)], (want,), back if end > back else math.inf)
-            if end <= back or source.seek(end - back):
+            if source.seek(end, back):
                 for picture in source.decoded([source.video], lambda begin, until: True):
                     reader.see(picture)
             if reader.held:
@@ -146,8 +146,6 @@ def sprites(path: Path, duration: float, target: Path, tick: Callable[[float], N
     `tick` is called with the time of each picture as it goes by. Raises UserError where the file cannot be read.
     """
     with Source(path) as source:
-        if source.video is None:
-            raise UserError(path, "has no video stream", "only its sound could be read")
         sheet = sheet_of(duration, source.display(source.first()))
     want = FrameWant(1 / sheet.interval, min(sheet.width, sheet.height), exact=False)
     images: list[Bytes] = []

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import av
 
-from hit.errors import UserError
 from hit.video.collect import TICK
 from hit.video.rendition import rendition
 from hit.video.source import AHEAD, BACK, Source
@@ -67,7 +66,7 @@ def _plan(path: Path, start: float, end: float) -> Plan | None:
         with Source(path) as source:
             if not _fits(source):
                 return None
-            plan = _chosen(_heads(source, end), start, end, back) if _sought(source, start, back) else None
+            plan = _chosen(_heads(source, end), start, end, back) if source.seek(start, back) else None
             if plan is not None:
                 return plan
     return None
@@ -109,20 +108,14 @@ def _chosen(heads: list[Head], start: float, end: float, back: float) -> Plan | 
 
 def _fits(source: Source) -> bool:
     """Say whether an mp4 may hold what a file holds."""
-    if source.video is None:
-        raise UserError(source.path, "has no video stream", "only its sound could be read")
+    video = source.pictures().codec_context.codec.canonical_name
     audio = source.audio.codec_context.codec.canonical_name if source.audio else "aac"
-    return source.video.codec_context.codec.canonical_name in VIDEO and audio in AUDIO
-
-
-def _sought(source: Source, start: float, back: float) -> bool:
-    """Go to `back` seconds before the start, or stay at the file's beginning; say whether that can be done."""
-    return start <= back or source.seek(start - back)
+    return video in VIDEO and audio in AUDIO
 
 
 def _copy(path: Path, plan: Plan, start: float, part: Path) -> None:
     with Source(path) as source, av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        _sought(source, start, plan.back)
+        source.seek(start, plan.back)
         given = [source.video] if source.audio is None else [source.video, source.audio]
         streams = {one.index: container.add_stream_from_template(one, opaque=True) for one in given}
         copied = 0

@@ -54,8 +54,7 @@ class Reader:
         index: Index | None = None,
         tick: Callable[[float], None] | None = None,
     ):
-        if source.video is None:
-            raise UserError(source.path, "has no video stream", "only its sound could be read")
+        source.pictures()  # raises where there are none
         self.source, self.wants, self.back, self.tick = source, wants, back, tick
         self.seek = back < math.inf
         limit = source.duration() or math.inf  # a time stamp gone astray must not make an endless last frame
@@ -83,7 +82,7 @@ class Reader:
         source = self.source
         streams = [source.video] if any(isinstance(want, FrameWant) for want in self.wants) else []
         streams += [source.audio] if self.ears else []
-        if self.seek and source.video is not None and not source.seek(self.first - self.back):
+        if self.seek and not source.seek(self.first, self.back):
             raise OvershotError
         keys = self.index.keys if self.only_keys else None
         for item in source.decoded(streams, self.wanted, keys) if streams else ():

@@ -47,7 +47,7 @@ def rendition(
     with beside(target) as part:
         for back in BACK:
             with contextlib.suppress(OvershotError), Source(path) as source:
-                if span[0] <= back or source.seek(span[0] - back):
+                if source.seek(span[0], back):
                     return _encode(source, part, size, span, span[0] > back, tick)
         raise UserError(path, f"has no picture between {span[0]:.2f} and {span[1]:.2f} s")
 
@@ -55,8 +55,6 @@ def rendition(
 def _size(path: Path, side: int) -> tuple[int, int]:
     """Return the width and height of the copy: even, of the video's shape."""
     with Source(path) as source:
-        if source.video is None:
-            raise UserError(path, "has no video stream", "only its sound could be read")
         size = source.display(source.first())
     scale = min(1.0, side / min(size), LONGEST / max(size))
     width, height = (max(2, round(length * scale / 2) * 2) for length in size)

@@ -107,17 +107,28 @@ class Source:
         why = f" ({self.damaged} damaged packets: {self.reason})" if self.damaged else ""
         return UserError(self.path, f"no picture in it can be decoded{why}", "the file is damaged or incomplete")
 
+    def pictures(self) -> Any:
+        """Return the video stream. Raises UserError where there is none."""
+        if self.video is None:
+            raise UserError(self.path, "has no video stream", "only its sound could be read")
+        return self.video
+
     def first(self) -> av.VideoFrame:
-        """Decode the first picture. Raises UserError where none decodes."""
-        picture: av.VideoFrame | None = next(self.decoded([self.video], lambda begin, until: True), None)
+        """Decode the first picture. Raises UserError where there is no video stream, or nothing in it decodes."""
+        picture: av.VideoFrame | None = next(self.decoded([self.pictures()], lambda begin, until: True), None)
         if picture is None:
             raise self.nothing()
         return picture
 
-    def seek(self, time: float) -> bool:
-        """Go to a key picture at or, where the container is inexact, near `time`; say whether that can be done."""
+    def seek(self, time: float, back: float) -> bool:
+        """Go to a key picture at or, where the container is inexact, near `back` seconds before `time`.
+
+        Where that would be before the beginning, the file is read from there. Say whether it can be done.
+        """
+        if time <= back:
+            return True
         try:
-            self.container.seek(math.floor((time + self.origin) / self.video.time_base), stream=self.video)
+            self.container.seek(math.floor((time - back + self.origin) / self.video.time_base), stream=self.video)
         except (av.FFmpegError, OverflowError):  # the file cannot be sought in, or has no time that late
             return False
         return True
