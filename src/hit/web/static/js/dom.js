@@ -6,7 +6,7 @@ const SVG = "http://www.w3.org/2000/svg";
  * Make an element.
  * @param {string} tag a name, with classes after dots: "button.ghost.small"
  * @param {Record<string, any>|null} [props] onclick and the like become listeners; `data`, `aria` and `style` take objects;
- *   true and false set and leave out attributes; properties that must be set as such (value, checked, ...) are
+ *   true and false set and leave out attributes; properties that must be set as such (value, disabled, muted) are
  * @param {...any} children text and elements; null and false are left out, lists are flattened
  * @returns {HTMLElement}
  */
@@ -21,7 +21,7 @@ export function svg(tag, props, ...children) {
   return fill(document.createElementNS(SVG, name), classes, props, children);
 }
 
-const PROPERTIES = new Set(["value", "checked", "disabled", "selected", "muted", "indeterminate", "currentTime"]);
+const PROPERTIES = new Set(["value", "disabled", "muted"]);
 
 function fill(element, classes, props, children) {
   if (classes.length) element.setAttribute("class", classes.join(" "));

@@ -5,7 +5,7 @@ import { duration as length, percent } from "./format.js";
 
 /**
  * @param {{id: string, at?: number, poster?: string|null, autoplay?: boolean}} given
- * @returns {{element: HTMLElement, video: HTMLVideoElement, seek: (seconds: number, play?: boolean) => void, close: () => void}}
+ * @returns {{element: HTMLElement, video: HTMLVideoElement, seek: (seconds: number) => void, close: () => void}}
  */
 export function player({ id, at = 0, poster = null, autoplay = false }) {
   const stream = `/v1/videos/${id}/stream`;
@@ -44,8 +44,8 @@ export function player({ id, at = 0, poster = null, autoplay = false }) {
 
   const again = () => h("button.small", { type: "button", onclick: () => load() }, icon("retry"), "Try again");
 
+  /** Wait for the job of this number. */
   function wait(job) {
-    const id = typeof job === "object" ? job.id : job;
     const bar = /** @type {HTMLProgressElement} */ (h("progress", { "aria-label": "Being prepared" }));
     const left = h("p.small.numbers", null, "");
     say(h("p", null, "This file is being prepared for the browser."), bar, left);
@@ -62,8 +62,8 @@ export function player({ id, at = 0, poster = null, autoplay = false }) {
       if (told.state === "done") load();
       else say(icon("warning"), h("p", null, told.error ? `It could not be prepared: ${told.error}` : "It was not prepared."), again());
     };
-    const look = () => get(`/v1/jobs/${id}`).then((told) => (told.ended_at ? ended(told) : show(told)));
-    unfollow = follow(`/v1/jobs/${id}/events`, {
+    const look = () => get(`/v1/jobs/${job}`).then((told) => (told.ended_at ? ended(told) : show(told)));
+    unfollow = follow(`/v1/jobs/${job}/events`, {
       progress: show,
       end: ended,
       error: (closed) => closed && look().catch((problem) => say(icon("warning"), h("p", null, problem.message), again())),
@@ -79,12 +79,13 @@ export function player({ id, at = 0, poster = null, autoplay = false }) {
   return {
     element,
     video,
-    seek(seconds, play = true) {
+    /** Go there, and play. */
+    seek(seconds) {
       wanted = seconds;
-      playing = play;
+      playing = true;
       if (video.readyState < 1) return; // it goes there once it knows how long it is
       video.currentTime = seconds;
-      if (play) video.play().catch(() => {});
+      video.play().catch(() => {});
     },
     close() {
       unfollow();

@@ -9,7 +9,7 @@ import { seconds, time } from "./format.js";
 const sheets = new Map();
 
 /** A video's pictures, fetched once a page; an empty list where there are none. @returns {Promise<Cue[]>} */
-export function cues(videoId) {
+function cues(videoId) {
   if (!sheets.has(videoId)) {
     const found = load(videoId);
     sheets.set(videoId, found);

@@ -14,7 +14,7 @@ const OVER = new Set(["ready", "known", "failed", "refused", "cancelled"]);
 const uploads = [];
 
 /** Send files, after those that are under way. */
-export function send(files) {
+function send(files) {
   for (const file of files) {
     const element = h("li.upload");
     const upload = { file, state: "waiting", sent: 0, why: "", video: null, job: null, request: null, element };
@@ -155,7 +155,7 @@ function summary() {
 }
 
 /** The files of what was dropped, folders looked through. @returns {Promise<File[]>} */
-export async function dropped(transfer) {
+async function dropped(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (!entries.some((entry) => entry.isDirectory)) return [...transfer.files];
   const found = [];
