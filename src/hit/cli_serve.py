@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hit.db import Token
     from hit.service.access import Access
 
-Role = Literal["viewer", "reviewer", "admin"]
+Role = Literal["viewer", "reviewer", "senior", "admin"]
 serving = typer.Typer()
 
 

@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 from hit.api.problems import Problem
 from hit.service.access import LOCAL, RANK, Principal, Role
 
-__all__ = ["LOCAL", "RANK", "Admin", "Principal", "Reviewer", "Role", "Viewer", "need", "principal"]
+__all__ = ["LOCAL", "RANK", "Admin", "Principal", "Reviewer", "Role", "Senior", "Viewer", "need", "principal"]
 
 
 def principal(request: Request) -> Principal:
@@ -35,4 +35,5 @@ def need(role: Role) -> Callable[[Request], Awaitable[Principal]]:
 
 Viewer = Annotated[Principal, Depends(need("viewer"))]
 Reviewer = Annotated[Principal, Depends(need("reviewer"))]
+Senior = Annotated[Principal, Depends(need("senior"))]
 Admin = Annotated[Principal, Depends(need("admin"))]

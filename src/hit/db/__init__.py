@@ -16,8 +16,11 @@ from sqlalchemy.orm import Session
 from hit.db import keywords
 from hit.db.access import AccessRecords
 from hit.db.browse import Browse, Card
+from hit.db.cases import ReviewRecords
 from hit.db.jobs import JobRecords
 from hit.db.keywords import Match
+from hit.db.labels import LabelRecords
+from hit.db.policies import PolicyRecords
 from hit.db.records import Records
 from hit.db.schema import (
     Answer,
@@ -34,6 +37,22 @@ from hit.db.schema import (
     Unsynced,
     Video,
 )
+from hit.db.schema_review import (
+    Assignment,
+    Banned,
+    Case,
+    Chain,
+    Decision,
+    Delivery,
+    Endpoint,
+    LabelAnswer,
+    LabelSet,
+    Policy,
+    Print,
+    Skip,
+    Tagged,
+    Verdict,
+)
 from hit.db.session import batches
 from hit.db.setup import HEAD
 from hit.db.vectors import Place, Said, StaleError, Stored, Vectors
@@ -43,23 +62,37 @@ from hit.types import Floats
 __all__ = [
     "HEAD",
     "Answer",
+    "Assignment",
+    "Banned",
     "Base",
     "Card",
+    "Case",
+    "Chain",
     "Database",
+    "Decision",
+    "Delivery",
+    "Endpoint",
     "Found",
     "Job",
     "Known",
+    "LabelAnswer",
+    "LabelSet",
     "Line",
     "Login",
     "Match",
     "Place",
+    "Policy",
+    "Print",
     "Said",
     "SavedSearch",
     "Segment",
+    "Skip",
     "StaleError",
     "Stored",
     "Tag",
+    "Tagged",
     "Token",
+    "Verdict",
     "Video",
     "words",
 ]
@@ -94,7 +127,7 @@ def video_id(content_hash: str) -> str:
     return content_hash[:16]
 
 
-class Database(AccessRecords, Browse, JobRecords, Records, Vectors):
+class Database(AccessRecords, Browse, JobRecords, LabelRecords, PolicyRecords, Records, ReviewRecords, Vectors):
     """An open database, brought to the newest schema, and the arrays in the library's `folder`.
 
     Raises UserError where a newer program wrote it, and where it cannot be reached.

@@ -173,7 +173,7 @@ class Token(Base):
     """What somebody, or a program, shows to be let in: only the hash of it is known here."""
 
     __tablename__ = "tokens"
-    __table_args__ = (sa.CheckConstraint("role IN ('viewer', 'reviewer', 'admin')", name="role"),)
+    __table_args__ = (sa.CheckConstraint("role IN ('viewer', 'reviewer', 'senior', 'admin')", name="role"),)
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
     digest: Mapped[str] = mapped_column(unique=True)

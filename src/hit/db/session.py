@@ -26,6 +26,7 @@ class Sessions:
         self.folder = folder
         self._kept, self._held = Kept(), threading.local()
         self._engine, self._writer = engines(url)
+        self._crowd = self._writer.execution_options(writes=False)
         with complaints(self._engine):
             migrate(self._writer, folder)
 
@@ -45,12 +46,14 @@ class Sessions:
             yield session
 
     @contextmanager
-    def write(self, content: bool = True) -> Iterator[Session]:
-        """Open a session that writes, alone, and whose changes count once it ends without an error.
+    def write(self, content: bool = True, alone: bool = True) -> Iterator[Session]:
+        """Open a session that writes, and whose changes count once it ends without an error.
 
         content: whether what is found may be another after it, so that what was worked out before no longer holds.
+        alone: whether others who write wait until then. Those who do not lock rows themselves; SQLite has all of them wait.
         """
-        with complaints(self._engine), Session(self._writer, expire_on_commit=False) as session, session.begin():
+        engine = self._writer if alone else self._crowd
+        with complaints(self._engine), Session(engine, expire_on_commit=False) as session, session.begin():
             session.connection()  # waits for its turn here, and not at the first statement
             yield session
             if content:

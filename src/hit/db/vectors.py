@@ -113,6 +113,12 @@ class Vectors(Sessions):
                     found.setdefault(segment.video_id, {})[row] = segment
         return found
 
+    def filmed(self, revision: str) -> list[str]:
+        """Return the videos that have vectors by this revision, in the order of their ids."""
+        query = sa.select(Segment.video_id).join(Embedding, Embedding.segment_id == Segment.id).where(where.of(revision))
+        with self.read() as session:
+            return list(session.scalars(query.distinct().order_by(Segment.video_id)))
+
     def lines(self, segments: Iterable[str]) -> dict[str, list[Said]]:
         """Return the lines of segments by their ids, in order; segments without words are left out."""
 

@@ -20,7 +20,7 @@ from hit.db.records import check
 from hit.errors import NotFoundError, UserError
 
 log = logging.getLogger(__name__)
-Role = Literal["viewer", "reviewer", "admin"]
+Role = Literal["viewer", "reviewer", "senior", "admin"]
 RANK: dict[str, int] = {role: rank for rank, role in enumerate(get_args(Role))}
 _PREFIX = "hit_"  # by which people, and programs that look for secrets in the wrong places, know one
 _SECRET = re.compile(r"(hit_)?[\w-]{43}", re.ASCII)  # 32 bytes

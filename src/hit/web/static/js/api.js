@@ -33,7 +33,7 @@ export function me() {
   return asked;
 }
 
-const RANK = ["viewer", "reviewer", "admin"];
+const RANK = ["viewer", "reviewer", "senior", "admin"];
 
 /** Whether who is logged in may do what takes this role. */
 export async function may(role) {

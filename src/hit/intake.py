@@ -1,0 +1,1 @@
+"""What follows on indexing: new videos are tagged, and judged by the policies that are in force."""

@@ -1,0 +1,1 @@
+"""Content understanding: label sets written in plain words, what they tag and why, and how people's answers refine them."""
