@@ -12,7 +12,7 @@ from hit.db import keywords
 from hit.db.schema import Segment, Tag, Video
 from hit.db.schema_review import LabelAnswer, LabelSet, Tagged
 from hit.db.session import Sessions, batches
-from hit.errors import NotFoundError, UserError
+from hit.errors import NotFoundError
 
 SOURCE = "label:"  # and the set's name: who gave a tag
 
@@ -161,7 +161,9 @@ class LabelRecords(Sessions):
     def known_segments(self, segments: Iterable[str]) -> set[str]:
         """Return which of these segments there are."""
         with self.read() as session:
-            return {key for some in batches(segments) for key in session.scalars(sa.select(Segment.id).where(Segment.id.in_(some)))}
+            return {
+                key for some in batches(segments) for key in session.scalars(sa.select(Segment.id).where(Segment.id.in_(some)))
+            }
 
 
 def _versions(name: str) -> sa.Select[tuple[LabelSet]]:
@@ -193,14 +195,3 @@ def _tag(session: Session, name: str, gone: Iterable[tuple[str, str]], rows: Seq
                 touched.add(row.video_id)
     session.flush()
     keywords.refresh(session, touched)
-
-
-def named(name: str) -> str:
-    """Return the name of a label set as it is kept. Raises UserError for what cannot be one."""
-    from hit.db.records import check
-
-    found = " ".join(name.split())
-    check(f"the name '{found}'", found)
-    if "/" in found:  # it is a part of an address
-        raise UserError(f"the name '{found}'", "has a slash in it")
-    return found
