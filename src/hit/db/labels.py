@@ -80,9 +80,7 @@ class LabelRecords(Sessions):
         with self.write(content=False) as session:
             session.execute(sa.update(LabelSet).where(*same).values(fitted=dict(fitted)))
 
-    def activate_labels(
-        self, one: LabelSet, gone: Iterable[tuple[str, str]], rows: Sequence[Tagged], fitted: Mapping[str, Any] | None = None
-    ) -> None:
+    def activate_labels(self, one: LabelSet, gone: Iterable[tuple[str, str]], rows: Sequence[Tagged]) -> None:
         """Have a version be the active one, and in the same moment the tags be those that it gives.
 
         gone: (label, video) that are tagged no longer; rows: what is new, or has changed. Videos that are removed meanwhile are
@@ -95,8 +93,6 @@ class LabelRecords(Sessions):
             others = sa.update(LabelSet).where(LabelSet.name == one.name, LabelSet.state == "active")
             session.execute(others.where(LabelSet.version != one.version).values(state="retired"))
             found.state = "active"
-            if fitted is not None:
-                found.fitted = dict(fitted)
             session.flush()
             _tag(session, one.name, gone, rows)
 

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -40,9 +40,10 @@ class Fitted:
                 found[one.excepted(vectors, found[:, column]), column] = NOTHING
         return found
 
-    def at(self, name: str) -> int:
-        """Return which label has a name."""
-        return next(i for i, label in enumerate(self.labels) if label.name == name)
+    def only(self, name: str) -> "Fitted":
+        """Return one label of them."""
+        at = next(slice(i, i + 1) for i, label in enumerate(self.labels) if label.name == name)
+        return replace(self, labels=self.labels[at], concepts=self.concepts[at], thresholds=self.thresholds[at])
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` reads."""
