@@ -146,7 +146,7 @@ class _Rows(NamedTuple):
 
     def kept(self, mask: NDArray[np.bool_]) -> "_Rows":
         """Return some of them."""
-        return _Rows(*(each[mask] for each in self))
+        return _Rows(self.vectors[mask], self.right[mask], self.weight[mask], self.fold[mask])
 
 
 class _Prior(NamedTuple):
