@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 import hit
 from hit.api import (
+    bank,
     describe,
     document,
     embeddings,
@@ -18,18 +19,21 @@ from hit.api import (
     login,
     media,
     models,
+    policies,
     problems,
     search,
     searches,
     upload_search,
     videos,
     web,
+    webhooks,
 )
 from hit.service import Service
 
 ROUTES = (
     *(health, login, search, upload_search, searches, describe, embeddings, models),
     *(ingest, videos, media, jobs, evaluations, document, web),
+    *(policies, bank, webhooks),
 )
 
 
