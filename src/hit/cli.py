@@ -159,7 +159,7 @@ def index(
     as_json: Json = False,
 ) -> None:
     """Make videos searchable. A second run does only what is new; files that fail are listed and stop nothing."""
-    from hit import sources
+    from hit import intake, sources
     from hit.console import Bars
     from hit.library import Library
     from hit.remote import Remote
@@ -180,7 +180,8 @@ def index(
             retry=retry,
             progress=Bars(),
         )
-    emit({**dataclasses.asdict(report), "seconds": round(report.seconds, 3), "library": str(folder)}, as_json, _show_index)
+        judged = intake.follow(library, report.changed, Bars())
+    emit({**report.to_json(), "library": str(folder), "judged": judged}, as_json, _show_index)
 
 
 @app.command()

@@ -80,6 +80,26 @@ def _policies() -> None:
         sa.PrimaryKeyConstraint("name", "version", name="pk_policies"),
     )
     op.create_table(
+        "policy_changes",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("policy", sa.String(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("change", sa.String(), nullable=False),
+        sa.Column("by", sa.String(), nullable=False),
+        sa.Column("at", TIME, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_policy_changes"),
+    )
+    op.create_index("ix_policy_changes_policy", "policy_changes", ["policy"])
+    op.create_table(
+        "standing",
+        sa.Column("policy", sa.String(), nullable=False),
+        sa.Column("video_id", sa.String(), nullable=False),
+        sa.Column("verdict", sa.String(), nullable=False),
+        sa.ForeignKeyConstraint(["video_id"], ["videos.id"], name="fk_standing_video_id", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("policy", "video_id", name="pk_standing"),
+    )
+    op.create_index("ix_standing_video_id", "standing", ["video_id"])
+    op.create_table(
         "verdicts",
         sa.Column("policy", sa.String(), nullable=False),
         sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
