@@ -14,6 +14,7 @@ from hit.api import (
     health,
     ingest,
     jobs,
+    labels,
     layers,
     login,
     media,
@@ -28,7 +29,7 @@ from hit.api import (
 from hit.service import Service
 
 ROUTES = (
-    *(health, login, search, upload_search, searches, describe, embeddings, models),
+    *(health, login, search, upload_search, searches, describe, embeddings, models, labels),
     *(ingest, videos, media, jobs, evaluations, document, web),
 )
 

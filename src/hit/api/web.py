@@ -144,6 +144,30 @@ def dashboard(request: Request) -> HTMLResponse:
     return page("dashboard", active="review")
 
 
+@routes.get("/explore")
+def explore(request: Request) -> HTMLResponse:
+    """Show what is in the library: clusters, and near-duplicates."""
+    return page("explore", active="explore")
+
+
+@routes.get("/tags")
+def labels(request: Request) -> HTMLResponse:
+    """Show the sets of labels."""
+    return page("labels", active="tags")
+
+
+@routes.get("/tags/{name}")
+def label_set(name: str, request: Request) -> HTMLResponse:
+    """Show a set of labels: what they say, and what they would do."""
+    return page("labelset", active="tags", name=name)
+
+
+@routes.get("/tags/{name}/{label}")
+def label(name: str, label: str, request: Request) -> HTMLResponse:
+    """Show where a label begins: its threshold, and the clips at it."""
+    return page("label", active="tags", name=name, label=label)
+
+
 @routes.get("/login")
 def login(request: Request) -> HTMLResponse:
     """Show where one logs in."""

@@ -11,7 +11,7 @@ export function short(value, digits = 1) {
 }
 
 /** About `count` round numbers from low to high. */
-function ticks(low, high, count = 5) {
+export function ticks(low, high, count = 5) {
   const raw = (high - low || 1) / count;
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 2.5, 5, 10].map((one) => one * power).find((one) => one >= raw * 0.999) ?? raw;

@@ -1,7 +1,7 @@
 // What a policy would do: counts, scores, the clips nearest to its lines, and what would change.
+import { segmentCard } from "./card.js";
 import { h, put } from "./dom.js";
-import { count, percent, plural } from "./format.js";
-import { stretchCard } from "./stretch.js";
+import { count, plural } from "./format.js";
 import { histogram, shares, verdictBadge } from "./verdict.js";
 
 const FIRST = 12; // changes that are shown at once
@@ -20,10 +20,11 @@ export function changeInWords(run) {
   return run.changed ? `For ${plural(run.changed, "video")} that is another verdict than version ${run.previous.version} has now.` : `No verdict is another one than version ${run.previous.version} has now.`;
 }
 
-const scoreOf = (one) => h("span.numbers", { title: `raw score ${one.score.toFixed(4)}` }, one.confidence === null || one.confidence === undefined ? `Score ${one.score.toFixed(3)}` : `${percent(one.confidence)} · ${one.score.toFixed(3)}`);
+/** A video as a card of its best evidence. */
+const card = (one) => segmentCard({ ...one, seek: one.evidence[0]?.seek ?? 0, segment_id: one.evidence[0]?.segment_id ?? "" });
 
 function row(title, note, cards) {
-  return cards.length > 0 && h("section.line-side", null, h("h3", null, title, " ", h("span.quiet.small", null, note)), h("div.reel", { tabindex: 0, role: "region", "aria-label": title }, cards.map((one) => stretchCard(one, scoreOf(one)))));
+  return cards.length > 0 && h("section.line-side", null, h("h3", null, title, " ", h("span.quiet.small", null, note)), h("div.reel", { tabindex: 0, role: "region", "aria-label": title }, cards.map(card)));
 }
 
 function changes(run) {

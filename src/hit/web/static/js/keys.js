@@ -50,3 +50,12 @@ export function keys(handlers) {
     if (handler && handler(event) !== false) event.preventDefault();
   });
 }
+
+/** Handlers by which arrow keys go through a room's cards, and space previews the one that has the focus. @param {HTMLElement} room */
+export function cardKeys(room) {
+  const onCard = (event) => event.target instanceof Element && event.target.matches("[data-nav]");
+  const loose = (event) => event.target === document.body || event.target === document.querySelector("main");
+  const arrow = (event) => (onCard(event) || loose(event)) && !event.shiftKey && step(room, event.key);
+  const space = (event) => (onCard(event) ? void event.target.closest(".card").dispatchEvent(new Event("preview")) : false);
+  return { ArrowLeft: arrow, ArrowRight: arrow, ArrowUp: arrow, ArrowDown: arrow, " ": space };
+}

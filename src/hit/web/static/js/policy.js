@@ -1,9 +1,10 @@
 // The page of one policy: what it says, what it would do, what it did, and its versions.
-import { follow, get, may, post, put as store, withQuery } from "./api.js";
+import { get, may, post, put as store, withQuery } from "./api.js";
 import { announce, byId, h, icon, openDialog, problemView, put, toast } from "./dom.js";
 import { changeInWords, dryRun, inWords } from "./dryrun.js";
-import { ago, count, duration, moment, plural } from "./format.js";
+import { ago, moment } from "./format.js";
 import { policyForm } from "./policyform.js";
+import { jobBar } from "./progress.js";
 import { policyPage, severity, shares, STATE_BADGES, STATES } from "./verdict.js";
 import { verdicts } from "./verdicts.js";
 
@@ -110,16 +111,7 @@ async function ask(act) {
 
 /** Show how far the judging is, and what came of it. */
 function watch(job) {
-  const bar = h("progress", { max: 1, "aria-label": "Judging the library" });
-  const left = h("p.quiet.small.numbers", { role: "status" }, "Judging the library");
-  put(byId("job"), h("div.panel.stack.tight", null, bar, left));
-  const step = ({ progress }) => {
-    if (!progress?.total) return;
-    bar.value = progress.done / progress.total;
-    left.textContent = `Judging: ${count(progress.done)} of ${plural(progress.total, "video")}${progress.eta_seconds > 1 ? `, about ${duration(progress.eta_seconds)} left` : ""}`;
-  };
   const end = async (told) => {
-    stop();
     put(byId("job"));
     if (told.state !== "done") return toast(`The library was not judged: ${told.error ?? told.state}`, "bad");
     announce("The library is judged");
@@ -127,8 +119,7 @@ function watch(job) {
     known.policy = await get(withQuery(path, { version: known.policy.version }));
     show();
   };
-  const look = () => get(`/v1/jobs/${job.id}`).then((told) => (told.ended_at ? end(told) : step(told))).catch((problem) => toast(problem.message, "bad"));
-  const stop = follow(`/v1/jobs/${job.id}/events`, { progress: step, end, error: (closed) => closed && look() });
+  put(byId("job"), h("div.panel", null, jobBar(job, "Judging the library", (told) => end(told).catch((problem) => toast(problem.message, "bad")))));
 }
 
 // -- what it says, and what that would do
