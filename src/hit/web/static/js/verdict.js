@@ -41,7 +41,7 @@ export function interval(one) {
 }
 
 /** Where in a video: links or buttons. @param {any[]} evidence @param {(one: any) => any} link makes the element of one */
-export const places = (evidence, link, most = 4) => h("span.places", null, evidence.slice(0, most).map((one) => link(one)), evidence.length > most && h("span.quiet.small", null, `+${evidence.length - most}`));
+export const places = (evidence, link, most = 4) => h("span.moments.places", null, evidence.slice(0, most).map((one) => link(one)), evidence.length > most && h("span.quiet.small", null, `+${evidence.length - most}`));
 
 /** A link to a moment of a video. */
 export const momentLink = (videoId) => (one) => h("a.moment.numbers", { href: `/videos/${videoId}?t=${one.seek.toFixed(2)}`, title: `${time(one.start, 1)} to ${time(one.end, 1)}, raw score ${one.score.toFixed(3)}` }, time(one.seek));
@@ -77,7 +77,7 @@ export function histogram({ edges, library, background }, lines) {
   return h(
     "figure.histogram",
     null,
-    h("div.histogram-board", null, picture, shown.map((one) => h("span.line-name", { class: one.name, style: { left: `${(x(one.at) / WIDE) * 100}%` } }, `${VERDICTS[one.name] ?? one.name} ${one.at.toFixed(3)}`))),
+    h("div.histogram-board", null, picture, shown.map((one) => h("span.line-name", { class: `${one.name} ${x(one.at) > WIDE * 0.85 ? "left" : x(one.at) < WIDE * 0.15 ? "right" : ""}`, style: { left: `${(x(one.at) / WIDE) * 100}%` } }, `${VERDICTS[one.name] ?? one.name} ${one.at.toFixed(3)}`))),
     h("div.row.between.quiet.small.numbers", { "aria-hidden": "true" }, h("span", null, from.toFixed(2)), h("span", null, "raw score"), h("span", null, to.toFixed(2))),
     h("ul.share-legend", null, key("library", "This library"), key("background", "What the model takes for anything"), shown.map((one) => key(`threshold ${one.name}`, `${VERDICTS[one.name]} from here`))),
     h("details.numbers-of", null, h("summary", null, "Numbers"), h("div.scroll", { tabindex: 0, role: "region", "aria-label": "Scores, numbers" }, h("table.table.dense", null, h("thead", null, h("tr", null, ["Score", "Library", "Background"].map((name) => h("th", { scope: "col" }, name)))), h("tbody", null, rows)))),
