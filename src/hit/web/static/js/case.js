@@ -63,7 +63,7 @@ function acts(judged, senior) {
 async function begin() {
   try {
     const [judged, senior] = await Promise.all([get(path), may("senior")]);
-    view?.shown.close();
+    view?.close();
     view = caseView(judged, { side: [acts(judged, senior)] });
     put(page, view.element);
     view.shown.begin();

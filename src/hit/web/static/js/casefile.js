@@ -4,7 +4,7 @@ import { ago, moment, time } from "./format.js";
 import { stage } from "./stage.js";
 import { timeline } from "./timeline.js";
 import { matchWords, severity, verdictBadge } from "./verdict.js";
-import { wellnessBar } from "./wellness.js";
+import { onWellness, wellnessBar } from "./wellness.js";
 
 const SEATS = { first: "First review", second: "Second review", senior: "Senior review", appeal: "Appeal" };
 const KINDS = { decide: "decided", uphold: "upheld", overturn: "overturned", appeal: "appealed", reopen: "reopened", undo: "taken back" };
@@ -100,9 +100,17 @@ export function caseView(judged, { seat = null, side }) {
     ),
     h("aside.watch-side", null, side, policyPanel(policy), historyPanel(judged.history ?? [])),
   );
+  const forget = onWellness((now) => {
+    element.classList.toggle("blurred", now.blur);
+    element.classList.toggle("grey", now.grey);
+  });
   return {
     element,
     shown,
+    close() {
+      forget();
+      shown.close();
+    },
     title: video.title,
     /** The evidence that the reviewer lets count, in the order of time. */
     evidence: () => inOrder.filter((one) => marked.has(one.segment_id)).map((one) => one.segment_id),

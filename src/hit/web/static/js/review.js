@@ -94,7 +94,7 @@ function front(queue) {
 function stop(title, text) {
   desk.working = false;
   clearTimeout(desk.look);
-  for (const one of [desk.current, desk.next]) one?.view.shown.close();
+  for (const one of [desk.current, desk.next]) one?.view.close();
   desk.current = desk.next = null;
   tab.end();
   start(title, text);
@@ -153,7 +153,7 @@ function show(job, begun) {
 
 /** Go to the next case. begun: when that was asked for, or null. */
 async function advance(begun, first = false) {
-  desk.current?.view.shown.close();
+  desk.current?.view.close();
   desk.current = null;
   delete page.dataset.case;
   if (desk.next) {
@@ -259,12 +259,12 @@ function skip() {
 /** A case of ours went back to the queue. */
 function lost(assignment) {
   if (desk.next?.assignment === assignment) {
-    desk.next.view.shown.close();
+    desk.next.view.close();
     desk.next = null;
     return prefetch();
   }
   if (desk.current?.assignment !== assignment) return;
-  desk.current.view.shown.close();
+  desk.current.view.close();
   desk.current = null;
   delete page.dataset.case;
   const next = h("button.primary", { type: "button", onclick: () => advance(null) }, "Next case");

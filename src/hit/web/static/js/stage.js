@@ -55,8 +55,6 @@ export function stage({ video, evidence }, { onmove }) {
   showStill(0);
   let stills = null;
   const forget = onWellness((now) => {
-    element.classList.toggle("blurred", now.blur);
-    element.classList.toggle("grey", now.grey);
     veil.hidden = !now.blur;
     film.muted = now.mute;
     if (stills !== now.stills) showFilm(!now.stills);
