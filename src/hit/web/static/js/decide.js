@@ -70,7 +70,7 @@ export function decisionForm(actions, { onsubmit, onskip }) {
   }
   const rest = h("div.stack.tight", { hidden: true }, reason.element);
   draw();
-  const submit = h("button.primary", { type: "submit" }, "Submit and next");
+  const submit = h("button.primary", { type: "submit", "aria-keyshortcuts": "Control+Enter" }, "Submit and next", h("kbd.for-keys", { "aria-hidden": "true" }, "Ctrl ↵"));
   const element = h(
     "form.panel.stack.decide",
     { "aria-label": "Decision", onsubmit: (event) => event.preventDefault() || onsubmit() },
@@ -79,7 +79,7 @@ export function decisionForm(actions, { onsubmit, onskip }) {
     rest,
     note,
     wrong,
-    h("div.row.between", null, h("button.ghost", { type: "button", onclick: onskip }, "Skip ", h("kbd.for-keys", { "aria-hidden": "true" }, "S")), h("span.row", null, h("span.quiet.small.for-keys", null, h("kbd", null, "Ctrl"), " ", h("kbd", null, "Enter")), submit)),
+    h("div.row.between", null, h("button.ghost", { type: "button", onclick: onskip }, "Skip", h("kbd.for-keys", { "aria-hidden": "true" }, "S")), submit),
   );
   return {
     element,

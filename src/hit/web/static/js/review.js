@@ -6,7 +6,7 @@ import { announce, byId, h, icon, problemView, put, stateView, toast } from "./d
 import { count, duration, plural } from "./format.js";
 import { help, keys } from "./keys.js";
 import { leases, oneTab } from "./leases.js";
-import { SEVERITY } from "./verdict.js";
+import { severity, SEVERITY } from "./verdict.js";
 import { pauseChoice, settings, turn, wellnessBar } from "./wellness.js";
 
 const HELP = [
@@ -73,7 +73,7 @@ function front(queue) {
   const which = h("select", { onchange: () => go({ policy: which.value }) }, h("option", { value: "" }, "All policies"), names.map((one) => h("option", { value: one, selected: one === policy }, one)));
   const level = h("select", { onchange: () => go({ severity: level.value > 1 ? level.value : "" }) }, SEVERITY.slice(1).map((word, i) => h("option", { value: i + 1, selected: i + 1 === least }, i ? `${word} and worse` : "Any")));
   const begin = h("button.primary", { type: "button", id: "go", onclick: () => work() }, icon("play"), queue.mine ? "Go on" : "Start");
-  const row = (one) => h("tr", null, h("th", { scope: "row" }, one.policy), h("td.number.numbers", null, count(one.open)), h("td.number.numbers", null, count(one.held)), h("td.number.numbers", null, one.oldest_seconds === null ? "" : duration(one.oldest_seconds)));
+  const row = (one) => h("tr", null, h("th", { scope: "row" }, one.policy), h("td", null, severity(one.severity)), h("td.number.numbers", null, count(one.open)), h("td.number.numbers", null, count(one.held)), h("td.number.numbers", null, one.oldest_seconds === null ? "" : duration(one.oldest_seconds)));
   return h(
     "div.front",
     null,
@@ -86,13 +86,19 @@ function front(queue) {
       h("div.row", null, begin, h("button.ghost.for-keys", { type: "button", onclick: () => help(HELP) }, icon("keyboard"), "Keys")),
     ),
     h("section.panel.stack", { "aria-labelledby": "kind-title" }, h("h2", { id: "kind-title" }, "Easy on you"), h("p.quiet.small", null, "It begins blurred, grey, mute and as stills. Change it here or at any case; this browser remembers."), wellnessBar(), pauseChoice()),
-    queue.policies.length > 0 && h("section.panel.queue-table", null, h("h2", null, "The queue"), h("table.table", null, h("thead", null, h("tr", null, ["Policy", "Waiting", "Under review", "Oldest"].map((name, i) => h("th", { scope: "col", class: i ? "number" : "" }, name)))), h("tbody", null, queue.policies.map(row)))),
+    queue.policies.length > 0 && h("section.panel.queue-table", null, h("h2", null, "The queue"), h("div.scroll", { tabindex: 0, role: "region", "aria-label": "The queue" }, h("table.table", null, h("thead", null, h("tr", null, ["Policy", "Severity", "Waiting", "Under review", "Oldest"].map((name, i) => h("th", { scope: "col", class: i > 1 ? "number" : "" }, name)))), h("tbody", null, queue.policies.map(row))))),
   );
+}
+
+/** While somebody works, the page shows little else. */
+function working(yes) {
+  desk.working = yes;
+  document.body.classList.toggle("working", yes);
 }
 
 /** Put everything down. */
 function stop(title, text) {
-  desk.working = false;
+  working(false);
   clearTimeout(desk.look);
   for (const one of [desk.current, desk.next]) one?.view.close();
   desk.current = desk.next = null;
@@ -119,7 +125,8 @@ async function work() {
 
 function begin() {
   tab.begin();
-  Object.assign(desk, { working: true, since: performance.now(), pauseAt: performance.now() + settings.pause * 60_000, alive: performance.now(), done: 0 });
+  working(true);
+  Object.assign(desk, { since: performance.now(), pauseAt: performance.now() + settings.pause * 60_000, alive: performance.now(), done: 0 });
   const end = h("button.small", { type: "button", onclick: () => rest("Thank you.", desk.done ? `You decided ${plural(desk.done, "case")}.` : "") }, "Stop");
   const about = h("button.ghost.small.square.for-keys", { type: "button", "aria-label": "Keys", title: "Keys (?)", onclick: () => help(HELP) }, icon("keyboard"));
   put(page, h("div.row.between.desk-bar", null, done, h("span.row", null, about, end)), away, notes, room);
@@ -166,7 +173,7 @@ async function advance(begun, first = false) {
     await desk.sending; // so many may be held and no more
     await desk.fetching;
     const job = desk.next ?? (await fetchNext(first));
-    desk.next = null;
+    if (job === desk.next) desk.next = null;
     if (!desk.working) return;
     if (!job) return empty();
     show(job, begun);

@@ -14,7 +14,7 @@ export function timeline({ curve, evidence, duration, lines, onjump }) {
   const low = Math.min(...all);
   const span = Math.max(...all) - low || 1;
   const x = (seconds) => (seconds / end) * WIDTH;
-  const y = (score) => HEIGHT - 4 - ((score - low) / span) * (HEIGHT - 12);
+  const y = (score) => (all.every((one) => one === low) ? HEIGHT / 2 : HEIGHT - 4 - ((score - low) / span) * (HEIGHT - 12));
   const steps = [...curve].sort((a, b) => a[0] - b[0]);
   const path = steps.map(([start, stop, score], i) => `${i ? "L" : "M"}${x(start).toFixed(1)} ${y(score).toFixed(1)}H${x(stop).toFixed(1)}`).join("");
   const area = steps.length > 0 && `${path}V${HEIGHT}H${x(steps[0][0]).toFixed(1)}Z`;
