@@ -14,6 +14,7 @@ from hit.api import (
     health,
     ingest,
     jobs,
+    labelled,
     labels,
     layers,
     login,
@@ -29,7 +30,7 @@ from hit.api import (
 from hit.service import Service
 
 ROUTES = (
-    *(health, login, search, upload_search, searches, describe, embeddings, models, labels),
+    *(health, login, search, upload_search, searches, describe, embeddings, models, labels, labelled),
     *(ingest, videos, media, jobs, evaluations, document, web),
 )
 
