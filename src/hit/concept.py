@@ -50,7 +50,7 @@ class Concept:
         return np.array([self.crossed.get(key, float(score)) for key, score in zip(_keys(vectors), own, strict=True)], np.float32)
 
     def probabilities(self, scores: Floats) -> Floats | None:
-        """Return how probably segments of these scores (N,) show what is meant, as often as among the examples; None for texts."""
+        """Return how probably segments (N,) show what is meant, if as many do as among the examples; None for texts."""
         if self.odds is None:
             return None
         return logistic.chance(self.odds[0] + self.odds[1] * scores.astype(np.float64)).astype(np.float32)
@@ -132,7 +132,7 @@ class _Rows(NamedTuple):
 
     @classmethod
     def of(cls, liked: Floats, disliked: Floats, background: Floats) -> "_Rows":
-        """Put them in an order of their own. The background weighs little, and where it has to stand against, as much as the rest."""
+        """Put them in an order of their own. The background weighs little; alone against, as much as what is for."""
         kinds = [np.unique(liked, axis=0) if len(liked) else liked, np.unique(disliked, axis=0) if len(disliked) else disliked]
         whole = BACKGROUND if len(disliked) else max(BACKGROUND, float(len(kinds[0])))
         parts = [*kinds, background]
@@ -172,7 +172,7 @@ class _Prior(NamedTuple):
         return cls(weights, ridge, slope)
 
     def probe(self, rows: _Rows, start: Values | None = None) -> Values:
-        """Return the weights (d + 1,) that minimise the rows' weighted log-loss and the ridge to the prior: by Newton's method."""
+        """Minimise the rows' weighted log-loss and the ridge to the prior, by Newton's method; return the weights (d + 1,)."""
         signs = np.column_stack([rows.vectors, np.ones(len(rows.vectors))])
         found = self.weights if start is None else start
         loss = self._loss(signs, rows, found)

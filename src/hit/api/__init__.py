@@ -15,6 +15,7 @@ from hit.api import (
     health,
     ingest,
     jobs,
+    labelled,
     labels,
     layers,
     login,
@@ -31,7 +32,7 @@ from hit.api import (
 from hit.service import Service
 
 ROUTES = (
-    *(health, login, search, upload_search, searches, describe, embeddings, models, labels),
+    *(health, login, search, upload_search, searches, describe, embeddings, models, labels, labelled),
     *(ingest, videos, media, jobs, evaluations, review, cases),
     *(document, web),
 )

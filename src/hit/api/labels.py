@@ -63,7 +63,7 @@ class VersionJson(BaseModel):
 
 
 class LabelJson(BaseModel):
-    """A label of a version. threshold and kind are null until it was fitted to the model; tagged counts videos, as they are now."""
+    """A label of a version. threshold and kind are null until it was fitted to the model; tagged counts videos now."""
 
     name: str
     group: str
@@ -170,8 +170,8 @@ def export_label_set(
     name: SetName,
     served: Served,
     who: Viewer,
-    format: formats.Format = "toml",
-    version: Version = None,  # noqa: A002
+    format: formats.Format = "toml",  # noqa: A002
+    version: Version = None,
 ) -> Response:
     """Return a version of a label set as a file."""
     labels = sets.labels_of(served.db.label_set(name, version))

@@ -51,7 +51,7 @@ def scripts(name: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def page(name: str, status: int = 200, **values: object) -> HTMLResponse:
+def page(name: str, status: int = 200, /, **values: object) -> HTMLResponse:
     """Return a page made of a template."""
     return HTMLResponse(
         _templates.get_template(f"{name}.html.j2").render(version=hit.__version__, scripts=scripts(name), **values),

@@ -154,13 +154,6 @@ class LabelRecords(Sessions):
                 found.setdefault(one.label, {})[one.segment_id] = one.yes
         return found
 
-    def known_segments(self, segments: Iterable[str]) -> set[str]:
-        """Return which of these segments there are."""
-        with self.read() as session:
-            return {
-                key for some in batches(segments) for key in session.scalars(sa.select(Segment.id).where(Segment.id.in_(some)))
-            }
-
 
 def _versions(name: str) -> sa.Select[tuple[LabelSet]]:
     return sa.select(LabelSet).where(LabelSet.name == name).order_by(LabelSet.version.desc())

@@ -18,6 +18,7 @@ from hit.library import Library
 from hit.pulse import Pulse, reason
 from hit.remote import Remote, is_url
 from hit.sources import Failure
+from hit.tagging import apply as applying
 from hit.upkeep import remove
 
 log = logging.getLogger(__name__)
@@ -110,6 +111,13 @@ def forget(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping
     return {"removed": remove.remove(library, known)["removed"]} if known else {"removed": []}
 
 
+def tag(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Tag the library by a `version` of a `label_set`."""
+    with pulse.part("Loading the model", None):
+        _ = library.encoder
+    return applying.apply(library, detail["label_set"], detail["version"])
+
+
 def _indexed(library: Library, pulse: Pulse, names: list[str], retry: bool, http: bool) -> Mapping[str, Any]:
     with pulse.part("Loading the model", None):
         _ = library.encoder
@@ -122,4 +130,9 @@ def _listed(failures: Sequence[Failure]) -> list[dict[str, str]]:
     return [{"path": one.path, "reason": one.reason} for one in failures[:_LISTED]]
 
 
-KINDS: dict[str, Kind] = {"index": index, "reindex": reindex, "remove": forget}  # others add theirs, which must pickle by name
+KINDS: dict[str, Kind] = {
+    "index": index,
+    "reindex": reindex,
+    "remove": forget,
+    "tag": tag,
+}  # others add theirs, which must pickle by name

@@ -1,5 +1,6 @@
 """What label sets tag: looked at beforehand, applied, and kept up to date while the library grows."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +12,10 @@ import numpy as np
 from hit import search, trail
 from hit.concept import Background
 from hit.db import LabelSet, Tagged
-from hit.errors import NotFoundError, UserError
+from hit.errors import NotFoundError
 from hit.library import Library
 from hit.tagging import fitted as fitting
-from hit.tagging.fitted import Fitted, labels_of
+from hit.tagging.fitted import Fitted
 from hit.tagging.labels import Label
 from hit.types import Floats, Progress, Silent
 
@@ -101,7 +102,7 @@ def _judge(library: Library, fitted: Fitted, rows: Iterable[Tagged]) -> None:
 
 
 def confidences(library: Library, fitted: Fitted, column: int, scores: Floats) -> Sequence[float | None]:
-    """Return how probably segments of these scores (N,) show a label: by its probe, or as in a search for its one text, or None."""
+    """Return how probably segments (N,) show a label: by its probe, or as in a search for its one text, or None."""
     one = fitted.concepts[column]
     found = one.probabilities(scores)
     if found is None and library.judge and len(fitted.labels[column].texts) == 1:  # as in a search: mixtures are not calibrated
@@ -137,12 +138,11 @@ def refresh(library: Library, videos: Iterable[str] | None = None, progress: Pro
     with library.writing():
         for name, version in active:
             one = library.db.label_set(name, version)
-            if one.state != "active":  # somebody retired it meanwhile
-                continue
             known = fitting.kept(one, library.stored.revision) is not None
             fitted = fitting.of_version(library, one, progress)
             found = change(library, one, fitted, wanted if known else None, progress)
-            library.db.activate_labels(one, found.gone, found.written)
+            with contextlib.suppress(NotFoundError):  # somebody retired it meanwhile
+                library.db.activate_labels(one, found.gone, found.written)
             result["label_sets"] += 1
             result["videos"] = max(result["videos"], found.videos)
             result["added"] += len(found.new)

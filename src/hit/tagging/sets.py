@@ -11,7 +11,7 @@ from hit.library import Library
 from hit.tagging.fitted import kept, labels_of
 from hit.tagging.labels import Label, set_name
 
-__all__ = ["answer", "find", "labels_of", "refit", "save", "summary", "to_json"]
+__all__ = ["answer", "find", "labels_of", "refit", "save", "summary", "tagged", "to_json"]
 
 
 def save(library: Library, name: str, labels: Sequence[Label], by: str) -> LabelSet:
@@ -21,13 +21,12 @@ def save(library: Library, name: str, labels: Sequence[Label], by: str) -> Label
     """
     name = set_name(name)
     wanted = {key for label in labels for key in label.examples}
-    if lost := wanted - library.db.known_segments(wanted):
+    if lost := wanted - library.db.stretches(wanted).keys():
         before = {key for one in library.db.label_sets() if one.newest.name == name for key in _examples(one.newest)}
         if odd := sorted(lost - before):
             owner = next(label.name for label in labels if odd[0] in label.examples)
-            raise NotFoundError(
-                f"segment {odd[0]}", f"an example of '{owner}', is not in the library", "name segments by their ids"
-            )
+            why = f"an example of '{owner}' that the library does not know"
+            raise NotFoundError(f"segment {odd[0]}", why, "give segments' ids")
     return library.db.put_label_set(name, {"labels": [label.to_table() for label in labels]}, by)
 
 
@@ -73,6 +72,19 @@ def refit(library: Library, name: str, label: str, by: str) -> LabelSet:
     return save(library, name, labels, by)
 
 
+def tagged(library: Library, video: str) -> list[dict[str, Any]]:
+    """Return by which labels a video is tagged, and why."""
+    groups: dict[tuple[str, int], dict[str, str]] = {}
+    found = []
+    for one in library.db.tagged(video):
+        key = one.label_set, one.version
+        if key not in groups:
+            groups[key] = {label.name: label.group for label in labels_of(library.db.label_set(*key))}
+        names = ("label_set", "version", "label", "score", "confidence", "threshold", "revision", "segments")
+        found.append({**{name: getattr(one, name) for name in names}, "group": groups[key].get(one.label, "")})
+    return found
+
+
 def summary(one: Listed) -> dict[str, Any]:
     """Return a label set as a list shows it."""
     newest = one.newest
@@ -94,10 +106,8 @@ def to_json(library: Library, one: LabelSet) -> dict[str, Any]:
     fitted, counts = kept(one, model.revision), library.db.tagged_counts(one.name)
     labels = []
     for i, label in enumerate(labels_of(one)):
-        known = (
-            {"threshold": fitted.thresholds[i], "kind": fitted.concepts[i].kind} if fitted else {"threshold": None, "kind": None}
-        )
-        labels.append({**label.to_table(), **known, "tagged": counts.get(label.name, 0)})
+        line, kind = (fitted.thresholds[i], fitted.concepts[i].kind) if fitted else (None, None)
+        labels.append({**label.to_table(), "threshold": line, "kind": kind, "tagged": counts.get(label.name, 0)})
     return {
         "name": one.name,
         "version": one.version,

@@ -1,24 +1,25 @@
 """A label's threshold as a page shows it: what counts at every line, which clips lie beside it, and how right it is so far."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hit import search, trail
+from hit import trail
 from hit.concept import Background
 from hit.library import Library
+from hit.search import Shelf
 from hit.tagging import fitted as fitting
 from hit.tagging import sets
 from hit.tagging.apply import confidences
 from hit.tagging.fitted import NOTHING, Fitted
 from hit.tagging.thresholds import precision
-from hit.types import Floats
+from hit.types import Floats, Keys
 
 LINES = 200  # at which videos are counted
 BINS = 40  # of a histogram
 NEAR = 12  # clips shown on each side of the line
+_BLOCK = 10_000  # vectors read at once
 
 
 def view(library: Library, name: str, label: str, version: int | None = None, threshold: float | None = None) -> dict[str, Any]:
@@ -28,29 +29,31 @@ def view(library: Library, name: str, label: str, version: int | None = None, th
     """
     one = library.db.label_set(name, version)
     rule = sets.find(one, label).rule
-    whole = fitting.of_version(library, one)
-    fitted = whole.only(label)
+    fitted = fitting.of_version(library, one).only(label)
     line = fitted.thresholds[0] if threshold is None else threshold
-    keys, videos, scores = library.asked(lambda _: _scored(library, fitted))
+    rows, videos, scores = library.asked(lambda shelf: _scored(shelf, fitted))
     there = scores > NOTHING
     best = _best(videos, scores)
     ground = Background.of(fitted.concepts[0], trail.background(library))
-    said = library.db.label_answers(name).get(label, {})
     order = np.argsort(scores, kind="stable")
-    middle = int(np.searchsorted(scores[order], line, side="left"))
-    sides = {"above": order[middle : middle + NEAR], "below": order[:middle][there[order[:middle]]][::-1][:NEAR]}
+    middle = int(np.searchsorted(scores[order], np.float32(line), side="left"))
+    below = order[:middle]
+    sides = {"above": order[middle : middle + NEAR], "below": below[there[below]][::-1][:NEAR]}
     model = library.config.model
+    lines = counts_at(best[best > NOTHING])
     return {
         "label": label,
         "version": one.version,
         "rule": rule.to_table(),
         "kind": fitted.concepts[0].kind,
         "threshold": line,
+        "percentile": float(ground.percentiles(np.array([line], np.float32))[0]),
         "videos": int((best >= line).sum()),
         "segments": int((scores >= line).sum()),
-        "counts_at": counts_at(best[best > NOTHING]),
+        "counts_at": lines,
+        "percentiles": ground.percentiles(np.array([at for at, _ in lines], np.float32)).tolist(),
         "histogram": histogram(scores[there], ground.scores),
-        **{side: _near(library, fitted, ground, keys, scores, rows, said) for side, rows in sides.items()},
+        **{side: _near(library, name, fitted, ground, rows[at], scores[at]) for side, at in sides.items()},
         **judged(library, name, fitted, line),
         "model": {"id": model.id, "revision": model.revision},
     }
@@ -69,21 +72,18 @@ def judged(library: Library, name: str, fitted: Fitted, line: float) -> dict[str
     return {"precision": precision(fitted.concepts[0].honest(found), yes, line), "answers": answers}
 
 
-def _scored(library: Library, fitted: Fitted) -> tuple[list[str], NDArray[np.int64], Floats]:
-    """Return all segments (N): their ids, which video each belongs to (N,), their scores (N,)."""
-    search.check(library.encoder, library.stored)
-    keys: list[str] = []
-    scores, counts = [np.zeros(0, np.float32)], []
-    for reel in trail.reels(library):
-        keys += [segment.id for segment in reel.segments]
-        scores.append(fitted.scores(reel.vectors)[:, 0])
-        counts.append(len(reel.segments))
-    return keys, np.repeat(np.arange(len(counts)), counts), np.concatenate(scores)
+def _scored(shelf: Shelf, fitted: Fitted) -> tuple[Keys, NDArray[np.intp], Floats]:
+    """Return all segments (N): their rows (N,), the number of the video of each (N,), their scores (N,)."""
+    rows, owners = shelf.db.owners(shelf.stored)
+    blocks = np.array_split(rows, len(rows) // _BLOCK + 1)
+    scores = [fitted.scores(shelf.db.vectors(shelf.stored, block))[:, 0] for block in blocks if len(block)]
+    nothing = np.zeros(0, np.float32)
+    return rows, np.unique(owners, return_inverse=True)[1], np.concatenate([nothing, *scores])
 
 
-def _best(videos: NDArray[np.int64], scores: Floats) -> Floats:
+def _best(videos: NDArray[np.intp], scores: Floats) -> Floats:
     """Return the best score of each video."""
-    found = np.full(int(videos[-1]) + 1 if len(videos) else 0, NOTHING, np.float32)
+    found = np.full(int(videos.max()) + 1 if len(videos) else 0, NOTHING, np.float32)
     np.maximum.at(found, videos, scores)
     return found
 
@@ -105,24 +105,18 @@ def histogram(scores: Floats, background: NDArray[np.float64]) -> dict[str, list
     return {"edges": edges.tolist(), **{key: np.histogram(values, edges)[0].tolist() for key, values in counts.items()}}
 
 
-def _near(
-    library: Library,
-    fitted: Fitted,
-    ground: Background,
-    keys: Sequence[str],
-    scores: Floats,
-    rows: NDArray[np.int64],
-    said: dict[str, bool],
-) -> list[dict[str, Any]]:
-    sure = confidences(library, fitted, 0, scores[rows])
-    places = ground.percentiles(scores[rows]).tolist()
+def _near(library: Library, name: str, fitted: Fitted, ground: Background, rows: Keys, scores: Floats) -> list[dict[str, Any]]:
+    sure, places = confidences(library, fitted, 0, scores), ground.percentiles(scores).tolist()
+    found = library.db.places(library.stored, rows.tolist())
+    said = library.db.label_answers(name).get(fitted.labels[0].name, {})
     return [
         {
-            "segment_id": keys[row],
-            "score": float(scores[row]),
+            "segment_id": (key := found[row].segment.id),
+            "score": score,
             "confidence": confidence,
             "percentile": place,
-            "answer": said.get(keys[row]),
+            "answer": said.get(key),
         }
-        for row, confidence, place in zip(rows.tolist(), sure, places, strict=True)
+        for row, score, confidence, place in zip(rows.tolist(), scores.tolist(), sure, places, strict=True)
+        if row in found
     ]

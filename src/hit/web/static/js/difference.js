@@ -5,7 +5,7 @@ import { count, plural } from "./format.js";
 import { setPage } from "./labeldata.js";
 import { previewSegment } from "./preview.js";
 
-const SIGNS = { added: ["plus", "good", "Would be tagged"], removed: ["close", "bad", "Would not be tagged any more"] };
+const SIGNS = { added: ["plus", "good", "New"], removed: ["close", "bad", "Gone"] };
 
 function number(value, sign) {
   return h("td.number", { class: value ? sign : "quiet" }, value ? `${{ added: "+", removed: "−" }[sign]}${count(value)}` : "0");
@@ -25,9 +25,18 @@ function table(name, answer, version) {
   );
 }
 
-function sample({ label, change, card }) {
+function sample({ change, card }) {
   const [sign, kind, words] = SIGNS[change];
-  return segmentCard(card, { onpreview: previewSegment }, h("p.card-facts", null, h("span.badge", { class: kind, title: words }, icon(sign), label)));
+  return segmentCard(card, { onpreview: previewSegment }, h("p.card-facts", null, h("span.badge", { class: kind }, icon(sign), words)));
+}
+
+/** Clips of each label that changes; those of the first are shown at once. */
+function samples(labels, all) {
+  const own = (one) => all.filter((sample) => sample.label === one.name);
+  const number = (one) => [one.added && `${count(one.added)} new`, one.removed && `${count(one.removed)} gone`].filter(Boolean).join(", ");
+  return labels
+    .filter((one) => own(one).length)
+    .map((one, i) => h("details.samples", { open: i === 0 }, h("summary", null, h("strong", null, one.name), h("span.quiet", null, ` ${number(one)}`)), h("div.grid.small-grid", null, own(one).map(sample))));
 }
 
 /**
@@ -37,7 +46,6 @@ function sample({ label, change, card }) {
  */
 export function difference(name, answer, label = null) {
   const labels = label === null ? answer.labels : answer.labels.filter((one) => one.name === label);
-  const samples = label === null ? answer.samples : answer.samples.filter((one) => one.label === label);
   const sum = (what) => labels.reduce((all, one) => all + one[what], 0);
   const [added, removed] = [sum("added"), sum("removed")];
   const told =
@@ -50,6 +58,6 @@ export function difference(name, answer, label = null) {
     { data: { added, removed } },
     h("p", null, told),
     table(name, { ...answer, labels }, answer.version),
-    samples.length > 0 && h("div.grid.small-grid", null, samples.map(sample)),
+    samples(labels, answer.samples),
   );
 }

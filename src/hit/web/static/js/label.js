@@ -33,26 +33,28 @@ const version = () => given().get("version");
 /** How many videos reach a score, as the server counted. */
 const videosAt = (at) => page.stops.find((one) => one[0] === at)?.[1] ?? 0;
 
-/** The share of the background below a score, in per cent, as fine as its bars. */
-function percentile(at) {
-  const { edges, background } = page.view.histogram;
-  const all = background.reduce((sum, one) => sum + one, 0) || 1;
-  const below = background.reduce((sum, one, i) => sum + one * Math.min(Math.max((at - edges[i]) / (edges[i + 1] - edges[i] || 1), 0), 1), 0);
-  return (100 * below) / all;
+/** Where the line may stand: [score, videos, percentile], ascending; where it stands now is one of them. */
+function stops(view) {
+  const found = view.counts_at.map(([at, videos], i) => [at, videos, view.percentiles[i]]);
+  if (found.some((one) => one[0] === view.threshold)) return found;
+  return [...found, [view.threshold, view.videos, view.percentile]].sort((a, b) => a[0] - b[0]);
 }
+
+/** How many per cent of the background score less than a stop. */
+const percentileAt = (at) => page.stops.find((one) => one[0] === at)?.[2] ?? 0;
+const above = (at) => `above ${Number(percentileAt(at).toFixed(2))} % of the background`;
 
 // -- the line
 
 function say(at) {
-  return `score ${score(at)}: ${plural(videosAt(at), "video")}, above ${percentile(at).toFixed(1)} % of the background`;
+  return `score ${score(at)}: ${plural(videosAt(at), "video")}, ${above(at)}`;
 }
 
 function moved(at) {
   page.at = at;
   figures();
-  const fields = page.fields;
-  if (fields?.kind() === "percentile") fields.show("percentile", percentile(at));
-  else fields?.show("score", at);
+  if (page.fields?.kind() === "percentile" && percentileAt(at) < 100) page.fields.show("percentile", percentileAt(at));
+  else page.fields?.show("score", at);
   byId("clips").classList.add("stale");
   ask();
 }
@@ -63,7 +65,7 @@ const ask = debounce(async () => {
   try {
     const view = await get(withQuery(path, { version: version(), threshold: page.at }));
     if (mine !== page.asked) return;
-    page.view = { ...view, counts_at: page.view.counts_at, histogram: page.view.histogram };
+    page.view = view;
     clips();
     figures();
     announce(say(page.at));
@@ -74,12 +76,13 @@ const ask = debounce(async () => {
 
 function figures() {
   const number = videosAt(page.at);
+  const most = page.stops[0]?.[1] ?? 0;
   const sure = page.view.precision;
   const tile = (title, value, note) => h("div.tile", null, h("span.quiet.small", null, title), h("strong", null, value), h("span.quiet.small", null, note));
   put(
     byId("figures"),
-    tile("Videos", h("span", { id: "count" }, count(number)), `of ${count(page.stops[0]?.[1] ?? 0)}`),
-    tile("Score", score(page.at), `above ${percentile(page.at).toFixed(1)} % of the background`),
+    tile("Videos", h("span", { id: "count" }, count(number)), page.label.exceptions.length ? `of ${count(most)} that are no exception` : `of ${count(most)}`),
+    tile("Score", score(page.at), above(page.at)),
     sure ? tile("Estimated precision", percent(sure.estimate), `${percent(sure.low)} to ${percent(sure.high)}, ${plural(sure.answered, "answer")} above the line`) : tile("Estimated precision", "?", "answer some clips above the line"),
   );
   byId("figures").dataset.videos = String(number);
@@ -120,7 +123,7 @@ async function answer(segment, yes, { back = false } = {}) {
   const one = shown().find((clip) => clip.segment_id === segment);
   const before = one?.answer ?? null;
   try {
-    const told = await post(`${path}/answers`, { segment_id: segment, yes });
+    const told = await post(withQuery(`${path}/answers`, { version: version(), threshold: page.at }), { segment_id: segment, yes });
     if (!back) page.said.push([segment, before]);
     page.view.precision = told.precision;
     page.view.answers = told.answers;
@@ -216,14 +219,14 @@ async function draft(write, button) {
 
 function rulePanel() {
   if (!page.may.write) return null;
-  page.fields = ruleFields(page.view.rule);
+  page.fields = ruleFields(page.view.rule, { percentile: () => percentileAt(page.at), score: () => page.at });
   const button = h("button.primary", { type: "submit" }, "Save as a draft");
   const save = (event) => {
     event.preventDefault();
     const rule = page.fields.rule();
     draft(() => writeLabel(setName, labelName, (one) => ({ ...one, rule })), button);
   };
-  const back = h("button.ghost", { type: "button", onclick: () => (page.line.move(page.saved), moved(page.saved), (page.fields.show(...Object.entries(page.view.rule)[0]))) }, "Back to the saved line");
+  const back = h("button.ghost", { type: "button", title: "To the line that is saved", onclick: () => (page.line.move(page.saved), moved(page.saved), (page.fields.show(...Object.entries(page.view.rule)[0]))) }, "Back");
   return h("form.row.save-rule", { onsubmit: save }, h("span.quiet", null, "It begins"), page.fields.element, button, back);
 }
 
@@ -253,7 +256,7 @@ async function load() {
     page.label = set.labels.find((one) => one.name === labelName);
     page.at = view.threshold;
     page.saved = page.label.threshold ?? view.threshold;
-    page.stops = view.counts_at.some((one) => one[0] === page.at) ? view.counts_at : [...view.counts_at, [page.at, view.videos]].sort((a, b) => a[0] - b[0]);
+    page.stops = stops(view);
     document.title = `${labelName} · ${setName} · HiT`;
     show();
   } catch (problem) {

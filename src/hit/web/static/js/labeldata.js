@@ -4,7 +4,7 @@ import { h } from "./dom.js";
 
 export const STATES = { draft: "Draft", active: "In use", retired: "Retired" };
 const BADGES = { draft: "warn", active: "good", retired: "" };
-const RULES = { percentile: 99, precision: 90, score: 0 }; // what a rule of this kind begins with
+const RULES = { percentile: () => 99, precision: () => 90, score: () => 0 }; // what a rule of this kind begins with, as it is shown
 
 /** Where the API has a set, or a label of it. */
 export const setPath = (name, label = null) => `/v1/label-sets/${encodeURIComponent(name)}${label === null ? "" : `/labels/${encodeURIComponent(label)}`}`;
@@ -24,12 +24,17 @@ export function ruleWords(rule) {
   return `From score ${score(rule.score)}`;
 }
 
-/** Fields of a rule: what it goes by, and how much of that. @param {Record<string, number>} rule */
-export function ruleFields(rule) {
+/**
+ * Fields of a rule: what it goes by, and how much of that.
+ * @param {Record<string, number>} rule
+ * @param {Partial<typeof RULES>} [begin] with what another kind begins
+ */
+export function ruleFields(rule, begin = {}) {
+  const values = { ...RULES, ...begin };
   const [[kind, value]] = Object.entries(rule);
   const select = h(
     "select",
-    { "aria-label": "A label begins", onchange: () => show(select.value, RULES[select.value]) },
+    { "aria-label": "A label begins", onchange: () => show(select.value, values[select.value]()) },
     h("option", { value: "percentile" }, "Above so many % of the background"),
     h("option", { value: "precision" }, "Where so many % of the answers are yes"),
     h("option", { value: "score" }, "At a score"),

@@ -10,7 +10,7 @@ const MOST = 5_000_000; // bytes of a file
 const lines = (text) => [...new Set(text.split("\n").map((one) => one.trim()).filter(Boolean))];
 const area = (label, value, about, rows = 3) => {
   const field = h("textarea", { rows, value: value.join("\n"), maxlength: 20_000, spellcheck: "true" });
-  return { field, element: h("label.field", null, label, field, h("span.quiet.small", null, about)) };
+  return { field, element: h("label.field", null, label, field, h("span.hint", null, about)) };
 };
 
 /** Run what a form asks for; what the server refuses is told in the form. Its last child stands below that. */
@@ -113,7 +113,7 @@ const nameField = (value = "") => h("input", { type: "text", required: true, max
 /** Write a set that is new. @param {string[]} taken names of sets */
 export function newSetDialog(taken) {
   const name = nameField();
-  const list = area("Labels, one a line", [], "beach · or: beach: a sandy beach; people at the sea · or: place/beach: …", 7);
+  const list = area("Labels, one a line", [], "After a colon: ways to say it, with semicolons between them; without one the name is what it says. Before a slash: its group.", 7);
   list.field.placeholder = "beach\nplace/forest: a forest; trees seen from within";
   list.field.required = true;
   const save = async () => {

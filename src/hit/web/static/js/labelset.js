@@ -122,7 +122,7 @@ function row(set, one, most) {
     { data: { label: one.name } },
     h("th", { scope: "row" }, h("a", { href: withQuery(setPage(name, one.name), { version: last ? "" : set.version }) }, one.name)),
     h("td.says", null, says),
-    h("td", { title: one.threshold === null ? "Its threshold is found when it is applied" : `score ${one.threshold}` }, ruleWords(one.rule), one.threshold !== null && one.rule.score === undefined && h("span.quiet.numbers", null, ` (score ${score(one.threshold)})`)),
+    h("td.begins", { title: one.threshold === null ? "Its threshold is found when it is applied" : `score ${one.threshold}` }, ruleWords(one.rule), one.threshold !== null && one.rule.score === undefined && h("span.quiet.small.numbers", null, `score ${score(one.threshold)}`)),
     h("td", null, one.kind === "probe" ? h("span.badge.good", { title: `Its words, and ${plural(examples, "example")}` }, plural(examples, "example")) : examples > 0 && h("span.quiet", null, plural(examples, "example"))),
     h("td.number", null, h("span.bar", { "aria-hidden": "true" }, h("span", { style: { width: `${(one.tagged / (most || 1)) * 100}%` } })), count(one.tagged)),
     page.mine && last && h("td", null, edit),
