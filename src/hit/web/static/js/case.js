@@ -12,7 +12,7 @@ let view = null;
 
 /** Ask for a reason, and then do it. */
 function ask(title, text, verb, does) {
-  const reason = h("input", { type: "text", required: true, maxlength: 1000, autocomplete: "off" });
+  const reason = h("input", { type: "text", required: true, maxlength: 500, autocomplete: "off" });
   const wrong = h("p.wrong", { role: "alert" });
   const go = async (event) => {
     event.preventDefault();

@@ -100,7 +100,7 @@ async function load(more = false) {
 
 function decide(action) {
   const cases = [...page.chosen];
-  const reason = h("input", { type: "text", required: true, maxlength: 1000, autocomplete: "off" });
+  const reason = h("input", { type: "text", required: true, maxlength: 500, autocomplete: "off" });
   const wrong = h("p.wrong", { role: "alert" });
   const yes = h("button", { type: "submit", class: action === "block" ? "danger" : "primary" }, `${VERDICTS[action]} ${plural(cases.length, "case")}`);
   const does = async (event) => {

@@ -23,6 +23,7 @@ function tiles(stats) {
     tile("Decided", count(stats.decided), `in ${wanted().days} days`),
     tile("Waiting", count(queue.open), queue.oldest_seconds === null ? "nothing is old" : `the oldest for ${duration(queue.oldest_seconds)}; ${count(queue.held)} under review`),
     tile("Time to decide", seconds(stats.seconds.median), stats.seconds.p90 === null ? "median" : `median; nine of ten within ${duration(stats.seconds.p90)}`),
+    tile("Time to the end", seconds(stats.wait.median), stats.wait.p90 === null ? "from opening to decision" : `from opening to decision; nine of ten within ${duration(stats.wait.p90)}`),
     tile("Agreement", agreement.kappa === null ? "–" : agreement.kappa.toFixed(2), agreement.pairs ? `Cohen's kappa; ${count(agreement.agreed)} of ${plural(agreement.pairs, "pair")} say the same` : "no pair of reviewers yet"),
     tile("Overturned", overturned.rate === null ? "–" : percent(overturned.rate), overturned.appeals ? `${count(overturned.overturned)} of ${plural(overturned.appeals, "appeal")}; ${interval(overturned)}` : "no appeal was decided"),
     tile("Golden cases", golden.share === null ? "–" : percent(golden.share), golden.seen ? `${count(golden.right)} of ${count(golden.seen)} right; ${interval(golden)}` : "none was seen"),
@@ -31,9 +32,11 @@ function tiles(stats) {
 }
 
 function perDay(stats) {
-  const days = stats.per_day.map((one) => [Math.round((Date.parse(one.day) - Date.now()) / DAY), one.decided]);
-  if (days.length < 2) return null;
-  return h("section.panel", null, lineChart({ kind: "line", title: "Decisions a day", x: "days from today", y: "decisions", series: [{ name: "decided", points: days }] }));
+  const made = new Map(stats.per_day.map((one) => [Math.round((Date.parse(one.day) - Date.now()) / DAY), one.decided]));
+  const first = Math.max(Math.min(...made.keys(), 0), -Number(wanted().days));
+  const points = Array.from({ length: 1 - first }, (_, i) => [first + i, made.get(first + i) ?? 0]);
+  if (points.length < 2) return null;
+  return h("section.panel", null, lineChart({ kind: "line", title: "Decisions a day", x: "days from today", y: "decisions", series: [{ name: "decided", points }] }));
 }
 
 /** Shares with their intervals, a row a policy. */
@@ -64,8 +67,7 @@ function record() {
     }
     check.disabled = false;
   }
-  const { policy } = wanted();
-  const save = ["csv", "jsonl"].map((format) => downloadLink(withQuery("/v1/review/export", { format, policy }), format.toUpperCase()));
+  const save = ["csv", "jsonl"].map((format) => downloadLink(withQuery("/v1/review/export", { format }), format.toUpperCase()));
   return h("section.panel.stack", { "aria-labelledby": "record" }, h("h2", { id: "record" }, "The record"), h("p.quiet", null, "Each decision names the one before it by its hash, so that whatever is changed or taken out afterwards shows."), h("div.row", null, check, save), said);
 }
 

@@ -11,7 +11,7 @@ const SKIPS = ["I know somebody in it", "It distresses me", "I do not understand
 
 /** A list of reasons, with words of one's own. @param {string[]} reasons */
 function reasonField(label, reasons) {
-  const own = h("input", { type: "text", maxlength: 1000, "aria-label": `${label} in your words`, placeholder: "in your words", hidden: true, autocomplete: "off" });
+  const own = h("input", { type: "text", maxlength: 500, "aria-label": `${label} in your words`, placeholder: "in your words", hidden: true, autocomplete: "off" });
   const choose = h("select", { "aria-label": label, onchange: () => shown() });
   const shown = () => {
     own.hidden = choose.value !== OTHER;
@@ -41,7 +41,7 @@ export function decisionForm(actions, { onsubmit, onskip }) {
   let chosen = null;
   const group = h("div.decisions", { role: "radiogroup", "aria-label": "Decision" });
   const reason = reasonField("Reason", []);
-  const note = h("textarea", { rows: 2, maxlength: 20_000, placeholder: "A note, for whoever comes after you", "aria-label": "Note" });
+  const note = h("textarea", { rows: 2, maxlength: 5000, placeholder: "A note, for whoever comes after you", "aria-label": "Note" });
   const wrong = h("p.wrong", { role: "alert" });
   const choose = (action) => {
     chosen = action;

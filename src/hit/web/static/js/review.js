@@ -56,7 +56,7 @@ async function start(title = "", text = "") {
     const [queue, allowed] = await Promise.all([get("/v1/review/queue").catch((problem) => problem.status === 403 ? null : Promise.reject(problem)), may("reviewer")]);
     if (!allowed || !queue) put(page, stateView("user", "For reviewers", "An administrator can give you the role."));
     else put(page, title && h("p.notice", { role: "status" }, h("strong", null, title), " ", text), front(queue));
-    byId("go")?.focus();
+    document.getElementById("go")?.focus();
   } catch (problem) {
     put(page, problemView(problem, () => start(title, text)));
   }
