@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 import hit
-from hit import cli_bank, cli_data, cli_library, cli_model, cli_moderation, cli_search, cli_serve
+from hit import cli_bank, cli_data, cli_library, cli_model, cli_moderation, cli_review, cli_search, cli_serve
 from hit.door import Http, Json, LibraryFolder, Memory, Patience, Workers, emit, remark
 from hit.errors import UserError
 
@@ -38,6 +38,7 @@ app.add_typer(cli_bank.banks, name="bank")
 app.add_typer(cli_bank.hooks, name="webhook")
 app.add_typer(cli_data.importing, name="import")
 app.add_typer(cli_data.looking, name="data")
+app.add_typer(cli_review.reviewing, name="review")
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 import hit
 from hit.api import (
     bank,
+    cases,
     describe,
     document,
     embeddings,
@@ -21,6 +22,7 @@ from hit.api import (
     models,
     policies,
     problems,
+    review,
     search,
     searches,
     upload_search,
@@ -32,8 +34,8 @@ from hit.service import Service
 
 ROUTES = (
     *(health, login, search, upload_search, searches, describe, embeddings, models),
-    *(ingest, videos, media, jobs, evaluations, document, web),
-    *(policies, bank, webhooks),
+    *(ingest, videos, media, jobs, evaluations, policies, bank, webhooks),
+    *(review, cases, document, web),
 )
 
 

@@ -31,11 +31,6 @@ def put_event(session: Session, event: str, body: Mapping[str, Any]) -> None:
 class WebhookRecords(Sessions):
     """The part of a Database that holds them."""
 
-    def put_event(self, event: str, body: Mapping[str, Any]) -> None:
-        """Queue an event for all endpoints that want it."""
-        with self.write(content=False, alone=False) as session:
-            put_event(session, event, body)
-
     def add_endpoint(self, endpoint: Endpoint) -> Endpoint:
         """Have events sent somewhere. Raises UserError for what cannot be a name, BusyError for one that is taken."""
         check(f"the webhook's name '{endpoint.name}'", endpoint.name)

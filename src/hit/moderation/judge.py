@@ -11,7 +11,7 @@ from hit.library import Library
 from hit.moderation import bank
 from hit.moderation.document import read
 from hit.moderation.judging import Bench, Fit, bench, fit
-from hit.review import NewCase
+from hit.review import NewCase, cases
 from hit.types import Progress, Silent
 
 log = logging.getLogger(__name__)
@@ -106,8 +106,6 @@ def _record(
             report[one.verdict] += 1
     report["changed"] += library.db.record_verdicts(policy.name, policy.version, judged, out)
     if policy.state == "enforced" and (asked := [one for one in judged if one.verdict == "review" or one.audit]):
-        from hit.review import cases
-
         titles = library.db.titles(one.video_id for one in asked)
         report["cases"] += cases.open_cases(
             library, [_case(policy, made, one, titles[one.video_id].title) for one in asked if one.video_id in titles]

@@ -21,6 +21,7 @@ from hit.db import Judged, Segment, Verdicts
 from hit.errors import UserError
 from hit.library import Library
 from hit.moderation.document import Document
+from hit.review import feedback
 from hit.tagging import thresholds
 from hit.tagging.thresholds import Answered
 from hit.types import Floats, Keys
@@ -156,7 +157,8 @@ def bench(library: Library, name: str, document: Document, made: Fit) -> Bench:
 
 def answers(library: Library, name: str, document: Document) -> dict[str, bool]:
     """Return which segments show what a policy means, as far as people have said."""
-    return dict.fromkeys(document.examples_against, False) | dict.fromkeys(document.examples_for, True)
+    examples = dict.fromkeys(document.examples_against, False) | dict.fromkeys(document.examples_for, True)
+    return {**examples, **dict(feedback(library.db, name))}
 
 
 def draw(content_hash: str, name: str) -> float:
