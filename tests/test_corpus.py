@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from hit import video
 from hit.datasets import corpus
-from hit.datasets.corpus import grammar, render, scenes
+from hit.datasets.corpus import grammar, render, scenes, truth
 from hit.datasets.corpus.scenes import Event, Facts, Thing
 from hit.errors import UserError
 from hit.render import render_corpus
@@ -386,3 +386,25 @@ def test_sounds_sound_as_said(kind: str) -> None:
         assert len(loud) < 0.5 * len(windows)
     if kind == "hiss":
         assert np.std(peaks) > 1000
+
+
+# ---- Truth
+
+
+def test_the_words_of_a_label_say_what_it_is_called() -> None:
+    kinds = {"colour": COLOURS, "shape": SHAPES, "motion": MOTIONS, "sound": SOUNDS}
+    said = {
+        group: {label: {find(kinds[group], text)[0][2] for text in texts} for label, texts in labels.items()}
+        for group, labels in truth.LABELS.items()
+    }
+    assert said == {group: {label: {label} for label in kind} for group, kind in kinds.items()}
+
+
+def test_a_clip_has_the_labels_that_its_captions_tell(rendered: Path) -> None:
+    found = truth.read(rendered)
+    with (rendered / "captions.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            told, labels = read(row["caption"]), found[row["video"]]
+            assert {event["motion"] for event in told.events} | {event["colour"] for event in told.events} <= labels
+            assert told.sound is None or told.sound in labels
+            assert all(f"{event['colour']} {event['motion']}" in labels for event in told.events)

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 import hit
-from hit import cli_bank, cli_data, cli_library, cli_model, cli_moderation, cli_review, cli_search, cli_serve
+from hit import (
+    cli_bank,
+    cli_data,
+    cli_library,
+    cli_model,
+    cli_moderation,
+    cli_review,
+    cli_search,
+    cli_serve,
+    cli_tagging,
+)
 from hit.door import Http, Json, LibraryFolder, Memory, Patience, Workers, emit, remark
 from hit.errors import UserError
 
@@ -30,6 +40,8 @@ app = typer.Typer(
 Segments = Literal["auto", "shots", "windows"]
 app.add_typer(cli_model.modelling)
 app.add_typer(cli_search.searching)
+app.add_typer(cli_tagging.tagging)
+app.add_typer(cli_tagging.labelling, name="labels")
 app.add_typer(cli_serve.serving)
 app.add_typer(cli_serve.tokens, name="token")
 app.add_typer(cli_library.keeping, name="library")
@@ -181,8 +193,8 @@ def index(
             retry=retry,
             progress=Bars(),
         )
-        judged = intake.follow(library, report.changed, Bars())
-    emit({**report.to_json(), "library": str(folder), "judged": judged}, as_json, _show_index)
+        followed = intake.follow(library, report.changed, Bars())
+    emit({**report.to_json(), "library": str(folder), **followed}, as_json, _show_index)
 
 
 @app.command()

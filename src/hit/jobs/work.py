@@ -18,6 +18,7 @@ from hit.library import Library
 from hit.pulse import Pulse, reason
 from hit.remote import Remote, is_url
 from hit.sources import Failure
+from hit.tagging import apply as applying
 from hit.upkeep import remove
 
 log = logging.getLogger(__name__)
@@ -115,13 +116,19 @@ def judge(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping[
     return moderation.judge(library, detail.get("videos"), pulse.watched(), detail.get("policies"))
 
 
+def tag(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Tag the library by a `version` of a `label_set`."""
+    with pulse.part("Loading the model", None):
+        _ = library.encoder
+    return applying.apply(library, detail["label_set"], detail["version"])
+
+
 def _indexed(library: Library, pulse: Pulse, names: list[str], retry: bool, http: bool) -> Mapping[str, Any]:
     with pulse.part("Loading the model", None):
         _ = library.encoder
     report = library.index(names, retry=retry, http=http)
     counts = {"unchanged": report.unchanged, "moved": report.moved, "duplicates": report.duplicates}
-    judged = intake.follow(library, report.changed, pulse.watched())
-    return {**counts, "failures": _listed(report.failed), "judged": judged}
+    return {**counts, "failures": _listed(report.failed), **intake.follow(library, report.changed, pulse.watched())}
 
 
 def _listed(failures: Sequence[Failure]) -> list[dict[str, str]]:
@@ -133,4 +140,5 @@ KINDS: dict[str, Kind] = {
     "reindex": reindex,
     "remove": forget,
     "judge": judge,
+    "tag": tag,
 }  # others add theirs, which must pickle by name
