@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 import hit
-from hit import cli_data, cli_library, cli_model, cli_search, cli_serve
+from hit import (
+    cli_bank,
+    cli_data,
+    cli_library,
+    cli_model,
+    cli_moderation,
+    cli_review,
+    cli_search,
+    cli_serve,
+    cli_tagging,
+)
 from hit.door import Http, Json, LibraryFolder, Memory, Patience, Workers, emit, remark
 from hit.errors import UserError
 
@@ -30,11 +40,17 @@ app = typer.Typer(
 Segments = Literal["auto", "shots", "windows"]
 app.add_typer(cli_model.modelling)
 app.add_typer(cli_search.searching)
+app.add_typer(cli_tagging.tagging)
+app.add_typer(cli_tagging.labelling, name="labels")
 app.add_typer(cli_serve.serving)
 app.add_typer(cli_serve.tokens, name="token")
 app.add_typer(cli_library.keeping, name="library")
+app.add_typer(cli_moderation.policies, name="policy")
+app.add_typer(cli_bank.banks, name="bank")
+app.add_typer(cli_bank.hooks, name="webhook")
 app.add_typer(cli_data.importing, name="import")
 app.add_typer(cli_data.looking, name="data")
+app.add_typer(cli_review.reviewing, name="review")
 
 
 def main() -> None:
@@ -156,7 +172,7 @@ def index(
     as_json: Json = False,
 ) -> None:
     """Make videos searchable. A second run does only what is new; files that fail are listed and stop nothing."""
-    from hit import sources
+    from hit import intake, sources
     from hit.console import Bars
     from hit.library import Library
     from hit.remote import Remote
@@ -177,7 +193,8 @@ def index(
             retry=retry,
             progress=Bars(),
         )
-    emit({**dataclasses.asdict(report), "seconds": round(report.seconds, 3), "library": str(folder)}, as_json, _show_index)
+        followed = intake.follow(library, report.changed, Bars())
+    emit({**report.to_json(), "library": str(folder), **followed}, as_json, _show_index)
 
 
 @app.command()

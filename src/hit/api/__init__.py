@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 import hit
 from hit.api import (
+    bank,
     cases,
     describe,
     document,
@@ -21,6 +22,7 @@ from hit.api import (
     login,
     media,
     models,
+    policies,
     problems,
     review,
     search,
@@ -28,13 +30,14 @@ from hit.api import (
     upload_search,
     videos,
     web,
+    webhooks,
 )
 from hit.service import Service
 
 ROUTES = (
     *(health, login, search, upload_search, searches, describe, embeddings, models, labels, labelled),
-    *(ingest, videos, media, jobs, evaluations, review, cases),
-    *(document, web),
+    *(ingest, videos, media, jobs, evaluations, policies, bank, webhooks),
+    *(review, cases, document, web),
 )
 
 

@@ -10,7 +10,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from hit import journal, sources
+from hit import intake, journal, moderation, sources
 from hit.analysis import ServingEncoder
 from hit.errors import EndedError, UserError
 from hit.files import BusyError
@@ -111,6 +111,11 @@ def forget(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping
     return {"removed": remove.remove(library, known)["removed"]} if known else {"removed": []}
 
 
+def judge(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Judge all videos, or `videos`, by the policies that are in force, all or `policies`."""
+    return moderation.judge(library, detail.get("videos"), pulse.watched(), detail.get("policies"))
+
+
 def tag(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping[str, Any]:
     """Tag the library by a `version` of a `label_set`."""
     with pulse.part("Loading the model", None):
@@ -123,7 +128,7 @@ def _indexed(library: Library, pulse: Pulse, names: list[str], retry: bool, http
         _ = library.encoder
     report = library.index(names, retry=retry, http=http)
     counts = {"unchanged": report.unchanged, "moved": report.moved, "duplicates": report.duplicates}
-    return {**counts, "failures": _listed(report.failed)}
+    return {**counts, "failures": _listed(report.failed), **intake.follow(library, report.changed, pulse.watched())}
 
 
 def _listed(failures: Sequence[Failure]) -> list[dict[str, str]]:
@@ -134,5 +139,6 @@ KINDS: dict[str, Kind] = {
     "index": index,
     "reindex": reindex,
     "remove": forget,
+    "judge": judge,
     "tag": tag,
 }  # others add theirs, which must pickle by name
