@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 import hit
 from hit.api import (
+    cases,
     describe,
     document,
     embeddings,
@@ -19,6 +20,7 @@ from hit.api import (
     media,
     models,
     problems,
+    review,
     search,
     searches,
     upload_search,
@@ -29,7 +31,8 @@ from hit.service import Service
 
 ROUTES = (
     *(health, login, search, upload_search, searches, describe, embeddings, models),
-    *(ingest, videos, media, jobs, evaluations, document, web),
+    *(ingest, videos, media, jobs, evaluations, review, cases),
+    *(document, web),
 )
 
 

@@ -1,4 +1,4 @@
-"""Cases for review: how they are opened and withdrawn, and lists of them. Their seats and decisions stand on floors of their own."""
+"""Cases for review: how they are opened and withdrawn, lists of them, and what may be removed of them."""
 
 import base64
 import binascii
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from hit.db import chain
 from hit.db.access import aware
-from hit.db.decisions import RULINGS, DecisionRecords, final, state_of, withdraw
+from hit.db.decisions import RULINGS, SEATS, DecisionRecords, final, state_of, withdraw
 from hit.db.queue import seat_of
 from hit.db.schema_review import Assignment, Case, Decision, Policy, Skip, Verdict
 from hit.db.session import batches
@@ -23,7 +23,7 @@ _WORKED = ("open", "claimed")
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Docket:
     """A case, and what follows from its seats. outcome: what stands, also while it is appealed."""
 
     case: Case
@@ -49,49 +49,36 @@ class ReviewRecords(DecisionRecords):
         return count
 
     def _open_some(self, session: Session, cases: Sequence[tuple[Case, float]]) -> int:
-        videos = {case.video_id for case, _ in cases}
-        there: dict[tuple[str, str], list[tuple[Case, str]]] = {}
-        found = list(session.scalars(sa.select(Case).where(Case.video_id.in_(videos), Case.golden.is_(None))))
-        states = {one.case.id: one.state for one in _standings(session, found)}
-        for one in found:
-            there.setdefault((one.policy, one.video_id), []).append((one, states[one.id]))
-        keys = set(session.scalars(sa.select(Case.key).where(Case.key.in_([case.key for case, _ in cases]))))
+        found = session.scalars(sa.select(Case).where(Case.video_id.in_({case.video_id for case, _ in cases})))
+        there: dict[tuple[str, str, bool], dict[str, Docket]] = {}  # by their keys
+        for docket in _standings(session, found.all()):
+            there.setdefault(_subject(docket.case), {})[docket.case.key] = docket
         count, now = 0, self.clock.now()
         for case, priority in cases:
-            others = there.setdefault((case.policy, case.video_id), [])
-            same = next((one for one in others if one[0].key == case.key), None)
-            if case.golden is not None:
-                if case.key not in keys:
-                    keys.add(case.key)
-                    count += 1
-                    case.created_at = now
-                    session.add(case)
+            others = there.setdefault(_subject(case), {})
+            own = others.get(case.key)
+            if (own and own.state != "withdrawn") or (case.golden is None and _answered(case, others.values())):
                 continue
-            if same is not None and same[1] != "withdrawn":
-                continue
-            if any(_judged(session, one, state) and one.segment_set == case.segment_set for one, state in others):
-                continue
-            old = [one.id for one, state in others if state == "open" and one.version <= case.version]
-            old = [number for number in old if not _appealed(session, number)]
-            if any(state == "open" and one.version > case.version for one, state in others):
-                continue
-            withdraw(session, old, now, _WORKED + ("done",))
-            there[case.policy, case.video_id] = [(one, "withdrawn" if one.id in old else state) for one, state in others]
-            own = same[0] if same else case
-            if same is None:
+            if own is None:
                 case.created_at = now
                 session.add(case)
                 session.flush()
-            for seat in ("first", "second")[: own.seats]:
-                session.add(Assignment(**seat_of(own, seat, priority, now), state="open"))
-            there[case.policy, case.video_id] = [
-                *((one, state) for one, state in there[case.policy, case.video_id] if one.id != own.id),
-                (own, "open"),
-            ]
+            made = own.case if own else case
+            if made.golden is None:
+                old = [one for one in others.values() if one.state == "open" and one.outcome is None]
+                withdraw(session, [one.case.id for one in old], now, (*_WORKED, "done"))
+                others |= {one.case.key: Docket(one.case, "withdrawn", None, None) for one in old}
+                session.add_all(Assignment(**seat_of(made, name, priority, now), state="open") for name in SEATS[: made.seats])
+            others[made.key] = Docket(made, state_of(made, ()) if made.golden else "open", made.golden, None)
             count += 1
         return count
 
-    def case(self, number: int) -> Standing:
+    def case_keyed(self, key: str) -> Docket:
+        """Return the case with a key, which is there."""
+        with self.read() as session:
+            return _standings(session, [session.scalars(sa.select(Case).where(Case.key == key)).one()])[0]
+
+    def case(self, number: int) -> Docket:
         """Return a case, and where it stands. Raises NotFoundError."""
         with self.read() as session:
             found = session.get(Case, number)
@@ -104,11 +91,10 @@ class ReviewRecords(DecisionRecords):
         with self.read() as session:
             return list(session.scalars(sa.select(Assignment).where(Assignment.case_id == case).order_by(Assignment.id)))
 
-    def cases_of(self, numbers: Iterable[int]) -> dict[int, Case]:
-        """Return cases by their numbers; those that are not there are left out."""
+    def case_at(self, seat: int) -> Case | None:
+        """Return the case at which a seat is."""
         with self.read() as session:
-            found = [one for some in batches(numbers) for one in session.scalars(sa.select(Case).where(Case.id.in_(some)))]
-            return {one.id: one for one in found}
+            return session.scalar(sa.select(Case).join(Assignment, Assignment.case_id == Case.id).where(Assignment.id == seat))
 
     def cases(
         self,
@@ -117,7 +103,7 @@ class ReviewRecords(DecisionRecords):
         outcome: str | None = None,
         limit: int = 50,
         page: str | None = None,
-    ) -> tuple[list[Standing], int, str | None]:
+    ) -> tuple[list[Docket], int, str | None]:
         """Return a page of cases, the newest first, how many fit in all, and the next page's token.
 
         Raises UserError for a token that is not of this list.
@@ -198,7 +184,7 @@ def _in(state: State) -> sa.ColumnElement[bool]:
     return sa.and_(Case.golden.is_(None), ~worked, ~done)
 
 
-def _standings(session: Session, cases: Sequence[Case]) -> list[Standing]:
+def _standings(session: Session, cases: Sequence[Case]) -> list[Docket]:
     seats: dict[int, list[Assignment]] = {}
     ends: dict[int, Decision] = {}
     for some in batches(case.id for case in cases):
@@ -211,20 +197,23 @@ def _standings(session: Session, cases: Sequence[Case]) -> list[Standing]:
     for case in cases:
         state, end = state_of(case, seats.get(case.id, [])), ends.get(case.id)
         if case.golden is not None:
-            found.append(Standing(case, "decided", case.golden, None))
+            found.append(Docket(case, "decided", case.golden, None))
         else:
-            found.append(Standing(case, state, end.action if end else None, aware(end.at) if end else None))
+            found.append(Docket(case, state, end.action if end else None, aware(end.at) if end else None))
     return found
 
 
-def _judged(session: Session, case: Case, state: str) -> bool:
-    """Tell whether people have decided a case, also where it is appealed since."""
-    return state == "decided" or (state == "open" and _appealed(session, case.id))
+def _subject(case: Case) -> tuple[str, str, bool]:
+    return case.policy, case.video_id, case.golden is not None
 
 
-def _appealed(session: Session, case: int) -> bool:
-    seat = sa.select(Assignment.id).where(Assignment.case_id == case, Assignment.seat == "appeal", Assignment.state.in_(_WORKED))
-    return session.scalar(seat.limit(1)) is not None
+def _answered(case: Case, others: Iterable[Docket]) -> bool:
+    """Tell whether people have decided of the same segments, or a later version asks already."""
+    return any(
+        (one.outcome is not None and one.case.segment_set == case.segment_set)
+        or (one.state == "open" and one.case.version > case.version)
+        for one in others
+    )
 
 
 def _token(number: int) -> str:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any
 
 import sqlalchemy as sa
@@ -114,4 +114,3 @@ def prune(session: Session, cases: list[int]) -> None:
 
 def _rows(result: Any) -> int:
     return int(result.rowcount)
-

@@ -22,6 +22,7 @@ from hit.files import BusyError
 
 Action = Literal["pass", "block"]
 Outcome = Literal["pass", "block", "pending", "disagreed"]
+SEATS = ("first", "second")  # of reviewers who do not know of each other
 RULINGS = ("decide", "uphold", "overturn")  # kinds of links that say what is to become of a video
 
 
@@ -66,9 +67,9 @@ class DecisionRecords(QueueRecords):
     def _follow(self, session: Session, case: Case, seat: Assignment, link: Decision) -> Outcome:
         """Open what a decision calls for, and tell of a case that it ends."""
         if case.golden is not None:
-            return link.action  # type: ignore[return-value]  # of what everybody sees: nothing follows
+            return "pending" if case.seats > 1 else link.action  # type: ignore[return-value]  # as of any other case
         done = _done(session, case.id)
-        if seat.seat in ("first", "second"):
+        if seat.seat in SEATS:
             if len(done) < case.seats:
                 return "pending"
             if len({link.action for link in done}) > 1:
@@ -177,8 +178,7 @@ class DecisionRecords(QueueRecords):
             for some in batches(videos):
                 query = sa.select(Decision.video_id, Decision.action).join(Case, Case.id == Decision.case_id)
                 query = query.where(Case.policy == policy, Case.video_id.in_(some), Case.golden.is_(None))
-                for video, action in session.execute(query.where(final()).order_by(Decision.number)):
-                    found[video] = action
+                found.update(session.execute(query.where(final()).order_by(Decision.number)).tuples().all())
         return found
 
 
@@ -192,9 +192,7 @@ def final() -> sa.ColumnElement[bool]:
         after.id == later.assignment_id,
         after.state == "done",
     )
-    pending = sa.exists().where(
-        other.case_id == Decision.case_id, other.state.in_(("open", "claimed")), other.seat != "appeal"
-    )
+    pending = sa.exists().where(other.case_id == Decision.case_id, other.state.in_(("open", "claimed")), other.seat != "appeal")
     stands = sa.exists().where(own.id == Decision.assignment_id, own.state == "done")
     return sa.and_(Decision.kind.in_(RULINGS), stands, ~newer, ~pending)
 
@@ -217,7 +215,9 @@ def standing(session: Session, case: int, but: int = 0) -> str | None:
 def outcome_at(session: Session, case: Case, number: int) -> Outcome:
     """Return what had become of a case when a link was added."""
     link = session.get_one(Decision, number)
-    if case.golden is not None or link.seat not in ("first", "second"):
+    if case.golden is not None:
+        return "pending" if case.seats > 1 else link.action  # type: ignore[return-value]
+    if link.seat not in SEATS:
         return link.action  # type: ignore[return-value]
     since = sa.select(sa.func.max(Decision.number)).where(
         Decision.case_id == case.id, Decision.kind == "reopen", Decision.number < number
@@ -225,7 +225,7 @@ def outcome_at(session: Session, case: Case, number: int) -> Outcome:
     pair = sa.select(Decision.action).where(
         Decision.case_id == case.id,
         Decision.number <= number,
-        Decision.seat.in_(("first", "second")),
+        Decision.seat.in_(SEATS),
         Decision.number > sa.func.coalesce(since.scalar_subquery(), 0),
     )
     actions = session.scalars(pair).all()
@@ -244,7 +244,7 @@ def withdraw(session: Session, cases: list[int], now: datetime, states: Sequence
 def _open_seats(session: Session, case: Case, priority: float, now: datetime) -> None:
     """Open the seats that a case needs to be decided, beside those that are done."""
     done = _done(session, case.id)
-    seats = [name for name in ("first", "second")[: case.seats] if name not in {link.seat for link in done}]
+    seats = [name for name in SEATS[: case.seats] if name not in {link.seat for link in done}]
     if not seats:
         seats = ["senior"]  # they disagreed, or the case would be decided
     session.add_all(Assignment(**seat_of(case, seat, priority, now), state="open") for seat in seats)
@@ -254,7 +254,7 @@ def _open_seats(session: Session, case: Case, priority: float, now: datetime) ->
 def _done(session: Session, case: int) -> list[Decision]:
     """Return the links from the first and second seats of a case that stand."""
     query = sa.select(Decision).join(Assignment, Assignment.id == Decision.assignment_id)
-    query = query.where(Decision.case_id == case, Assignment.state == "done", Assignment.seat.in_(("first", "second")))
+    query = query.where(Decision.case_id == case, Assignment.state == "done", Assignment.seat.in_(SEATS))
     return list(session.scalars(query.order_by(Decision.number)))
 
 

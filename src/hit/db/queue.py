@@ -5,7 +5,6 @@ who comes with a claim that has ended changes nothing, however late they wake up
 """
 
 import functools
-import random
 import secrets
 import threading
 import time
@@ -26,6 +25,7 @@ from hit.files import BusyError
 
 LEASE = 120.0  # seconds without a heartbeat
 GOLDEN = 0.05  # of the claims
+_DRAWS = 10_000
 _SWEPT = 100  # leases that a claim ends for others
 _REMEMBERED = 2.0  # seconds for which counts hold, at least
 _LOCK = 0x4869_5422  # PostgreSQL's advisory locks of one reviewer's claims
@@ -85,7 +85,9 @@ class QueueRecords(Sessions):
             if (held := session.scalar(own) or 0) >= hold:
                 raise BusyError("the queue", f"you hold {held} already", "decide, skip or release one first")
             lease = self._lease(reviewer, now)
-            if random.random() < self.golden_share and (seat := self._golden(session, reviewer, wanted, lease)):
+            if secrets.randbelow(_DRAWS) < self.golden_share * _DRAWS and (
+                seat := self._golden(session, reviewer, wanted, lease)
+            ):
                 return seat
             for role in ("senior", "reviewer") if wanted.senior else ("reviewer",):
                 first = _open(reviewer, wanted, role).order_by(*_FIRST).limit(1).with_for_update(skip_locked=True)

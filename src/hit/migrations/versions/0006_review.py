@@ -295,6 +295,4 @@ def _guard() -> None:
     op.execute(
         "CREATE TRIGGER decisions_stay BEFORE UPDATE OR DELETE ON decisions FOR EACH ROW EXECUTE FUNCTION decisions_stay()"
     )
-    op.execute(
-        "CREATE TRIGGER decisions_last BEFORE TRUNCATE ON decisions FOR EACH STATEMENT EXECUTE FUNCTION decisions_stay()"
-    )
+    op.execute("CREATE TRIGGER decisions_last BEFORE TRUNCATE ON decisions FOR EACH STATEMENT EXECUTE FUNCTION decisions_stay()")
