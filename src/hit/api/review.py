@@ -1,11 +1,13 @@
 """/v1/review: the queue, as a reviewer works through it."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from fastapi import Path, Response
-from pydantic import BaseModel
+from fastapi import Path, Query, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field
 
-from hit.api.auth import Principal, Reviewer
+from hit import review as verb
+from hit.api.auth import Admin, Principal, Reviewer, Senior
 from hit.api.common import Served, router
 from hit.api.review_json import (
     AssignmentJson,
@@ -17,11 +19,13 @@ from hit.api.review_json import (
     assignment_json,
     decision_json,
 )
-from hit.api.schemas import When
+from hit.api.schemas import Given, When
 from hit.db import Case
 from hit.db.decisions import Outcome, Ruling
 from hit.db.queue import Wanted
 from hit.errors import UserError
+from hit.review import stats as numbers
+from hit.review.export import lines
 from hit.service import Service
 
 routes = router("review", 404, 409)
@@ -66,6 +70,128 @@ class QueueJson(BaseModel):
     mine: int
     oldest_seconds: float | None
     policies: list[WaitingJson]
+
+
+class SpreadJson(BaseModel):
+    """Seconds."""
+
+    median: float | None
+    p90: float | None
+
+
+class ShareJson(BaseModel):
+    """A share of n, with its 95 % interval."""
+
+    estimate: float | None
+    low: float
+    high: float
+    n: int
+
+
+class PolicyStats(BaseModel):
+    """How right a version of a policy is, as far as people have decided."""
+
+    policy: str
+    version: int
+    decided: int
+    precision: ShareJson
+    recall: ShareJson
+
+
+class ReviewerStats(BaseModel):
+    """How a reviewer does."""
+
+    name: str
+    decided: int
+    median_seconds: float | None
+    golden_share: float | None
+
+
+class DayJson(BaseModel):
+    """A day, of UTC."""
+
+    day: str
+    decided: int
+
+
+class QueueStats(BaseModel):
+    """What waits."""
+
+    open: int
+    held: int
+    oldest_seconds: float | None
+
+
+class AgreementJson(BaseModel):
+    """How far two who do not know of each other agree: Cohen's kappa."""
+
+    kappa: float | None
+    pairs: int
+    agreed: int
+
+
+class OverturnedJson(BaseModel):
+    """What became of appeals."""
+
+    appeals: int
+    overturned: int
+    rate: float | None
+    low: float
+    high: float
+
+
+class GoldenStats(BaseModel):
+    """How many cases with a known answer were answered so."""
+
+    seen: int
+    right: int
+    share: float | None
+    low: float
+    high: float
+
+
+class AuditStats(BaseModel):
+    """How many videos that passed were looked at, and how many of them people block."""
+
+    seen: int
+    missed: int
+
+
+class StatsJson(BaseModel):
+    """How review goes. seconds: spent on a decision; wait: from a case's opening to the decision it stands by."""
+
+    decided: int
+    per_day: list[DayJson]
+    seconds: SpreadJson
+    wait: SpreadJson
+    queue: QueueStats
+    agreement: AgreementJson
+    overturned: OverturnedJson
+    golden: GoldenStats
+    audit: AuditStats
+    policies: list[PolicyStats]
+    reviewers: list[ReviewerStats]
+
+
+class Verified(BaseModel):
+    """Whether the chain is sound, and what is wrong with it."""
+
+    sound: bool
+    decisions: int
+    head: str
+    findings: list[str]
+
+
+class EraseRequest(Given):
+    """Whose name is to be blanked."""
+
+    person: Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class Erased(BaseModel):
+    """In how many decisions."""
+
+    erased: int
 
 
 @routes.post("/review/claim", response_model=AssignmentJson, responses={204: {"description": "Nothing waits."}})
@@ -146,3 +272,38 @@ def _check_evidence(served: Service, number: int, who: Principal, named: list[st
     known = {one.get("segment_id") for one in case.evidence} | {one.id for one in served.db.segments_of(case.video_id)}
     if strange := [one for one in named if one not in known]:
         raise UserError(f"segment {strange[0]}", "is not of the video that is judged")
+
+
+@routes.get("/review/stats", response_model=StatsJson)
+def stats(
+    served: Served,
+    who: Senior,
+    policy: Annotated[str | None, Query(max_length=100)] = None,
+    days: Annotated[float | None, Query(gt=0, le=36_500, description="Only what was decided in so many days.")] = None,
+) -> dict[str, Any]:
+    """Return how review goes: docs/review.md has the formulas."""
+    return numbers.stats(served.db, policy, days)
+
+
+@routes.get("/review/verify", response_model=Verified)
+def verify(
+    served: Served,
+    who: Senior,
+    head: Annotated[str, Query(pattern="^([0-9a-f]{64})?$", description="The hash of a link that must be there still.")] = "",
+) -> dict[str, Any]:
+    """Check the chain of decisions, whole."""
+    return verb.verify(served.db, head)
+
+
+@routes.get("/review/export", response_class=StreamingResponse)
+def export(served: Served, who: Senior, format: Literal["csv", "jsonl"] = "csv") -> StreamingResponse:  # noqa: A002
+    """Return the chain of decisions as csv, or as a JSON object a line."""
+    kind = "text/csv; charset=utf-8" if format == "csv" else "application/x-ndjson"
+    headers = {"Content-Disposition": f'attachment; filename="decisions.{format}"'}
+    return StreamingResponse(lines(served.db, format), media_type=kind, headers=headers)
+
+
+@routes.post("/review/erase", response_model=Erased)
+def erase(given: EraseRequest, served: Served, who: Admin) -> dict[str, Any]:
+    """Blank a person's name and notes in all decisions, and their skips. The chain verifies as before."""
+    return {"erased": served.db.erase_person(given.person)}

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from hit.db import keywords
 from hit.db.access import AccessRecords
 from hit.db.browse import Browse, Card
-from hit.db.cases import ReviewRecords
+from hit.db.cases import ReviewRecords, withdraw_videos
 from hit.db.jobs import JobRecords
 from hit.db.keywords import Match
 from hit.db.labels import LabelRecords
@@ -286,5 +286,6 @@ def _drop_videos(session: Session, videos: Iterable[str]) -> list[str]:
     lost = list(videos)
     thumbnails = [name for video in lost for name in _drop_segments(session, video)]
     for some in batches(lost):
+        withdraw_videos(session, some)
         session.execute(sa.delete(Video).where(Video.id.in_(some)))
     return thumbnails

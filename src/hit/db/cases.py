@@ -165,11 +165,11 @@ class ReviewRecords(DecisionRecords):
                 count += len(some)
 
 
-def withdraw_videos(session: Session, videos: Sequence[str], now: datetime) -> None:
+def withdraw_videos(session: Session, videos: Sequence[str]) -> None:
     """Withdraw what is undecided of videos that go."""
     gone = sa.select(Case.id).where(Case.video_id.in_(videos))
     left = sa.update(Assignment).where(Assignment.case_id.in_(gone), Assignment.state.in_(_WORKED))
-    values = {"state": "withdrawn", "ended_at": now, "claim": None, "owner": None}
+    values = {"state": "withdrawn", "claim": None, "owner": None}
     session.execute(left.values(values), execution_options={"synchronize_session": False})
 
 
