@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 import hit
-from hit import cli_data, cli_library, cli_model, cli_search, cli_serve
+from hit import cli_data, cli_library, cli_model, cli_review, cli_search, cli_serve
 from hit.door import Http, Json, LibraryFolder, Memory, Patience, Workers, emit, remark
 from hit.errors import UserError
 
@@ -35,6 +35,7 @@ app.add_typer(cli_serve.tokens, name="token")
 app.add_typer(cli_library.keeping, name="library")
 app.add_typer(cli_data.importing, name="import")
 app.add_typer(cli_data.looking, name="data")
+app.add_typer(cli_review.reviewing, name="review")
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from hit import review as verb
-from hit.api.auth import Admin, Principal, Reviewer, Senior
+from hit.api.auth import Admin, Reviewer, Senior
 from hit.api.common import Served, router
 from hit.api.review_json import (
     AssignmentJson,
@@ -20,13 +20,11 @@ from hit.api.review_json import (
     decision_json,
 )
 from hit.api.schemas import Given, When
-from hit.db import Case
 from hit.db.decisions import Outcome, Ruling
 from hit.db.queue import Wanted
-from hit.errors import UserError
 from hit.review import stats as numbers
+from hit.review.cases import check_evidence
 from hit.review.export import lines
-from hit.service import Service
 
 routes = router("review", 404, 409)
 Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
@@ -240,8 +238,7 @@ def skip(number: Number, held: SkipRequest, served: Served, who: Reviewer) -> Re
 def decide(number: Number, given: DecideRequest, served: Served, who: Reviewer) -> dict[str, Any]:
     """Decide. The same claim again is answered the same, and with another decision it is refused."""
     ruling = Ruling(given.action, given.reason, given.note, given.evidence, given.seconds)
-    if given.evidence:
-        _check_evidence(served, number, who, given.evidence)
+    check_evidence(served.db, number, given.evidence)
     link, outcome = served.db.decide_seat(number, given.claim, who.name, ruling)
     return {"decision": decision_json(link, named=True), "outcome": outcome}
 
@@ -262,16 +259,6 @@ def queue(served: Served, who: Reviewer) -> dict[str, Any]:
         "oldest_seconds": max((age for age in ages if age is not None), default=None),
         "policies": rows,
     }
-
-
-def _check_evidence(served: Service, number: int, who: Principal, named: list[str]) -> None:
-    """Raise UserError for segments that are not of the video that is judged. A seat that is not held is refused later."""
-    case: Case | None = served.db.case_at(number)
-    if case is None:
-        return
-    known = {one.get("segment_id") for one in case.evidence} | {one.id for one in served.db.segments_of(case.video_id)}
-    if strange := [one for one in named if one not in known]:
-        raise UserError(f"segment {strange[0]}", "is not of the video that is judged")
 
 
 @routes.get("/review/stats", response_model=StatsJson)

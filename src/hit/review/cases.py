@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from hit.db import Case, Database
 from hit.db.cases import Docket
-from hit.errors import NotFoundError
+from hit.errors import NotFoundError, UserError
 from hit.files import BusyError
 from hit.library import Library
 from hit.review import NewCase
@@ -48,6 +48,16 @@ def golden(library: Library, video: str, policy: str, answer: str) -> Docket:
     if not library.db.open_cases([(case, 0.0)]) and (there := library.db.case_keyed(case.key)).case.golden != answer:
         raise BusyError(f"video {video}", f"is a golden case already, with the answer {there.case.golden}")
     return library.db.case_keyed(case.key)
+
+
+def check_evidence(db: Database, seat: int, named: Sequence[str]) -> None:
+    """Raise UserError for segments that are not of the video that is judged from a seat; one that is not there is told later."""
+    case = db.case_at(seat) if named else None
+    if case is None:
+        return
+    known = {one.get("segment_id") for one in case.evidence} | {one.id for one in db.segments_of(case.video_id)}
+    if strange := [one for one in named if one not in known]:
+        raise UserError(f"segment {strange[0]}", "is not of the video that is judged")
 
 
 def _row(case: NewCase) -> Case:
