@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 import hit
-from hit import cli_data, cli_library, cli_model, cli_review, cli_search, cli_serve
+from hit import cli_bank, cli_data, cli_library, cli_model, cli_moderation, cli_review, cli_search, cli_serve
 from hit.door import Http, Json, LibraryFolder, Memory, Patience, Workers, emit, remark
 from hit.errors import UserError
 
@@ -33,6 +33,9 @@ app.add_typer(cli_search.searching)
 app.add_typer(cli_serve.serving)
 app.add_typer(cli_serve.tokens, name="token")
 app.add_typer(cli_library.keeping, name="library")
+app.add_typer(cli_moderation.policies, name="policy")
+app.add_typer(cli_bank.banks, name="bank")
+app.add_typer(cli_bank.hooks, name="webhook")
 app.add_typer(cli_data.importing, name="import")
 app.add_typer(cli_data.looking, name="data")
 app.add_typer(cli_review.reviewing, name="review")
@@ -157,7 +160,7 @@ def index(
     as_json: Json = False,
 ) -> None:
     """Make videos searchable. A second run does only what is new; files that fail are listed and stop nothing."""
-    from hit import sources
+    from hit import intake, sources
     from hit.console import Bars
     from hit.library import Library
     from hit.remote import Remote
@@ -178,7 +181,8 @@ def index(
             retry=retry,
             progress=Bars(),
         )
-    emit({**dataclasses.asdict(report), "seconds": round(report.seconds, 3), "library": str(folder)}, as_json, _show_index)
+        judged = intake.follow(library, report.changed, Bars())
+    emit({**report.to_json(), "library": str(folder), "judged": judged}, as_json, _show_index)
 
 
 @app.command()

@@ -1,34 +1,59 @@
 """Concepts: what texts and examples describe, as a score of a segment's vector. Labels and policies are made of them.
 
-Shapes: N segments, d numbers of an embedding, E exceptions. Directions bear the levels' weights, as queries do.
+Shapes: N segments, d numbers of an embedding, E exceptions. Directions bear the levels' weights, as queries do. docs/tagging.md
+has the formulas and what they reach.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hit import embeddings, metrics
+from hit import embeddings, logistic, metrics
 from hit.arrays import products
 from hit.errors import UserError
+from hit.metrics import Values
 from hit.types import Encoder, Floats
+
+STEEP = 2.0  # log-odds by which the texts' score counts for each of its deviations in the background
+LINE = 2.0  # deviations above the background's mean at which texts alone leave it open, before there are examples
+FREE = 2.0  # deviation of the log-odds in the background that a probe may differ by from its texts, before examples speak
+BACKGROUND = 1.0  # weight of the whole background beside examples of weight 1, where there are examples against
+FOLDS = 5
+_STEPS = 50
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Concept:
     """A direction (d,) along which segments score, and what they must not show (E, d).
 
-    kind: "text" where words alone made it; its scores are those of a search for them.
+    kind: "text" where words alone made it; its scores are those of a search for them. "probe": examples had their say, too;
+    its scores are on the same scale. odds: intercept and slope of its log-odds. crossed: the scores of the examples that it was
+    made of, by their bytes, each by a probe that had not seen it.
     """
 
     direction: Floats
     barred: Floats
     kind: str = "text"
+    odds: tuple[float, float] | None = None
+    crossed: Mapping[bytes, float] = field(default_factory=dict)
 
     def scores(self, vectors: Floats) -> Floats:
         """Return the raw scores (N,) of vectors (N, d)."""
         return products(vectors, self.direction)
+
+    def honest(self, vectors: Floats) -> Floats:
+        """Return the scores (N,) by which the concept may be measured: those of its own examples are the crossed ones."""
+        own = self.scores(vectors)
+        return np.array([self.crossed.get(key, float(score)) for key, score in zip(_keys(vectors), own, strict=True)], np.float32)
+
+    def probabilities(self, scores: Floats) -> Floats | None:
+        """Return how probably segments of these scores (N,) show what is meant, as often as among the examples; None for texts."""
+        if self.odds is None:
+            return None
+        return logistic.chance(self.odds[0] + self.odds[1] * scores.astype(np.float64)).astype(np.float32)
 
     def excepted(self, vectors: Floats, scores: Floats) -> NDArray[np.bool_]:
         """Tell which vectors (N, d) fit an exception at least as well as what is meant, by these scores (N,)."""
@@ -69,3 +94,111 @@ class Background:
     def threshold(self, percentile: float) -> float:
         """Return the score that so many per cent of the background do not reach."""
         return float(np.quantile(self.scores, percentile / 100.0, method="higher"))
+
+
+def make(
+    encoder: Encoder, texts: Sequence[str], exceptions: Sequence[str], liked: Floats, disliked: Floats, background: Floats
+) -> Concept:
+    """Return the concept of texts and of examples: vectors (n, d) that show it, that do not, and of what nobody has looked at.
+
+    With examples it is a logistic regression whose prior is the texts' direction. The order of the examples does not matter.
+    Raises UserError as `of_texts`.
+    """
+    said = of_texts(encoder, texts, exceptions)
+    if not len(liked) and not len(disliked):
+        return said
+    prior = _Prior.of(said, background)
+    rows = _Rows.of(liked, disliked, background)
+    whole = prior.probe(rows)
+    crossed = np.empty(len(rows.vectors))
+    for fold in range(FOLDS):
+        out = rows.fold == fold
+        crossed[out] = prior.score(rows.vectors[out], prior.probe(rows.kept(~out), whole))
+    intercept, slope = logistic.fit(crossed[:, None], rows.right, rows.weight).tolist()
+    examples = slice(0, len(rows.vectors) - len(background))
+    keys = _keys(rows.vectors[examples].astype(np.float32))
+    held = dict(zip(keys, crossed[examples].astype(np.float32).tolist(), strict=True))
+    direction: Floats = (whole[:-1] / prior.slope).astype(np.float32)
+    return Concept(direction, said.barred, "probe", (intercept, slope), held)
+
+
+class _Rows(NamedTuple):
+    """What a probe learns from: vectors (N, d), examples first; whether each is right (N,), its weight (N,), its fold (N,)."""
+
+    vectors: Values
+    right: Values
+    weight: Values
+    fold: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, liked: Floats, disliked: Floats, background: Floats) -> "_Rows":
+        """Put them in an order of their own. The background weighs little, and where it has to stand against, as much as the rest."""
+        kinds = [np.unique(liked, axis=0) if len(liked) else liked, np.unique(disliked, axis=0) if len(disliked) else disliked]
+        whole = BACKGROUND if len(disliked) else max(BACKGROUND, float(len(kinds[0])))
+        parts = [*kinds, background]
+        weights = [1.0, 1.0, whole / max(len(background), 1)]
+        return cls(
+            np.concatenate(parts).astype(np.float64),
+            np.repeat([1.0, 0.0, 0.0], [len(part) for part in parts]),
+            np.repeat(weights, [len(part) for part in parts]),
+            np.concatenate([np.arange(len(part)) % FOLDS for part in parts]),
+        )
+
+    def kept(self, mask: NDArray[np.bool_]) -> "_Rows":
+        """Return some of them."""
+        return _Rows(*(each[mask] for each in self))
+
+
+class _Prior(NamedTuple):
+    """What is believed before there are examples: weights (d + 1,), the last one the intercept, and how firmly (d + 1,).
+
+    slope: log-odds of a unit of the texts' score.
+    """
+
+    weights: Values
+    ridge: Values
+    slope: float
+
+    @classmethod
+    def of(cls, said: Concept, background: Floats) -> "_Prior":
+        """Take the scale from the background: texts score by its deviation, and a probe's freedom is measured by it."""
+        scores = said.scores(background).astype(np.float64)
+        middle, deviation = (float(scores.mean()), float(scores.std())) if len(scores) else (0.0, 0.0)
+        spread = float(background.astype(np.float64).var(axis=0).sum()) if len(background) else 1.0
+        slope = STEEP / max(deviation, 1e-3)
+        weights = np.append(slope * said.direction.astype(np.float64), -slope * middle - STEEP * LINE)
+        ridge = np.full(len(weights), max(spread, 1e-6) / FREE**2)
+        ridge[-1] = 1 / STEEP**2
+        return cls(weights, ridge, slope)
+
+    def probe(self, rows: _Rows, start: Values | None = None) -> Values:
+        """Return the weights (d + 1,) that minimise the rows' weighted log-loss and the ridge to the prior: by Newton's method."""
+        signs = np.column_stack([rows.vectors, np.ones(len(rows.vectors))])
+        found = self.weights if start is None else start
+        loss = self._loss(signs, rows, found)
+        for _ in range(_STEPS):
+            p = logistic.chance(signs @ found)
+            slope = signs.T @ (rows.weight * (p - rows.right)) + self.ridge * (found - self.weights)
+            bend = (signs * (rows.weight * p * (1 - p))[:, None]).T @ signs + np.diag(self.ridge)
+            step = np.linalg.solve(bend, slope)
+            gain, length = float(slope @ step), 1.0
+            if gain < 1e-12:
+                break
+            while (new := self._loss(signs, rows, found - length * step)) > loss - 1e-4 * length * gain and length > 1e-6:
+                length /= 2  # far from the optimum Newton's step can be too long
+            found, loss = found - length * step, new
+        return found
+
+    def _loss(self, signs: Values, rows: _Rows, weights: Values) -> float:
+        odds = signs @ weights
+        away = weights - self.weights
+        return float(rows.weight @ (np.logaddexp(0, odds) - rows.right * odds) + 0.5 * self.ridge @ away**2)
+
+    def score(self, vectors: Values, weights: Values) -> Values:
+        """Return scores (N,) on the texts' scale."""
+        found: Values = vectors @ (weights[:-1] / self.slope)
+        return found
+
+
+def _keys(vectors: Floats) -> Iterator[bytes]:
+    return (row.tobytes() for row in np.ascontiguousarray(vectors, np.float32))

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 import hit
 from hit.api import (
+    bank,
     cases,
     describe,
     document,
@@ -19,6 +20,7 @@ from hit.api import (
     login,
     media,
     models,
+    policies,
     problems,
     review,
     search,
@@ -26,13 +28,14 @@ from hit.api import (
     upload_search,
     videos,
     web,
+    webhooks,
 )
 from hit.service import Service
 
 ROUTES = (
     *(health, login, search, upload_search, searches, describe, embeddings, models),
-    *(ingest, videos, media, jobs, evaluations, review, cases),
-    *(document, web),
+    *(ingest, videos, media, jobs, evaluations, policies, bank, webhooks),
+    *(review, cases, document, web),
 )
 
 

@@ -74,6 +74,27 @@ class Policy(Base):
     changed_at: Mapped[datetime]
 
 
+class PolicyChange(Base):
+    """What became of a version of a policy, by whom and when. `change`: the state that it entered, "edited" or "fitted"."""
+
+    __tablename__ = "policy_changes"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    policy: Mapped[str] = mapped_column(index=True)
+    version: Mapped[int]
+    change: Mapped[str]
+    by: Mapped[str]
+    at: Mapped[datetime]
+
+
+class Standing(Base):
+    """What others were told last of a video by a policy that is in force: see the event `verdict.changed`."""
+
+    __tablename__ = "standing"
+    policy: Mapped[str] = mapped_column(primary_key=True)
+    video_id: Mapped[str] = mapped_column(sa.ForeignKey("videos.id", ondelete="CASCADE"), primary_key=True, index=True)
+    verdict: Mapped[str]
+
+
 class Verdict(Base):
     """What a version of a policy says of a video: of these segments (`segment_set`, a digest), by this model (`revision`)."""
 

@@ -171,6 +171,18 @@ class Vectors(Sessions):
             raise UserError(self.folder, f"is damaged: {error}", "restore a backup with `hit library restore`") from None
         return found
 
+    def segment_vectors(self, stored: Stored, segments: Iterable[str]) -> dict[str, Floats]:
+        """Return the vectors (dim,) of segments by their ids; those without one are left out. Raises StaleError as `places`."""
+        query = sa.select(Embedding.segment_id, Embedding.row).where(Embedding.revision == stored.revision)
+        with self.read() as session:
+            _check(session, stored)
+            rows = {
+                key: row
+                for some in batches(segments)
+                for key, row in session.execute(query.where(Embedding.segment_id.in_(some)))
+            }
+        return dict(zip(rows, self.vectors(stored, np.array(list(rows.values()), np.int64)), strict=True))
+
     def matches(self, stored: Stored, text: str, limit: int, allowed: Keys | None = None) -> list[Match]:
         """Return up to `limit` segments that have words of a text, best first: see `hit.db.keywords`.
 

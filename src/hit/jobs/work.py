@@ -10,7 +10,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from hit import journal, sources
+from hit import intake, journal, moderation, sources
 from hit.analysis import ServingEncoder
 from hit.errors import EndedError, UserError
 from hit.files import BusyError
@@ -110,16 +110,27 @@ def forget(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping
     return {"removed": remove.remove(library, known)["removed"]} if known else {"removed": []}
 
 
+def judge(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Judge all videos, or `videos`, by the policies that are in force, all or `policies`."""
+    return moderation.judge(library, detail.get("videos"), pulse.watched(), detail.get("policies"))
+
+
 def _indexed(library: Library, pulse: Pulse, names: list[str], retry: bool, http: bool) -> Mapping[str, Any]:
     with pulse.part("Loading the model", None):
         _ = library.encoder
     report = library.index(names, retry=retry, http=http)
     counts = {"unchanged": report.unchanged, "moved": report.moved, "duplicates": report.duplicates}
-    return {**counts, "failures": _listed(report.failed)}
+    judged = intake.follow(library, report.changed, pulse.watched())
+    return {**counts, "failures": _listed(report.failed), "judged": judged}
 
 
 def _listed(failures: Sequence[Failure]) -> list[dict[str, str]]:
     return [{"path": one.path, "reason": one.reason} for one in failures[:_LISTED]]
 
 
-KINDS: dict[str, Kind] = {"index": index, "reindex": reindex, "remove": forget}  # others add theirs, which must pickle by name
+KINDS: dict[str, Kind] = {
+    "index": index,
+    "reindex": reindex,
+    "remove": forget,
+    "judge": judge,
+}  # others add theirs, which must pickle by name

@@ -16,6 +16,7 @@ def upgrade() -> None:
         tokens.create_check_constraint("ck_tokens_role", "role IN ('viewer', 'reviewer', 'senior', 'admin')")
     _labels()
     _policies()
+    _bank()
     _webhooks()
     _cases()
     _assignments()
@@ -80,6 +81,26 @@ def _policies() -> None:
         sa.PrimaryKeyConstraint("name", "version", name="pk_policies"),
     )
     op.create_table(
+        "policy_changes",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("policy", sa.String(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("change", sa.String(), nullable=False),
+        sa.Column("by", sa.String(), nullable=False),
+        sa.Column("at", TIME, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_policy_changes"),
+    )
+    op.create_index("ix_policy_changes_policy", "policy_changes", ["policy"])
+    op.create_table(
+        "standing",
+        sa.Column("policy", sa.String(), nullable=False),
+        sa.Column("video_id", sa.String(), nullable=False),
+        sa.Column("verdict", sa.String(), nullable=False),
+        sa.ForeignKeyConstraint(["video_id"], ["videos.id"], name="fk_standing_video_id", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("policy", "video_id", name="pk_standing"),
+    )
+    op.create_index("ix_standing_video_id", "standing", ["video_id"])
+    op.create_table(
         "verdicts",
         sa.Column("policy", sa.String(), nullable=False),
         sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
@@ -99,6 +120,9 @@ def _policies() -> None:
     )
     op.create_index("ix_verdicts_page", "verdicts", ["policy", "version", "verdict", "score"])
     op.create_index("ix_verdicts_video_id", "verdicts", ["video_id"])
+
+
+def _bank() -> None:
     op.create_table(
         "prints",
         sa.Column("video_id", sa.String(), nullable=False),
