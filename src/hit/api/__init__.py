@@ -11,6 +11,7 @@ from hit.api import (
     document,
     embeddings,
     evaluations,
+    explore,
     health,
     ingest,
     jobs,
@@ -28,7 +29,7 @@ from hit.api import (
 from hit.service import Service
 
 ROUTES = (
-    *(health, login, search, upload_search, searches, describe, embeddings, models),
+    *(health, login, search, upload_search, searches, describe, explore, embeddings, models),
     *(ingest, videos, media, jobs, evaluations, document, web),
 )
 

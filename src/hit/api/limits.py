@@ -19,7 +19,9 @@ from hit.api.problems import Problem
 from hit.service import ServeConfig
 
 log = logging.getLogger(__name__)
-SEARCHES = re.compile(r"/v1/(search(/upload)?|searches/.+/run|describe|embeddings|embed/\w+|videos/[^/]+/moments)")
+SEARCHES = re.compile(
+    r"/v1/(search(/upload)?|searches/.+/run|describe|clusters|duplicates|embeddings|embed/\w+|videos/[^/]+/moments)"
+)
 PICTURES = re.compile(
     r"/v1/(videos/[^/]+/(thumbnail|sprites\.jpg|clip)|evaluations/.+/poster)"
 )  # decoded when they are asked for

@@ -119,6 +119,18 @@ class Vectors(Sessions):
         with self.read() as session:
             return list(session.scalars(query.distinct().order_by(Segment.video_id)))
 
+    def owners(self, stored: Stored) -> tuple[Keys, list[str]]:
+        """Return the rows (N,) of all vectors and the video of each, in the order of videos and of time.
+
+        Raises StaleError as `places` does.
+        """
+        query = sa.select(Embedding.row, Segment.video_id).join(Segment, Segment.id == Embedding.segment_id)
+        with self.read() as session:
+            _check(session, stored)
+            found = session.execute(query.where(where.of(stored.revision)).order_by(Segment.video_id, Segment.start, Segment.id))
+            pairs = found.all()
+        return _keys(row for row, _ in pairs), [video for _, video in pairs]
+
     def lines(self, segments: Iterable[str]) -> dict[str, list[Said]]:
         """Return the lines of segments by their ids, in order; segments without words are left out."""
 
