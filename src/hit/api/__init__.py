@@ -11,6 +11,7 @@ from hit.api import (
     document,
     embeddings,
     evaluations,
+    explore,
     health,
     ingest,
     jobs,
@@ -30,7 +31,7 @@ from hit.api import (
 from hit.service import Service
 
 ROUTES = (
-    *(health, login, search, upload_search, searches, describe, embeddings, models, labels, labelled),
+    *(health, login, search, upload_search, searches, describe, explore, embeddings, models, labels, labelled),
     *(ingest, videos, media, jobs, evaluations, document, web),
 )
 

@@ -53,6 +53,12 @@ class Browse(Sessions):
 
         return self.known("cards", videos, load)
 
+    def cards(self, videos: Iterable[str]) -> dict[str, Card]:
+        """Return videos by their ids, whole; those that are not known are left out."""
+        with self.read() as session:
+            found = [one for some in batches(videos) for one in session.scalars(sa.select(Video).where(Video.id.in_(some)))]
+            return {card.video.id: card for card in _cards(session, found)}
+
     def videos(
         self,
         *,
