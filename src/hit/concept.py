@@ -19,7 +19,7 @@ from hit.types import Encoder, Floats
 
 STEEP = 2.0  # log-odds by which the texts' score counts for each of its deviations in the background
 LINE = 2.0  # deviations above the background's mean at which texts alone leave it open, before there are examples
-FREE = 2.0  # deviation of the log-odds in the background that a probe may differ by from its texts, before examples speak
+FREE = 3.0  # deviation of the log-odds in the background that a probe may differ by from its texts, before examples speak
 BACKGROUND = 1.0  # weight of the whole background beside examples of weight 1, where there are examples against
 FOLDS = 5
 _STEPS = 50
@@ -146,7 +146,7 @@ class _Rows(NamedTuple):
 
     def kept(self, mask: NDArray[np.bool_]) -> "_Rows":
         """Return some of them."""
-        return _Rows(*(each[mask] for each in self))
+        return _Rows(self.vectors[mask], self.right[mask], self.weight[mask], self.fold[mask])
 
 
 class _Prior(NamedTuple):

@@ -155,7 +155,7 @@ class LabelRecords(Sessions):
         return found
 
 
-def _versions(name: str) -> sa.Select[tuple[LabelSet]]:
+def _versions(name: str) -> sa.Select[Any]:
     return sa.select(LabelSet).where(LabelSet.name == name).order_by(LabelSet.version.desc())
 
 

@@ -22,10 +22,11 @@ def rank(library: Library, video: str, label_set: str | None, texts: Sequence[st
         for text in label.texts:
             of.setdefault(text, []).append(label.name)
     found = library.describe([Like(video)], [*texts, *of], limit if not labels else len(of))
-    ranked, seen = [], set()
+    ranked: list[dict[str, Any]] = []
+    seen: set[str] = set()
     for one in found["videos"][0]["texts"]:
-        for name in of.get(one["text"], [None]):
-            if name is None or name not in seen:
-                seen.add(name)
-                ranked.append({**one, **({} if name is None else {"label": name}), "rank": len(ranked) + 1})
+        for name in of.get(one["text"], [""]):
+            if name not in seen:
+                seen |= {name} - {""}
+                ranked.append({**one, "label": name or None, "rank": len(ranked) + 1})
     return {"texts": ranked[:limit], "model": found["model"]}

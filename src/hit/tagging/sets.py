@@ -11,7 +11,7 @@ from hit.library import Library
 from hit.tagging.fitted import kept, labels_of
 from hit.tagging.labels import Label, set_name
 
-__all__ = ["answer", "find", "labels_of", "refit", "save", "summary", "tagged", "to_json"]
+__all__ = ["answer", "find", "labels_of", "refit", "save", "saved", "summary", "tagged", "tally", "to_json"]
 
 
 def save(library: Library, name: str, labels: Sequence[Label], by: str) -> LabelSet:
@@ -28,6 +28,13 @@ def save(library: Library, name: str, labels: Sequence[Label], by: str) -> Label
             why = f"an example of '{owner}' that the library does not know"
             raise NotFoundError(f"segment {odd[0]}", why, "give segments' ids")
     return library.db.put_label_set(name, {"labels": [label.to_table() for label in labels]}, by)
+
+
+def saved(library: Library, name: str, labels: Sequence[Label], by: str) -> LabelSet:
+    """Return the newest version of a label set where it has these very labels, or else write a new draft, as `save` does."""
+    newest = next((one.newest for one in library.db.label_sets() if one.newest.name == name), None)
+    same = newest is not None and newest.document["labels"] == [label.to_table() for label in labels]
+    return newest if newest is not None and same else save(library, name, labels, by)
 
 
 def _examples(one: LabelSet) -> set[str]:
