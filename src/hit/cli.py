@@ -14,6 +14,7 @@ import hit
 from hit import (
     cli_bank,
     cli_data,
+    cli_explore,
     cli_library,
     cli_model,
     cli_moderation,
@@ -40,6 +41,7 @@ app = typer.Typer(
 Segments = Literal["auto", "shots", "windows"]
 app.add_typer(cli_model.modelling)
 app.add_typer(cli_search.searching)
+app.add_typer(cli_explore.exploring)
 app.add_typer(cli_tagging.tagging)
 app.add_typer(cli_tagging.labelling, name="labels")
 app.add_typer(cli_serve.serving)

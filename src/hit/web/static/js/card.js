@@ -61,10 +61,10 @@ export function videoCard(video) {
 /**
  * A moment of a video: a segment with its score.
  * @param {Record<string, any>} one as the API has it
- * @param {{onpreview?: (one: any, from: HTMLElement) => void, tools?: any[]}} [page] tools: buttons over the picture
+ * @param {{onpreview?: (one: any, from: HTMLElement) => void, scored?: boolean}} [page] scored: whether the score is shown
  * @param {...any} foot what stands below it
  */
-export function segmentCard(one, { onpreview, tools = [] } = {}, ...foot) {
+export function segmentCard(one, { onpreview, scored = true } = {}, ...foot) {
   const open = h("a.card-open", { href: videoPage(one.video_id, one.seek), data: { nav: "" } });
   const frame = thumb(one.poster_url, false, h("span.stamp.numbers", null, time(one.seek)));
   open.append(frame, h("span.hidden", null, `${one.title}, at ${time(one.seek)}`));
@@ -74,9 +74,9 @@ export function segmentCard(one, { onpreview, tools = [] } = {}, ...foot) {
     "article.card",
     { data: { segment: one.segment_id } },
     open,
-    h("div.card-tools", null, play, tools),
+    h("div.card-tools", null, play),
     h("h3.card-title", { title: one.title }, one.title),
-    h("div.card-facts", null, sureness(one)),
+    scored && h("div.card-facts", null, sureness(one)),
     foot,
   );
   if (onpreview) card.addEventListener("preview", () => onpreview(one, open));
@@ -93,8 +93,7 @@ function thumb(poster, eager, ...over) {
   return h("div.thumb", null, picture, over);
 }
 
-/** A button over a card's picture. */
-export const tool = (name, label, title, onclick) => h("button", { type: "button", tabindex: -1, "aria-label": label, title, onclick }, icon(name));
+const tool = (name, label, title, onclick) => h("button", { type: "button", tabindex: -1, "aria-label": label, title, onclick }, icon(name));
 
 function sureness(hit) {
   const above = typeof hit.percentile === "number" && `above ${Number(hit.percentile.toFixed(2))} % of the background`;

@@ -50,7 +50,7 @@ function group(cluster, i) {
     ),
     h("p.quiet.small.numbers", null, `${percent(cluster.share)} · ${plural(cluster.size, "moment")} of ${plural(cluster.videos, "video")}`),
     h("span.share", { "aria-hidden": "true" }, h("span", { style: { width: `${cluster.share * 100}%` } })),
-    h("div.grid", null, cluster.samples.map((one) => segmentCard(one, { onpreview: previewSegment }))),
+    h("div.grid", null, cluster.samples.map((one) => segmentCard(one, { onpreview: previewSegment, scored: false }))),
   );
 }
 
@@ -67,7 +67,7 @@ function clusters(answer) {
 function duplicates(answer) {
   if (!answer.groups.length) return stateView("similar", "No near-duplicates", `Of ${plural(answer.compared, "video")} no two are as similar as that. Ask for less to see more.`);
   const view = (one, i) =>
-    h("li.group", { class: `ink${i % INKS}` }, h("header", null, h("h2", null, `${plural(one.videos.length, "video")}`), h("span.quiet.numbers", { title: "The least similarity by which one of them joined" }, `similarity ${one.similarity.toFixed(3)}`)), h("span.share", { "aria-hidden": "true" }, h("span", { style: { width: `${one.similarity * 100}%` } })), h("div.grid", null, one.videos.map((video) => videoCard({ ...video, id: video.video_id, status: "ready", tags: [] }))));
+    h("li.group", { class: `ink${i % INKS}` }, h("header", null, h("h2", null, plural(one.size, "video")), h("span.quiet.numbers", { title: "Of the last of all to the first" }, `similarity ${one.similarity.toFixed(3)}`)), h("span.share", { "aria-hidden": "true" }, h("span", { style: { width: `${one.similarity * 100}%` } })), h("div.grid", null, one.videos.map((video) => videoCard({ ...video, id: video.video_id, status: "ready", tags: [] }))), one.size > one.videos.length && h("p.quiet.small", null, `and ${plural(one.size - one.videos.length, "more", "more")}`));
   return [h("p.quiet.small", null, `${plural(answer.groups.length, "group")} among ${plural(answer.compared, "video")}`), h("ul.groups", null, answer.groups.map(view))];
 }
 
@@ -84,7 +84,7 @@ async function controls({ view, method, count: number, names, similarity }) {
   const { label_sets: sets } = await get("/v1/label-sets").catch(() => ({ label_sets: [] }));
   const options = (all, chosen) => all.map(([value, text]) => h("option", { value, selected: value === chosen }, text));
   const by = h("select", { onchange: () => go({ method: by.value }) }, options([["kmeans", "A number of groups (k-means)"], ["hdbscan", "As many as stand out (HDBSCAN)"]], method));
-  const many = h("input", { type: "number", min: 2, max: 100, step: 1, value: number, placeholder: "by itself", oninput: () => many.checkValidity() && soon({ count: many.value }) });
+  const many = h("input", { type: "number", min: 2, max: 100, step: 1, value: number, placeholder: "automatic", oninput: () => many.checkValidity() && soon({ count: many.value }) });
   const named = h("select", { onchange: () => go({ names: named.value }) }, options([["", "Words of the library"], ...sets.map((one) => [one.name, one.name])], names));
   return put(byId("wanted"), field("Grouped into", by), method === "kmeans" && field("Groups", many), sets.length > 0 && field("Named by", named));
 }

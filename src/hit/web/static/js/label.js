@@ -191,7 +191,7 @@ function side() {
     h(
       "section.panel.stack",
       null,
-      h("header.row.between", null, h("h2", null, "What it says"), page.may.write && !version() && h("button.small", { type: "button", onclick: () => labelDialog(setName, page.labels, label, () => location.reload()) }, icon("edit"), "Edit")),
+      h("header.row.between", null, h("h2", null, "What it says"), page.may.write && !version() && h("button.small", { type: "button", onclick: () => labelDialog(setName, page.labels, label, anew) }, icon("edit"), "Edit")),
       h("ul.phrasings", null, label.texts.map((one) => h("li", null, one))),
       label.exceptions.length > 0 && [h("h3", null, "But not"), h("ul.phrasings.not", null, label.exceptions.map((one) => h("li", null, one)))],
       exampleList("Shows it", label.examples_for),
@@ -208,7 +208,7 @@ async function draft(write, button) {
     const made = await write();
     const found = h("div", null, h("div.skeleton.line", { role: "status", "aria-label": "Scoring every segment" }));
     const links = h("div.row.end", null, h("a.button", { href: setPage(setName, labelName) }, "See the line of the draft"), h("a.button.primary", { href: setPage(setName) }, "Go on to apply it"));
-    openDialog(`Draft v${made.version}: what would change`, h("div.stack", null, found, links), { wide: true });
+    openDialog(`Draft v${made.version}: what would change`, h("div.stack", null, found, links), { wide: true, onclose: anew });
     const answer = await post(`${setPath(setName)}/preview`, { version: made.version }, { onWait: () => {} });
     put(found, difference(setName, answer, labelName));
   } catch (problem) {
@@ -242,6 +242,12 @@ function show() {
   figures();
   clips();
   side();
+}
+
+/** Show the newest version: a draft was written. */
+function anew() {
+  history.replaceState(null, "", location.pathname);
+  load();
 }
 
 async function load() {

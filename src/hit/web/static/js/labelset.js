@@ -11,7 +11,7 @@ import { jobBar } from "./progress.js";
 
 const room = byId("set");
 const name = room.dataset.name;
-const page = { set: null, mine: false, tagging: false };
+const page = { set: null, mine: false, bar: null };
 
 const wanted = () => new URLSearchParams(location.search).get("version");
 const newest = (set) => Math.max(...set.versions.map((one) => one.version));
@@ -71,8 +71,8 @@ function plan(set) {
   if (!page.mine) return null;
   const now = active(set);
   const used = now === set.version;
-  const found = h("div", { id: "difference" });
-  const apply = h("button.primary", { type: "button", onclick: () => applyIt(set, found, look, apply) }, used ? "Tag again" : `Apply version ${set.version}`);
+  const found = h("div", { id: "difference" }, page.bar);
+  const apply = h("button.primary", { type: "button", disabled: page.bar !== null, onclick: () => applyIt(set) }, used ? "Tag again" : `Apply version ${set.version}`);
   const look = h("button", { type: "button", onclick: () => preview(set, found, look) }, icon("review"), "Preview");
   const told = used ? "This version is in use. New videos are tagged by it as they come." : now === null ? "Nothing is tagged by this set yet." : `Version ${now} is in use; this one is not.`;
   return h("section.panel", { "aria-labelledby": "plan-title" }, h("header.row.between", null, h("div", null, h("h2", { id: "plan-title" }, used ? "In use" : "Before it is applied"), h("p.quiet", null, told)), h("div.row", null, look, apply)), found);
@@ -91,22 +91,29 @@ async function preview(set, found, button) {
   button.disabled = false;
 }
 
-async function applyIt(set, found, ...buttons) {
-  for (const one of buttons) one.disabled = true;
-  page.tagging = true;
+/** Show how tagging goes, and what comes of it. */
+function watch(job) {
+  const over = async (last) => {
+    page.bar = null;
+    if (last.state === "done") toast("Tagged");
+    await load();
+    if (last.state !== "done") put(byId("difference"), h("p.wrong", { role: "alert" }, last.error ?? "It was not applied: the job was cancelled."));
+  };
+  page.bar = jobBar(job, "Tagging", over);
+  show(page.set);
+}
+
+/** Whether the set is being applied while the page is opened. */
+async function running() {
+  const { jobs } = await get("/v1/jobs?kind=tag&limit=20");
+  return jobs.find((job) => !job.ended_at && job.detail.label_set === name);
+}
+
+async function applyIt(set) {
   try {
-    const { job } = await post(`${setPath(name)}/apply`, { version: set.version });
-    const over = async (last) => {
-      page.tagging = false;
-      if (last.state === "done") toast("Tagged");
-      await load();
-      if (last.state !== "done") put(byId("difference"), h("p.wrong", { role: "alert" }, last.error ?? "It was not applied: the job was cancelled."));
-    };
-    put(found, jobBar(job, "Tagging", over));
+    watch((await post(`${setPath(name)}/apply`, { version: set.version })).job);
   } catch (problem) {
-    page.tagging = false;
-    put(found, problemView(problem));
-    for (const one of buttons) one.disabled = false;
+    put(byId("difference"), problemView(problem));
   }
 }
 
@@ -186,7 +193,9 @@ async function load() {
   try {
     page.mine = await may("senior");
     page.set = await get(withQuery(setPath(name), { version: wanted() }));
-    if (!page.tagging) show(page.set);
+    const job = page.mine && !page.bar && (await running());
+    if (job) watch(job);
+    else show(page.set);
   } catch (problem) {
     if (problem.status === 404 && !wanted()) unknown();
     else put(room, h("h1", null, name), problemView(problem, load));

@@ -50,7 +50,7 @@ export async function showTags(room, video, seek) {
   const labels = h("div", { id: "label-tags" });
   showLabelTags(labels, labelled, seek);
   const chips = h("div.chips", { role: "group", "aria-label": "Tags" });
-  const draw = () => put(chips, tags.length ? tags.map(chip) : h("span.quiet.small", null, "None yet"));
+  const draw = () => put(chips, tags.length ? tags.map(chip) : h("span.quiet.small", null, labelled.length ? "None by people" : "None yet"));
   draw();
   put(room, chips, mine && h("form.tag-form", { onsubmit: add }, input, all, h("button.small", { type: "submit" }, "Add")), wrong, labels);
 }
