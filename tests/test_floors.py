@@ -58,7 +58,8 @@ ROOMS = {
     "alembic": "db migrations",
     "lark": "filters.lang",
     "rich": "console",
-    "typer": "cli cli_bank cli_data cli_explore cli_library cli_model cli_moderation cli_review cli_search cli_serve cli_tagging door",
+    "typer": "cli cli_bank cli_data cli_explore cli_library cli_model cli_moderation cli_review cli_search cli_serve cli_tagging"
+    " door",
     "fastapi": "api",
     "starlette": "api",
     "pydantic": "api",
