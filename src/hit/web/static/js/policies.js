@@ -19,10 +19,10 @@ function card(one) {
   return h(
     "li.panel.policy-card",
     { data: { policy: one.name } },
-    h("div.row.between", null, h("div.row", null, versions(one)), h("time.quiet.small", { datetime: one.changed_at, title: moment(one.changed_at) }, ago(one.changed_at))),
+    h("div.row", null, versions(one)),
     h("h2", null, h("a", { href: policyPage(one.name) }, one.name)),
     h("p.quiet", null, one.texts.slice(0, 3).join(" · "), one.texts.length > 3 && ` +${one.texts.length - 3}`),
-    h("div.foot", null, severity(one.severity), shares(one.counts)),
+    h("div.foot", null, h("div.row.between", null, severity(one.severity), h("time.quiet.small", { datetime: one.changed_at, title: `Changed ${moment(one.changed_at)}` }, ago(one.changed_at))), shares(one.counts)),
   );
 }
 

@@ -4,9 +4,9 @@ import { h, icon, put } from "./dom.js";
 import { linesOf, SEVERITY } from "./verdict.js";
 
 const RULES = {
-  percentile: { label: "Above what scores by chance: per cent of the background", low: 50, high: 100, step: "any", usual: 99.5 },
-  precision: { label: "As precise as this, by decisions so far: per cent", low: 1, high: 100, step: "any", usual: 90 },
-  score: { label: "From this raw score on", low: null, high: null, step: "any", usual: 0 },
+  percentile: { label: "Percentile of the background", low: 50, high: 100, step: "any", usual: 99.5 },
+  precision: { label: "Precision by decisions so far, %", low: 1, high: 100, step: "any", usual: 90 },
+  score: { label: "Raw score", low: null, high: null, step: "any", usual: 0 },
 };
 const SHARE = 100; // precision is a share in the document, per cent in the field
 
@@ -93,6 +93,7 @@ export function policyForm(document, { locked, onchange }) {
       "section.panel.stack",
       null,
       h("h2", null, "Where the lines are"),
+      h("p.quiet.small", null, "A percentile of 99 means: 99 of 100 clips taken at random score less."),
       review.element,
       block.element,
       h("div.pair", null, field("Averaged over, seconds", window_), field("For at least, seconds in all", least)),
