@@ -17,10 +17,10 @@ from hit import concept as concepts
 from hit import search, trail
 from hit.arrays import among
 from hit.concept import Background, Concept
-from hit.db import Judged, Segment, Verdicts
+from hit.db import Judged, Policy, Segment, StaleError, Verdicts
 from hit.errors import UserError
 from hit.library import Library
-from hit.moderation.document import Document
+from hit.moderation.document import Document, read
 from hit.review import feedback
 from hit.tagging import thresholds
 from hit.tagging.thresholds import Answered
@@ -175,6 +175,23 @@ def answers(library: Library, name: str, document: Document) -> dict[str, bool]:
     """Return which segments show what a policy means, as far as people have said."""
     examples = dict.fromkeys(document.examples_against, False) | dict.fromkeys(document.examples_for, True)
     return {**examples, **dict(feedback(library.db, name))}
+
+
+def curve(library: Library, policy: Policy, video: str) -> list[tuple[float, float, float]]:
+    """Return (start, end, score) of a video's segments under a version of a policy; nothing where it is not fitted to the model."""
+    table = (policy.fitted or {}).get(library.stored.revision)
+    if table is None:
+        return []
+    made = Bench(policy.name, read(policy.document), Fit.from_json(library.stored.revision, table), None)
+    try:
+        found = list(trail.reels(library, [video]))
+    except StaleError:  # rows are numbered anew just now
+        return []
+    return [
+        (one.start, one.end, score)
+        for reel in found
+        for one, score in zip(reel.segments, made._scores(reel.vectors, reel.segments)[0].tolist(), strict=True)
+    ]
 
 
 def draw(content_hash: str, name: str) -> float:
