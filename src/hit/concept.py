@@ -115,11 +115,12 @@ def make(
         out = rows.fold == fold
         crossed[out] = prior.score(rows.vectors[out], prior.probe(rows.kept(~out), whole))
     intercept, slope = logistic.fit(crossed[:, None], rows.right, rows.weight).tolist()
+    odds = (intercept, slope) if len(liked) else None  # of what is only known not to be meant, no chance is known
     examples = slice(0, len(rows.vectors) - len(background))
     keys = _keys(rows.vectors[examples].astype(np.float32))
     held = dict(zip(keys, crossed[examples].astype(np.float32).tolist(), strict=True))
     direction: Floats = (whole[:-1] / prior.slope).astype(np.float32)
-    return Concept(direction, said.barred, "probe", (intercept, slope), held)
+    return Concept(direction, said.barred, "probe", odds, held)
 
 
 class _Rows(NamedTuple):
