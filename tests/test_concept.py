@@ -69,7 +69,9 @@ def test_what_has_no_text_is_no_concept(texts: list[str]) -> None:
 
 @settings(max_examples=8, deadline=None)
 @given(st.permutations(range(6)), st.permutations(range(4)), st.lists(st.integers(0, 5), max_size=3))
-def test_the_order_of_examples_and_those_that_come_again_do_not_matter(one: list[int], other: list[int], again: list[int]) -> None:
+def test_the_order_of_examples_and_those_that_come_again_do_not_matter(
+    one: list[int], other: list[int], again: list[int]
+) -> None:
     encoder, liked, disliked = ToyEncoder(), vectors(6, 2), vectors(4, 3)
     first = concept.make(encoder, ["red"], (), liked, disliked, GROUND[:50])
     second = concept.make(encoder, ["red"], (), liked[[*one, *again]], disliked[other], GROUND[:50])
@@ -84,9 +86,7 @@ def test_examples_pull_and_push_and_what_is_measured_does_not_know_them() -> Non
     found = concept.make(encoder, ["red"], (), liked, disliked, GROUND)
     before = concept.of_texts(encoder, ["red"])
     assert (found.scores(liked) - before.scores(liked)).mean() > (found.scores(disliked) - before.scores(disliked)).mean() + 0.1
-    gap, honest = (
-        float(score(liked).mean() - score(disliked).mean()) for score in (found.scores, found.honest)
-    )
+    gap, honest = (float(score(liked).mean() - score(disliked).mean()) for score in (found.scores, found.honest))
     assert honest < gap  # of random vectors nothing is learnt for others
     others = vectors(5, 7)
     np.testing.assert_array_equal(found.honest(others), found.scores(others))

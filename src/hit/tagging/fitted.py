@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from hit import concept, trail
+from hit import concept, search, trail
 from hit.arrays import products
 from hit.concept import Background, Concept
 from hit.db import LabelSet
@@ -97,11 +97,13 @@ def of_version(library: Library, one: LabelSet, progress: Progress | None = None
 
 
 def make(library: Library, name: str, labels: Sequence[Label], progress: Progress | None = None) -> Fitted:
-    """Fit labels of the set `name` to the library's model. Raises UserError as `thresholds.fit`, naming the label.
+    """Fit labels of the set `name` to the library's model.
 
-    Examples of which the model has made no vector, as those of removed videos, do not count.
+    Examples of which the model has made no vector, as those of removed videos, do not count. Raises UserError as
+    `thresholds.fit`, naming the label, and where the library's vectors are another model's.
     """
     encoder, ground = library.encoder, trail.background(library)
+    search.check(encoder, library.stored)
     if not len(ground):
         raise UserError("the library", "holds no videos yet", "add some with `hit index LIBRARY PATH`")
     answers = library.db.label_answers(name)
