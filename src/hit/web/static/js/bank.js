@@ -3,15 +3,13 @@ import { get, may, post, remove } from "./api.js";
 import { announce, byId, confirmDialog, debounce, h, icon, openDialog, problemView, put, stateView, toast } from "./dom.js";
 import { ago, moment, plural, seconds, time } from "./format.js";
 
-let admin = false;
-
 function row(one) {
   return h(
     "tr",
     { data: { clip: one.id } },
-    h("td.video-cell", null, h("strong", null, one.title), one.note && h("p.quiet.small", null, one.note)),
+    h("td.video-cell", null, h("strong", null, one.title), h("span.quiet.small", null, ` ${plural(one.frames, "picture")}`), one.note && h("p.quiet.small", null, one.note)),
     h("td", null, h("time.quiet.small", { datetime: one.added_at, title: moment(one.added_at) }, ago(one.added_at)), one.by && h("span.quiet.small", null, ` by ${one.by}`)),
-    admin && h("td.actions", null, h("button.small.ghost.square", { type: "button", "aria-label": `Remove ${one.title}`, title: "Remove", onclick: () => forget(one) }, icon("trash"))),
+    h("td.actions", null, h("button.small.ghost.square", { type: "button", "aria-label": `Remove ${one.title}`, title: "Remove", onclick: () => forget(one) }, icon("trash"))),
   );
 }
 
@@ -82,8 +80,8 @@ async function load() {
   const room = byId("list");
   try {
     const { bank } = await get("/v1/bank");
-    const head = ["Clip", "Added", admin && "Actions"].filter(Boolean).map((name) => h("th", { scope: "col" }, name === "Actions" ? h("span.hidden", null, name) : name));
-    put(room, bank.length ? h("table.table.cases-table", null, h("thead", null, h("tr", null, head)), h("tbody", null, bank.map(row))) : stateView("info", "The bank is empty", admin ? "Add a video of the library, or a stretch of one. It stays known when the video itself is removed." : "An administrator can add clips."));
+    const head = ["Clip", "Added", "Actions"].map((name) => h("th", { scope: "col" }, name === "Actions" ? h("span.hidden", null, name) : name));
+    put(room, bank.length ? h("table.table.cases-table", null, h("thead", null, h("tr", null, head)), h("tbody", null, bank.map(row))) : stateView("info", "The bank is empty", "Add a video of the library, or a stretch of one. It stays known when the video itself is removed."));
   } catch (problem) {
     put(room, problemView(problem, load));
   }
@@ -91,11 +89,15 @@ async function load() {
 }
 
 async function begin() {
-  admin = await may("admin");
-  put(byId("add"), admin && h("button.primary", { type: "button", onclick: () => ask() }, icon("plus"), "Add a clip"));
+  if (!(await may("admin"))) {
+    put(byId("list"), stateView("info", "For administrators", "Only they see and change what is in the bank."));
+    byId("list").setAttribute("aria-busy", "false");
+    return;
+  }
+  put(byId("add"), h("button.primary", { type: "button", onclick: () => ask() }, icon("plus"), "Add a clip"));
   await load();
   const given = new URLSearchParams(location.search);
-  if (admin && given.get("video")) ask(await get(`/v1/videos/${encodeURIComponent(given.get("video"))}`), given.get("start"), given.get("end"));
+  if (given.get("video")) ask(await get(`/v1/videos/${encodeURIComponent(given.get("video"))}`), given.get("start"), given.get("end"));
 }
 
 begin().catch((problem) => put(byId("list"), problemView(problem, () => location.reload())));

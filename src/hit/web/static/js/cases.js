@@ -31,7 +31,7 @@ function row(one) {
     h("td.video-cell", null, h("a.video-link", { href: `/review/cases/${one.id}` }, one.video.poster_url && h("img.mild", { src: one.video.poster_url, alt: "", width: 96, height: 60, loading: "lazy" }), h("span.video-title", null, one.video.title))),
     h("td", null, one.policy, h("span.quiet.small", null, ` v${one.version}`)),
     h("td", null, severity(one.severity)),
-    h("td", null, h("span.row", null, verdictBadge(one.verdict), h("span.quiet.small.numbers", null, one.score.toFixed(3)), one.audit && h("span.badge", null, "Sample"), one.golden && h("span.badge.warn", { title: "Its answer is known; it tests its reviewers" }, `Golden: ${VERDICTS[one.golden]?.toLowerCase() ?? "known"}`))),
+    h("td", null, h("span.row", null, one.verdict ? [verdictBadge(one.verdict), h("span.quiet.small.numbers", null, one.score.toFixed(3))] : h("span.quiet.small", { title: "You judge it, without knowing what the machine makes of it" }, "hidden"), one.audit && h("span.badge", null, "Sample"), one.golden && h("span.badge.warn", { title: "Its answer is known; it tests its reviewers" }, `Golden: ${VERDICTS[one.golden]?.toLowerCase() ?? "known"}`))),
     h("td", null, one.state === "decided" ? verdictBadge(one.outcome) : h("span.badge", null, STATES[one.state])),
     h("td", null, h("time.quiet.small", { datetime: one.created_at, title: moment(one.created_at) }, ago(one.created_at))),
   );
@@ -80,7 +80,9 @@ async function load(more = false) {
   const tab = (state, label) => h("button", { type: "button", "aria-pressed": String(now.state === state), onclick: () => go({ state }) }, label);
   put(byId("states"), tab("", "All"), Object.entries(STATES).map(([state, label]) => tab(state, label)));
   byId("outcome").value = now.outcome;
-  byId("policy").value = now.policy;
+  const policy = byId("policy");
+  if (now.policy && ![...policy.options].some((one) => one.value === now.policy)) policy.append(h("option", { value: now.policy }, now.policy));
+  policy.value = now.policy;
   try {
     const answer = await get(withQuery("/v1/cases", { ...now, limit: PAGE, page_token: more ? page.token : "" }));
     if (mine !== page.asked) return;

@@ -198,6 +198,7 @@ function prefetch() {
       await desk.sending;
       const found = await held.claim(wanted(), HOLD);
       if (found && desk.working) desk.next = prepare(found);
+      else if (found) await held.release(); // work ended meanwhile
     } catch (problem) {
       if (!problem.offline && problem.status !== 409) toast(problem.message, "bad"); // it is asked for again when it is needed
     }
