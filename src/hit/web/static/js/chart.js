@@ -185,7 +185,7 @@ export function forest(rows, title, unit) {
   const low = Math.min(...rows.map((row) => row.low));
   const high = Math.max(...rows.map((row) => row.high));
   const room = (high - low || 1) * 0.06;
-  const [from, to] = [Math.max(0, low - room), high + room];
+  const [from, to] = [Math.max(0, low - room), Math.min(high + room, unit.startsWith("per cent") ? 100 : Infinity)];
   const share = (value) => `${(((value - from) / (to - from)) * 100).toFixed(2)}%`;
   const body = rows.map((row) => [
     h("span.forest-name", { class: row.best ? "best" : "" }, row.name),

@@ -32,11 +32,11 @@ function tiles(stats) {
 }
 
 function perDay(stats) {
-  const made = new Map(stats.per_day.map((one) => [Math.round((Date.parse(one.day) - Date.now()) / DAY), one.decided]));
-  const first = Math.max(Math.min(...made.keys(), 0), -Number(wanted().days));
+  const today = Math.floor(Date.now() / DAY); // days are UTC's
+  const made = new Map(stats.per_day.map((one) => [Date.parse(one.day) / DAY - today, one.decided]));
+  const first = Math.max(Math.min(...made.keys(), -6), -Number(wanted().days));
   const points = Array.from({ length: 1 - first }, (_, i) => [first + i, made.get(first + i) ?? 0]);
-  if (points.length < 2) return null;
-  return h("section.panel", null, lineChart({ kind: "line", title: "Decisions a day", x: "days from today", y: "decisions", series: [{ name: "decided", points }] }));
+  return made.size > 0 && h("section.panel", null, lineChart({ kind: "line", title: "Decisions a day", x: "days from today", y: "decisions", series: [{ name: "decided", points }] }));
 }
 
 /** Shares with their intervals, a row a policy. */
