@@ -148,7 +148,7 @@ def measure(made: Sequence[Mapping[str, Prints]]) -> Measured:
 def matched(distances: NDArray[np.int32], bits: int, share: float) -> bool:
     """Tell whether a pair is taken for a copy, as `prints.Known` does."""
     near = distances <= bits
-    return bool(near.size) and max(near.any(axis=0).mean(), near.any(axis=1).mean()) >= share
+    return bool(near.size and max(near.any(axis=0).mean(), near.any(axis=1).mean()) >= share)
 
 
 def choose(pairs: Measured) -> tuple[int, float]:
