@@ -37,8 +37,8 @@ from hit.service import Service
 
 ROUTES = (
     *(health, login, search, upload_search, searches, describe, explore, embeddings, models, labels, labelled),
-    *(ingest, videos, media, jobs, evaluations, policies, bank, webhooks),
-    *(review, cases, document, web),
+    *(ingest, videos, media, jobs, evaluations, policies, bank, webhooks, review, cases),
+    *(document, web),
 )
 
 

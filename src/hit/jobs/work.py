@@ -111,11 +111,6 @@ def forget(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping
     return {"removed": remove.remove(library, known)["removed"]} if known else {"removed": []}
 
 
-def judge(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Judge all videos, or `videos`, by the policies that are in force, all or `policies`."""
-    return moderation.judge(library, detail.get("videos"), pulse.watched(), detail.get("policies"))
-
-
 def tag(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping[str, Any]:
     """Tag the library by a `version` of a `label_set`."""
     with pulse.part("Loading the model", None):
@@ -123,12 +118,18 @@ def tag(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping[st
     return applying.apply(library, detail["label_set"], detail["version"])
 
 
+def judge(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Judge all videos, or `videos`, by the policies that are in force, all or `policies`."""
+    return moderation.judge(library, detail.get("videos"), pulse.watched(), detail.get("policies"))
+
+
 def _indexed(library: Library, pulse: Pulse, names: list[str], retry: bool, http: bool) -> Mapping[str, Any]:
     with pulse.part("Loading the model", None):
         _ = library.encoder
     report = library.index(names, retry=retry, http=http)
     counts = {"unchanged": report.unchanged, "moved": report.moved, "duplicates": report.duplicates}
-    return {**counts, "failures": _listed(report.failed), **intake.follow(library, report.changed, pulse.watched())}
+    judged = intake.follow(library, report.changed, pulse.watched())
+    return {**counts, "failures": _listed(report.failed), "judged": judged}
 
 
 def _listed(failures: Sequence[Failure]) -> list[dict[str, str]]:
@@ -139,6 +140,6 @@ KINDS: dict[str, Kind] = {
     "index": index,
     "reindex": reindex,
     "remove": forget,
-    "judge": judge,
     "tag": tag,
+    "judge": judge,
 }  # others add theirs, which must pickle by name
