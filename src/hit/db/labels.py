@@ -161,7 +161,9 @@ class LabelRecords(Sessions):
     def known_segments(self, segments: Iterable[str]) -> set[str]:
         """Return which of these segments there are."""
         with self.read() as session:
-            return {key for some in batches(segments) for key in session.scalars(sa.select(Segment.id).where(Segment.id.in_(some)))}
+            return {
+                key for some in batches(segments) for key in session.scalars(sa.select(Segment.id).where(Segment.id.in_(some)))
+            }
 
 
 def _versions(name: str) -> sa.Select[tuple[LabelSet]]:
