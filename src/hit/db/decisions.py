@@ -177,7 +177,8 @@ class DecisionRecords(QueueRecords):
             for some in batches(videos):
                 query = sa.select(Decision.video_id, Decision.action).join(Case, Case.id == Decision.case_id)
                 query = query.where(Case.policy == policy, Case.video_id.in_(some), Case.golden.is_(None))
-                found.update(session.execute(query.where(final()).order_by(Decision.number)).tuples().all())
+                rows = session.execute(query.where(final()).order_by(Decision.number))
+                found |= {video: action for video, action in rows}  # noqa: C416 (rows are no pairs to a type checker)
         return found
 
 

@@ -178,7 +178,7 @@ def answers(library: Library, name: str, document: Document) -> dict[str, bool]:
 
 
 def curve(library: Library, policy: Policy, video: str) -> list[tuple[float, float, float]]:
-    """Return (start, end, score) of a video's segments under a version of a policy; nothing where it is not fitted to the model."""
+    """Return (start, end, score) of a video's segments under a version of a policy; [] where it is not fitted to the model."""
     table = (policy.fitted or {}).get(library.stored.revision)
     if table is None:
         return []
