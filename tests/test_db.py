@@ -75,9 +75,15 @@ def apart_from_full_text(name: str | None, _: str, parents: object) -> bool:
     return name is None or not (name.startswith("documents_fts") or name in ("fts", "ix_documents_fts"))
 
 
+def apart_from_falling(_: object, name: str | None, *__: object) -> bool:
+    """Alembic cannot compare indexes that go down in some columns on SQLite: `test_cases.py` sees that these serve."""
+    return name not in ("ix_assignments_policy", "ix_assignments_queue")
+
+
 def test_migrations_lead_to_the_schema(db: Database) -> None:
     with db._engine.connect() as connection:
         opts = {"compare_type": True, "compare_server_default": True, "include_name": apart_from_full_text}
+        opts["include_object"] = apart_from_falling
         context = MigrationContext.configure(connection, opts=opts)
         assert compare_metadata(context, Base.metadata) == []
 

@@ -66,7 +66,7 @@ ROOMS = {
     "prometheus_client": "api",
     "matplotlib": "plots",
     "jinja2": "report api",
-    "httpx2": "remote",
+    "httpx2": "remote moderation.sending",
     "obstore": "remote",
     "h5py": "importers.mmt",
     "onnxruntime": "experts.onnx_model",

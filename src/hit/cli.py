@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 import hit
+<<<<<<< HEAD
 from hit import cli_data, cli_explore, cli_library, cli_model, cli_search, cli_serve, cli_tagging
+=======
+from hit import cli_data, cli_library, cli_model, cli_review, cli_search, cli_serve, cli_tagging
+>>>>>>> f757a0331ca132aa2742873419a86ddd40076f4a
 from hit.door import Http, Json, LibraryFolder, Memory, Patience, Workers, emit, remark
 from hit.errors import UserError
 
@@ -38,6 +42,7 @@ app.add_typer(cli_serve.tokens, name="token")
 app.add_typer(cli_library.keeping, name="library")
 app.add_typer(cli_data.importing, name="import")
 app.add_typer(cli_data.looking, name="data")
+app.add_typer(cli_review.reviewing, name="review")
 
 
 def main() -> None:
@@ -159,7 +164,7 @@ def index(
     as_json: Json = False,
 ) -> None:
     """Make videos searchable. A second run does only what is new; files that fail are listed and stop nothing."""
-    from hit import sources
+    from hit import intake, sources
     from hit.console import Bars
     from hit.library import Library
     from hit.remote import Remote
@@ -180,7 +185,8 @@ def index(
             retry=retry,
             progress=Bars(),
         )
-    emit({**dataclasses.asdict(report), "seconds": round(report.seconds, 3), "library": str(folder)}, as_json, _show_index)
+        judged = intake.follow(library, report.changed, Bars())
+    emit({**report.to_json(), "library": str(folder), "judged": judged}, as_json, _show_index)
 
 
 @app.command()

@@ -8,7 +8,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,11 @@ class Report:
     duplicates: int  # further files with a content that is there
     failed: tuple[Failure, ...]
     seconds: float
+    changed: tuple[str, ...] = ()  # videos that were embedded
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as the command line shows it."""
+        return {name: value for name, value in asdict(self).items() if name != "changed"} | {"seconds": round(self.seconds, 3)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +92,13 @@ def index(
     return Report(
         videos=counts["videos"],
         segments=counts["segments"],
-        added=work.added,
+        added=len(work.changed),
         unchanged=scan.unchanged,
         moved=scan.moved,
-        duplicates=len(scan.paths) - work.added - scan.unchanged - scan.moved - len(broken),
+        duplicates=len(scan.paths) - len(work.changed) - scan.unchanged - scan.moved - len(broken),
         failed=tuple(sorted(scan.failed + broken, key=lambda failure: failure.path)),
         seconds=time.monotonic() - begun,
+        changed=tuple(work.changed),
     )
 
 
@@ -144,7 +150,7 @@ class _Work:
     def __init__(self, db: Database, store: Store, encoder: Encoder, folder: Path) -> None:
         self.db, self.store, self.encoder = db, store, encoder
         self.posters, self.journal = folder / POSTERS, Journal(folder / JOURNAL)
-        self.added = 0
+        self.changed: list[str] = []  # videos
         self.waiting: dict[str, tuple[Job, Piece]] = {}  # segments to be embedded
         self.rows: defaultdict[str, dict[str, _Row]] = defaultdict(dict)  # by video and segment
         self.refused: dict[str, UserError] = {}  # by video: why the encoder embeds one of its segments not
@@ -208,7 +214,7 @@ class _Work:
             vectors, lines = np.stack([row.vector for row in rows]), [line for row in rows for line in row.lines]
             segments = [row.segment for row in rows]
             self.drop(self.db.finish(job.video, facts, segments, self.encoder.revision, vectors, lines))
-            self.added += 1
+            self.changed.append(job.video)
         seconds, duration = round(end.seconds, 3), info.duration if info else 0.0
         self.journal.write(Entry(str(job.path), "failed" if reason else "done", reason, seconds, duration))
 

@@ -1,16 +1,19 @@
 """The evidence trail: videos as their segments' vectors, and which stretches of them show what. Tags and policies share it."""
 
+import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hit.calibration import Calibration
 from hit.db import Segment
+from hit.errors import NotFoundError
 from hit.library import Library
-from hit.types import Floats
+from hit.types import Floats, Keys
 
 _VIDEOS = 200  # read at once
 _GROUND = 1000  # segments that stand for the library where the model has no background
@@ -18,11 +21,12 @@ _GROUND = 1000  # segments that stand for the library where the model has no bac
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reel:
-    """A video's segments (n) in the order of time, and their vectors (n, d)."""
+    """A video's segments (n) in the order of time, their vectors (n, d), and the rows (n,) of the array where these are."""
 
     video: str
     segments: Sequence[Segment]
     vectors: Floats
+    rows: Keys
 
     @property
     def digest(self) -> str:
@@ -49,7 +53,8 @@ def reels(library: Library, videos: Iterable[str] | None = None) -> Iterator[Ree
         found = db.segments(stored, wanted[start : start + _VIDEOS])
         for video in sorted(found):
             own = found[video]
-            yield Reel(video, list(own.values()), db.vectors(stored, np.fromiter(own, np.int64)))
+            rows = np.fromiter(own, np.int64)
+            yield Reel(video, list(own.values()), db.vectors(stored, rows), rows)
 
 
 def background(library: Library) -> Floats:
@@ -61,3 +66,19 @@ def background(library: Library) -> Floats:
     if len(rows) > _GROUND:
         rows = np.sort(np.random.default_rng(0).permutation(rows)[:_GROUND])
     return library.db.vectors(library.stored, rows)
+
+
+def source(library: Library, name: str) -> Path:
+    """Return a file that holds a video's content, as when it was last looked at.
+
+    Raises NotFoundError where the library does not know the video, or none of its files is there as it was.
+    """
+    changed = False
+    for path, size, mtime_ns in library.db.files_of(name):
+        with contextlib.suppress(OSError):
+            look = Path(path).stat()
+            if (look.st_size, look.st_mtime_ns) == (size, mtime_ns):
+                return Path(path)
+            changed = True
+    why = "its file has changed since it was looked at" if changed else "its file is not there any more"
+    raise NotFoundError(f"video {name}", why, "index it again" if changed else "bring the file back, or remove the video")

@@ -7,6 +7,8 @@ from fastapi import FastAPI
 
 import hit
 from hit.api import (
+    bank,
+    cases,
     describe,
     document,
     embeddings,
@@ -21,18 +23,27 @@ from hit.api import (
     login,
     media,
     models,
+    policies,
     problems,
+    review,
     search,
     searches,
     upload_search,
     videos,
     web,
+    webhooks,
 )
 from hit.service import Service
 
 ROUTES = (
+<<<<<<< HEAD
     *(health, login, search, upload_search, searches, describe, explore, embeddings, models, labels, labelled),
     *(ingest, videos, media, jobs, evaluations, document, web),
+=======
+    *(health, login, search, upload_search, searches, describe, embeddings, models, labels, labelled),
+    *(ingest, videos, media, jobs, evaluations, policies, bank, webhooks, review, cases),
+    *(document, web),
+>>>>>>> f757a0331ca132aa2742873419a86ddd40076f4a
 )
 
 

@@ -22,6 +22,9 @@ TAGS = {
     "embeddings": "The model's vectors, for other tools.",
     "library": "Models and totals.",
     "evaluations": "How good the models are.",
+    "policies": "What is to be reviewed or blocked, in plain words, and what each policy says of which video.",
+    "bank": "Clips that are known to be bad.",
+    "webhooks": "Who is told of verdicts, decisions and changes of policies.",
     "access": "Who asks.",
     "health": "For whoever looks after the server.",
 }

@@ -19,7 +19,8 @@ from hit.db import Card
 from hit.errors import NotFoundError, UserError
 from hit.files import BusyError
 from hit.service import Service
-from hit.service.media import facts, source
+from hit.service.media import facts
+from hit.trail import source
 
 routes = router("media", 404, 409)
 MADE = 1  # counts up when what is made of the same content changes

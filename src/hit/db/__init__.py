@@ -16,11 +16,11 @@ from sqlalchemy.orm import Session
 from hit.db import keywords
 from hit.db.access import AccessRecords
 from hit.db.browse import Browse, Card
-from hit.db.cases import ReviewRecords
+from hit.db.cases import ReviewRecords, withdraw_videos
 from hit.db.jobs import JobRecords
 from hit.db.keywords import Match
 from hit.db.labels import LabelRecords
-from hit.db.policies import PolicyRecords
+from hit.db.policies import IN_FORCE, Judged, PolicyRecords, Verdicts
 from hit.db.records import Records
 from hit.db.schema import (
     Answer,
@@ -48,6 +48,7 @@ from hit.db.schema_review import (
     LabelAnswer,
     LabelSet,
     Policy,
+    PolicyChange,
     Print,
     Skip,
     Tagged,
@@ -61,6 +62,7 @@ from hit.types import Floats
 
 __all__ = [
     "HEAD",
+    "IN_FORCE",
     "Answer",
     "Assignment",
     "Banned",
@@ -74,6 +76,7 @@ __all__ = [
     "Endpoint",
     "Found",
     "Job",
+    "Judged",
     "Known",
     "LabelAnswer",
     "LabelSet",
@@ -82,6 +85,7 @@ __all__ = [
     "Match",
     "Place",
     "Policy",
+    "PolicyChange",
     "Print",
     "Said",
     "SavedSearch",
@@ -93,6 +97,7 @@ __all__ = [
     "Tagged",
     "Token",
     "Verdict",
+    "Verdicts",
     "Video",
     "words",
 ]
@@ -286,5 +291,6 @@ def _drop_videos(session: Session, videos: Iterable[str]) -> list[str]:
     lost = list(videos)
     thumbnails = [name for video in lost for name in _drop_segments(session, video)]
     for some in batches(lost):
+        withdraw_videos(session, some)
         session.execute(sa.delete(Video).where(Video.id.in_(some)))
     return thumbnails

@@ -74,6 +74,27 @@ class Policy(Base):
     changed_at: Mapped[datetime]
 
 
+class PolicyChange(Base):
+    """What became of a version of a policy, by whom and when. `change`: the state that it entered, "edited" or "fitted"."""
+
+    __tablename__ = "policy_changes"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    policy: Mapped[str] = mapped_column(index=True)
+    version: Mapped[int]
+    change: Mapped[str]
+    by: Mapped[str]
+    at: Mapped[datetime]
+
+
+class Standing(Base):
+    """What others were told last of a video by a policy that is in force: see the event `verdict.changed`."""
+
+    __tablename__ = "standing"
+    policy: Mapped[str] = mapped_column(primary_key=True)
+    video_id: Mapped[str] = mapped_column(sa.ForeignKey("videos.id", ondelete="CASCADE"), primary_key=True, index=True)
+    verdict: Mapped[str]
+
+
 class Verdict(Base):
     """What a version of a policy says of a video: of these segments (`segment_set`, a digest), by this model (`revision`)."""
 
@@ -182,6 +203,9 @@ class Case(Base):
     created_at: Mapped[datetime] = mapped_column(index=True)
 
 
+_FIRST = (sa.text("severity DESC"), sa.text("priority DESC"), "created_at", "id")  # as the queue is served
+
+
 class Assignment(Base):
     """A seat at a case, and who sits there until when. Who holds `claim` may act; it is another one with each claim.
 
@@ -193,8 +217,8 @@ class Assignment(Base):
         sa.CheckConstraint("state IN ('open', 'claimed', 'done', 'withdrawn')", name="state"),
         sa.CheckConstraint("seat IN ('first', 'second', 'senior', 'appeal')", name="seat"),
         sa.CheckConstraint("role IN ('reviewer', 'senior')", name="role"),
-        sa.Index("ix_assignments_queue", "state", "role", "severity", "priority", "created_at", "id"),
-        sa.Index("ix_assignments_policy", "state", "role", "policy", "severity", "priority", "created_at", "id"),
+        sa.Index("ix_assignments_queue", "state", "role", *_FIRST),
+        sa.Index("ix_assignments_policy", "state", "role", "policy", *_FIRST),
         sa.Index("ix_assignments_lease", "state", "until"),
         sa.Index("ix_assignments_owner", "owner", "state"),
     )
@@ -216,19 +240,19 @@ class Assignment(Base):
 
 
 class Skip(Base):
-    """Who did not want to judge what, and why: it is not offered to them again."""
+    """Who did not want to judge which case, and why: no seat at it is offered to them again."""
 
     __tablename__ = "skips"
-    assignment_id: Mapped[int] = mapped_column(sa.ForeignKey("assignments.id", ondelete="CASCADE"), primary_key=True)
+    case_id: Mapped[int] = mapped_column(sa.ForeignKey("cases.id", ondelete="CASCADE"), primary_key=True)
     reviewer: Mapped[str] = mapped_column(primary_key=True)
     reason: Mapped[str]
     at: Mapped[datetime]
 
 
 class Decision(Base):
-    """A link of the chain of what people decided; only what names people (reviewer, note, salt) may ever be blanked.
+    """A link of the chain of what people decided. Only reviewer, note, salt and evidence may ever be blanked.
 
-    hash: of all else, of `person`, the salted hash of reviewer and note, and of the link before. See `hit.review.chain`.
+    hash: of all else, of what stands for them (`person`, `noted`, `shown`), and of the link before. See `hit.db.chain`.
     """
 
     __tablename__ = "decisions"
@@ -248,7 +272,7 @@ class Decision(Base):
     revision: Mapped[str]
     video_id: Mapped[str]
     reason: Mapped[str]
-    evidence: Mapped[list[Any]] = mapped_column(sa.JSON())
+    evidence: Mapped[list[Any] | None] = mapped_column(sa.JSON(none_as_null=True))
     seconds: Mapped[float | None]
     batch: Mapped[str | None] = mapped_column(index=True)
     at: Mapped[datetime] = mapped_column(index=True)
@@ -256,12 +280,14 @@ class Decision(Base):
     note: Mapped[str | None]
     salt: Mapped[str | None]
     person: Mapped[str]
+    noted: Mapped[str]
+    shown: Mapped[str]
     before: Mapped[str]
     hash: Mapped[str]
 
 
 class Chain(Base):
-    """The newest link of the chain: one row, which whoever adds a link locks."""
+    """The newest link of the chain: one row, which whoever ends, opens or withdraws a seat locks first."""
 
     __tablename__ = "chain"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)

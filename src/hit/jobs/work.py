@@ -10,7 +10,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from hit import journal, sources
+from hit import intake, journal, moderation, sources
 from hit.analysis import ServingEncoder
 from hit.errors import EndedError, UserError
 from hit.files import BusyError
@@ -118,12 +118,18 @@ def tag(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping[st
     return applying.apply(library, detail["label_set"], detail["version"])
 
 
+def judge(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Judge all videos, or `videos`, by the policies that are in force, all or `policies`."""
+    return moderation.judge(library, detail.get("videos"), pulse.watched(), detail.get("policies"))
+
+
 def _indexed(library: Library, pulse: Pulse, names: list[str], retry: bool, http: bool) -> Mapping[str, Any]:
     with pulse.part("Loading the model", None):
         _ = library.encoder
     report = library.index(names, retry=retry, http=http)
     counts = {"unchanged": report.unchanged, "moved": report.moved, "duplicates": report.duplicates}
-    return {**counts, "failures": _listed(report.failed)}
+    judged = intake.follow(library, report.changed, pulse.watched())
+    return {**counts, "failures": _listed(report.failed), "judged": judged}
 
 
 def _listed(failures: Sequence[Failure]) -> list[dict[str, str]]:
@@ -135,4 +141,5 @@ KINDS: dict[str, Kind] = {
     "reindex": reindex,
     "remove": forget,
     "tag": tag,
+    "judge": judge,
 }  # others add theirs, which must pickle by name

@@ -12,6 +12,7 @@ from hit.batching import Batching
 from hit.errors import UserError
 from hit.jobs import Jobs, Runner
 from hit.library import CACHE, Library
+from hit.moderation.sending import Sender
 from hit.service.access import Access
 from hit.service.config import ServeConfig
 from hit.service.facts import Facts
@@ -38,6 +39,7 @@ class Service:
         self.stopping = threading.Event()  # whoever streams without an end looks at it
         self.jobs = Jobs(self.library)
         self.runner = Runner(path, encoder, self.jobs.wake) if config.jobs else None
+        self.sender = Sender(self.library, config.allow_private) if config.jobs else None
         self._looking = threading.Lock()
 
     def warm(self) -> None:
@@ -78,6 +80,8 @@ class Service:
         self.stop()
         if self.runner:
             self.runner.close()
+        if self.sender:
+            self.sender.close()
         self.library.close()
 
     def __enter__(self) -> Self:

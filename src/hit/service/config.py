@@ -20,7 +20,7 @@ class ServeConfig:
     a file's path as its last word and ends with 0 where an upload is harmless. concurrent: requests at once in a process;
     queued: how many more may wait, before others are told to come again later. timeout: seconds for an answer, media and uploads
     apart. metrics_open: whether /metrics is for everybody, also where others must say who they are. jobs: whether long work is
-    done here.
+    done, and webhooks sent, here. allow_private: whether webhooks may go to addresses of private networks.
     """
 
     host: str = "127.0.0.1"
@@ -44,6 +44,7 @@ class ServeConfig:
     queued: int = 128
     metrics_open: bool = False
     jobs: bool = True
+    allow_private: bool = False
 
 
 def read(library: Path, overrides: Iterable[str] = ()) -> ServeConfig:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hit import files, video
-from hit.errors import NotFoundError
 from hit.jobs import KINDS
 from hit.library import CACHE, Library
 from hit.pulse import Pulse
+from hit.trail import source
 from hit.video import Facts
 
 Kind = Literal["renditions", "sprites", "clips"]
@@ -88,22 +88,6 @@ class MediaCache:
     def _lock(self, path: Path, wait: float) -> contextlib.AbstractContextManager[None]:
         # One of 16, by the first digit of the video's id: files for locks must not be removed, and so are not to grow in number.
         return files.locked(path.with_name(f".lock {path.name[0]}"), wait)
-
-
-def source(library: Library, name: str) -> Path:
-    """Return a file that holds a video's content, as when it was last looked at.
-
-    Raises NotFoundError where the library does not know the video, or none of its files is there as it was.
-    """
-    changed = False
-    for path, size, mtime_ns in library.db.files_of(name):
-        with contextlib.suppress(OSError):
-            look = Path(path).stat()
-            if (look.st_size, look.st_mtime_ns) == (size, mtime_ns):
-                return Path(path)
-            changed = True
-    why = "its file has changed since it was looked at" if changed else "its file is not there any more"
-    raise NotFoundError(f"video {name}", why, "index it again" if changed else "bring the file back, or remove the video")
 
 
 def facts(path: Path) -> Facts:

@@ -80,6 +80,26 @@ def _policies() -> None:
         sa.PrimaryKeyConstraint("name", "version", name="pk_policies"),
     )
     op.create_table(
+        "policy_changes",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("policy", sa.String(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("change", sa.String(), nullable=False),
+        sa.Column("by", sa.String(), nullable=False),
+        sa.Column("at", TIME, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_policy_changes"),
+    )
+    op.create_index("ix_policy_changes_policy", "policy_changes", ["policy"])
+    op.create_table(
+        "standing",
+        sa.Column("policy", sa.String(), nullable=False),
+        sa.Column("video_id", sa.String(), nullable=False),
+        sa.Column("verdict", sa.String(), nullable=False),
+        sa.ForeignKeyConstraint(["video_id"], ["videos.id"], name="fk_standing_video_id", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("policy", "video_id", name="pk_standing"),
+    )
+    op.create_index("ix_standing_video_id", "standing", ["video_id"])
+    op.create_table(
         "verdicts",
         sa.Column("policy", sa.String(), nullable=False),
         sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
@@ -208,18 +228,17 @@ def _assignments() -> None:
     op.create_index("ix_assignments_case_id", "assignments", ["case_id"])
     op.create_index("ix_assignments_lease", "assignments", ["state", "until"])
     op.create_index("ix_assignments_owner", "assignments", ["owner", "state"])
-    op.create_index(
-        "ix_assignments_policy", "assignments", ["state", "role", "policy", "severity", "priority", "created_at", "id"]
-    )
-    op.create_index("ix_assignments_queue", "assignments", ["state", "role", "severity", "priority", "created_at", "id"])
+    first = [sa.text("severity DESC"), sa.text("priority DESC"), "created_at", "id"]
+    op.create_index("ix_assignments_policy", "assignments", ["state", "role", "policy", *first])
+    op.create_index("ix_assignments_queue", "assignments", ["state", "role", *first])
     op.create_table(
         "skips",
-        sa.Column("assignment_id", sa.Integer(), nullable=False),
+        sa.Column("case_id", sa.Integer(), nullable=False),
         sa.Column("reviewer", sa.String(), nullable=False),
         sa.Column("reason", sa.String(), nullable=False),
         sa.Column("at", TIME, nullable=False),
-        sa.ForeignKeyConstraint(["assignment_id"], ["assignments.id"], name="fk_skips_assignment_id", ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("assignment_id", "reviewer", name="pk_skips"),
+        sa.ForeignKeyConstraint(["case_id"], ["cases.id"], name="fk_skips_case_id", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("case_id", "reviewer", name="pk_skips"),
     )
 
 
@@ -238,7 +257,7 @@ def _decisions() -> None:
         sa.Column("revision", sa.String(), nullable=False),
         sa.Column("video_id", sa.String(), nullable=False),
         sa.Column("reason", sa.String(), nullable=False),
-        sa.Column("evidence", sa.JSON(), nullable=False),
+        sa.Column("evidence", sa.JSON()),
         sa.Column("seconds", sa.Double()),
         sa.Column("batch", sa.String()),
         sa.Column("at", TIME, nullable=False),
@@ -246,6 +265,8 @@ def _decisions() -> None:
         sa.Column("note", sa.String()),
         sa.Column("salt", sa.String()),
         sa.Column("person", sa.String(), nullable=False),
+        sa.Column("noted", sa.String(), nullable=False),
+        sa.Column("shown", sa.String(), nullable=False),
         sa.Column("before", sa.String(), nullable=False),
         sa.Column("hash", sa.String(), nullable=False),
         sa.CheckConstraint("action IN ('pass', 'block')", name="ck_decisions_action"),
@@ -265,3 +286,33 @@ def _decisions() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_chain"),
     )
     op.execute("INSERT INTO chain (id, number, hash) VALUES (1, 0, '')")
+    _guard()
+
+
+_KEPT = (
+    *("number", "case_id", "assignment_id", "claim", "seat", "kind", "action", "policy", "version", "revision", "video_id"),
+    *("reason", "seconds", "batch", "at", "person", "noted", "shown", "before", "hash"),
+)
+_BLANKED = ("reviewer", "note", "salt", "evidence")
+
+
+def _guard() -> None:
+    """Have the database itself refuse what would change a link of the chain, apart from blanking what may be blanked."""
+    if op.get_bind().dialect.name == "sqlite":
+        same = [f"NEW.{name} IS OLD.{name}" for name in _KEPT]
+        same += [f"(NEW.{name} IS NULL OR NEW.{name} IS OLD.{name})" for name in _BLANKED]
+        refused = "BEGIN SELECT RAISE(ABORT, 'decisions are never changed'); END"
+        op.execute(f"CREATE TRIGGER decisions_stay BEFORE UPDATE ON decisions WHEN NOT ({' AND '.join(same)}) {refused}")
+        op.execute(f"CREATE TRIGGER decisions_last BEFORE DELETE ON decisions {refused}")
+        return
+    same = [f"NEW.{name} IS NOT DISTINCT FROM OLD.{name}" for name in _KEPT]
+    same += [f"(NEW.{name} IS NULL OR NEW.{name}::text IS NOT DISTINCT FROM OLD.{name}::text)" for name in _BLANKED]
+    op.execute(
+        "CREATE FUNCTION decisions_stay() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        f" IF TG_OP = 'UPDATE' THEN IF {' AND '.join(same)} THEN RETURN NEW; END IF; END IF;"
+        " RAISE EXCEPTION 'decisions are never changed'; END $$"
+    )
+    op.execute(
+        "CREATE TRIGGER decisions_stay BEFORE UPDATE OR DELETE ON decisions FOR EACH ROW EXECUTE FUNCTION decisions_stay()"
+    )
+    op.execute("CREATE TRIGGER decisions_last BEFORE TRUNCATE ON decisions FOR EACH STATEMENT EXECUTE FUNCTION decisions_stay()")

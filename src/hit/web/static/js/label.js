@@ -20,6 +20,8 @@ const HELP = [
   ["?", "These keys"],
 ];
 
+const ENOUGH = 10; // answers, for the server to find a threshold by precision
+
 const room = byId("label");
 const { set: setName, label: labelName } = room.dataset;
 const path = setPath(setName, labelName);
@@ -209,8 +211,8 @@ async function draft(write, button) {
     const found = h("div", null, h("div.skeleton.line", { role: "status", "aria-label": "Scoring every segment" }));
     const links = h("div.row.end", null, h("a.button", { href: setPage(setName, labelName) }, "See the line of the draft"), h("a.button.primary", { href: setPage(setName) }, "Go on to apply it"));
     openDialog(`Draft v${made.version}: what would change`, h("div.stack", null, found, links), { wide: true, onclose: anew });
-    const answer = await post(`${setPath(setName)}/preview`, { version: made.version }, { onWait: () => {} });
-    put(found, difference(setName, answer, labelName));
+    const answer = await post(`${setPath(setName)}/preview`, { version: made.version }, { onWait: () => {} }).catch((problem) => problem);
+    put(found, answer.labels ? difference(setName, answer, labelName) : problemView(answer));
   } catch (problem) {
     toast([problem.message, problem.fix].filter(Boolean).join(". "), "bad");
   }
@@ -224,6 +226,8 @@ function rulePanel() {
   const save = (event) => {
     event.preventDefault();
     const rule = page.fields.rule();
+    const { yes, no } = page.view.answers;
+    if (rule.precision !== undefined && yes + no < ENOUGH) return toast(`A precision takes ${ENOUGH} answers, and there are ${yes + no}`, "bad");
     draft(() => writeLabel(setName, labelName, (one) => ({ ...one, rule })), button);
   };
   const back = h("button.ghost", { type: "button", title: "To the line that is saved", onclick: () => (page.line.move(page.saved), moved(page.saved), (page.fields.show(...Object.entries(page.view.rule)[0]))) }, "Back");
