@@ -11,11 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 import hit
-<<<<<<< HEAD
-from hit import cli_data, cli_explore, cli_library, cli_model, cli_search, cli_serve, cli_tagging
-=======
-from hit import cli_data, cli_library, cli_model, cli_review, cli_search, cli_serve, cli_tagging
->>>>>>> f757a0331ca132aa2742873419a86ddd40076f4a
+from hit import cli_data, cli_explore, cli_library, cli_model, cli_review, cli_search, cli_serve, cli_tagging
 from hit.door import Http, Json, LibraryFolder, Memory, Patience, Workers, emit, remark
 from hit.errors import UserError
 

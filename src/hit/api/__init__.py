@@ -36,14 +36,9 @@ from hit.api import (
 from hit.service import Service
 
 ROUTES = (
-<<<<<<< HEAD
     *(health, login, search, upload_search, searches, describe, explore, embeddings, models, labels, labelled),
-    *(ingest, videos, media, jobs, evaluations, document, web),
-=======
-    *(health, login, search, upload_search, searches, describe, embeddings, models, labels, labelled),
     *(ingest, videos, media, jobs, evaluations, policies, bank, webhooks, review, cases),
     *(document, web),
->>>>>>> f757a0331ca132aa2742873419a86ddd40076f4a
 )
 
 

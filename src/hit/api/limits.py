@@ -20,13 +20,8 @@ from hit.service import ServeConfig
 
 log = logging.getLogger(__name__)
 SEARCHES = re.compile(
-<<<<<<< HEAD
     r"/v1/(search(/upload)?|searches/.+/run|describe|clusters|duplicates|embeddings|embed/\w+|videos/[^/]+/(moments|rank)"
-    r"|label-sets/[^/]+/(preview|labels/[^/]+))"
-=======
-    r"/v1/(search(/upload)?|searches/.+/run|describe|embeddings|embed/\w+|videos/[^/]+/(moments|rank)"
     r"|label-sets/[^/]+/(preview|labels/[^/]+)|policies/[^/]+/test)"
->>>>>>> f757a0331ca132aa2742873419a86ddd40076f4a
 )
 PICTURES = re.compile(
     r"/v1/(videos/[^/]+/(thumbnail|sprites\.jpg|clip)|evaluations/.+/poster)"
