@@ -80,12 +80,13 @@ function figures() {
   const number = videosAt(page.at);
   const most = page.stops[0]?.[1] ?? 0;
   const sure = page.view.precision;
-  const tile = (title, value, note) => h("div.tile", null, h("span.quiet.small", null, title), h("strong", null, value), h("span.quiet.small", null, note));
+  const honest = "Clips that the label was made of count by what they would score had it not seen them";
+  const tile = (title, value, note) => h("div.tile", { title: title.startsWith("Est") ? honest : null }, h("span.quiet.small", null, title), h("strong", null, value), h("span.quiet.small", null, note));
   put(
     byId("figures"),
     tile("Videos", h("span", { id: "count" }, count(number)), page.label.exceptions.length ? `of ${count(most)} that are no exception` : `of ${count(most)}`),
     tile("Score", score(page.at), above(page.at)),
-    sure ? tile("Estimated precision", percent(sure.estimate), `${percent(sure.low)} to ${percent(sure.high)}, ${plural(sure.answered, "answer")} above the line`) : tile("Estimated precision", "?", "answer some clips above the line"),
+    sure ? tile("Estimated precision", percent(sure.estimate), `${percent(sure.low)} to ${percent(sure.high)}, ${plural(sure.answered, "answer")} above the line`) : tile("Estimated precision", "?", page.view.answers.yes + page.view.answers.no ? "no answers above the line yet" : "answer some clips above the line"),
   );
   byId("figures").dataset.videos = String(number);
 }
@@ -231,7 +232,7 @@ function rulePanel() {
     draft(() => writeLabel(setName, labelName, (one) => ({ ...one, rule })), button);
   };
   const back = h("button.ghost", { type: "button", title: "To the line that is saved", onclick: () => (page.line.move(page.saved), moved(page.saved), (page.fields.show(...Object.entries(page.view.rule)[0]))) }, "Back");
-  return h("form.row.save-rule", { onsubmit: save }, h("span.quiet", null, "It begins"), page.fields.element, button, back);
+  return h("form.row.save-rule", { onsubmit: save }, h("span.quiet", null, "It begins at"), page.fields.element, button, back);
 }
 
 function show() {

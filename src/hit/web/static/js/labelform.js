@@ -90,7 +90,7 @@ export function labelDialog(set, labels, label, ondone) {
     h("div.pair", null, h("label.field", null, "Name", name), h("label.field", null, "Group", group, groups)),
     texts.element,
     exceptions.element,
-    h("fieldset.field", null, h("legend.quiet.small", null, "It begins"), rule.element),
+    h("fieldset.field", null, h("legend.quiet.small", null, "It begins at"), rule.element),
     liked.element,
     disliked.element,
     h("div.row.end", null, label && labels.length > 1 && h("button.danger", { type: "submit", value: "drop", formnovalidate: true }, "Delete the label"), h("span.grow"), h("button.primary", { type: "submit" }, "Save as a draft")),
