@@ -88,6 +88,12 @@ def main() -> None:
             ("library", "/library", {}),
             ("evaluations", "/evaluations", {}),
         ]
+        if some := ask(base, "/v1/label-sets")["label_sets"]:
+            name = urllib.parse.quote(max(some, key=lambda one: one["tagged"])["name"])
+            labels = ask(base, f"/v1/label-sets/{name}")["labels"]
+            label = urllib.parse.quote(max(labels, key=lambda one: one["tagged"])["name"])
+            pages += [("tags", f"/tags/{name}", {}), ("threshold", f"/tags/{name}/{label}", {})]
+        pages.append(("explore", "/explore", {}))
         if reports := ask(base, "/v1/evaluations")["evaluations"]:
             pages.append(("evaluation", f"/evaluations/{reports[0]['id']}", {}))
         for name, path, how in pages:

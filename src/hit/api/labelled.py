@@ -228,7 +228,13 @@ def label_view(
 
 @routes.post("/label-sets/{name}/labels/{label}/answers", response_model=AnsweredJson)
 def answer_label(
-    name: SetName, label: LabelName, given: LabelAnswer, served: Served, who: Reviewer, version: Version = None, threshold: Line = None
+    name: SetName,
+    label: LabelName,
+    given: LabelAnswer,
+    served: Served,
+    who: Reviewer,
+    version: Version = None,
+    threshold: Line = None,
 ) -> dict[str, Any]:
     """Say whether a segment shows what a label means. Nothing is tagged otherwise until the label is fitted anew."""
     sets.answer(served.library, name, label, given.segment_id, given.yes, who.name)

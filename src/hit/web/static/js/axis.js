@@ -9,7 +9,7 @@ const HEIGHT = 100;
  * @param {{edges: number[], library: number[], background: number[]}} histogram as the API has it
  * @param {{stops: number[], at: number, name: string, say: (at: number) => string, onmove: (at: number) => void}} line
  *   stops: where the line may stand, ascending; say: what its place means, for who does not see it
- * @returns {{element: HTMLElement, move: (at: number) => void}}
+ * @returns {HTMLElement}
  */
 export function axis({ edges, library, background }, { stops, at, name, say, onmove }) {
   const low = Math.min(edges[0], stops[0]);
@@ -65,5 +65,5 @@ export function axis({ edges, library, background }, { stops, at, name, say, onm
     go(Number.isFinite(step) ? now + step : step < 0 ? 0 : stops.length - 1);
   });
   stand(nearest(at));
-  return { element: h("div.axis", null, plot, h("div.axis-marks.numbers", { "aria-hidden": "true" }, marks)), move: (score) => stand(nearest(score)) };
+  return h("div.axis", null, plot, h("div.axis-marks.numbers", { "aria-hidden": "true" }, marks));
 }

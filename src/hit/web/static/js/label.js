@@ -20,12 +20,14 @@ const HELP = [
   ["?", "These keys"],
 ];
 
+const ENOUGH = 10; // answers, for the server to find a threshold by precision
+
 const room = byId("label");
 const { set: setName, label: labelName } = room.dataset;
 const path = setPath(setName, labelName);
 
 /** What is shown: the answer of the server for the line as it stood last, and where it stands now. */
-const page = { view: null, label: null, labels: [], at: 0, stops: [], asked: 0, may: { answer: false, write: false }, said: [], line: null };
+const page = { view: null, label: null, labels: [], at: 0, stops: [], asked: 0, may: { answer: false, write: false }, said: [], saved: 0, fields: null };
 
 const given = () => new URLSearchParams(location.search);
 const version = () => given().get("version");
@@ -78,12 +80,13 @@ function figures() {
   const number = videosAt(page.at);
   const most = page.stops[0]?.[1] ?? 0;
   const sure = page.view.precision;
-  const tile = (title, value, note) => h("div.tile", null, h("span.quiet.small", null, title), h("strong", null, value), h("span.quiet.small", null, note));
+  const honest = "Clips that the label was made of count by what they would score had it not seen them";
+  const tile = (title, value, note) => h("div.tile", { title: title.startsWith("Est") ? honest : null }, h("span.quiet.small", null, title), h("strong", null, value), h("span.quiet.small", null, note));
   put(
     byId("figures"),
     tile("Videos", h("span", { id: "count" }, count(number)), page.label.exceptions.length ? `of ${count(most)} that are no exception` : `of ${count(most)}`),
     tile("Score", score(page.at), above(page.at)),
-    sure ? tile("Estimated precision", percent(sure.estimate), `${percent(sure.low)} to ${percent(sure.high)}, ${plural(sure.answered, "answer")} above the line`) : tile("Estimated precision", "?", "answer some clips above the line"),
+    sure ? tile("Estimated precision", percent(sure.estimate), `${percent(sure.low)} to ${percent(sure.high)}, ${plural(sure.answered, "answer")} above the line`) : tile("Estimated precision", "?", page.view.answers.yes + page.view.answers.no ? "no answers above the line yet" : "answer some clips above the line"),
   );
   byId("figures").dataset.videos = String(number);
 }
@@ -191,7 +194,7 @@ function side() {
     h(
       "section.panel.stack",
       null,
-      h("header.row.between", null, h("h2", null, "What it says"), page.may.write && !version() && h("button.small", { type: "button", onclick: () => labelDialog(setName, page.labels, label, anew) }, icon("edit"), "Edit")),
+      h("header.row.between", null, h("h2", null, "What it says"), page.may.write && !version() && h("button.small", { type: "button", onclick: () => labelDialog(setName, page.labels, label, () => anew()) }, icon("edit"), "Edit")),
       h("ul.phrasings", null, label.texts.map((one) => h("li", null, one))),
       label.exceptions.length > 0 && [h("h3", null, "But not"), h("ul.phrasings.not", null, label.exceptions.map((one) => h("li", null, one)))],
       exampleList("Shows it", label.examples_for),
@@ -208,9 +211,9 @@ async function draft(write, button) {
     const made = await write();
     const found = h("div", null, h("div.skeleton.line", { role: "status", "aria-label": "Scoring every segment" }));
     const links = h("div.row.end", null, h("a.button", { href: setPage(setName, labelName) }, "See the line of the draft"), h("a.button.primary", { href: setPage(setName) }, "Go on to apply it"));
-    openDialog(`Draft v${made.version}: what would change`, h("div.stack", null, found, links), { wide: true, onclose: anew });
-    const answer = await post(`${setPath(setName)}/preview`, { version: made.version }, { onWait: () => {} });
-    put(found, difference(setName, answer, labelName));
+    openDialog(`Draft v${made.version}: what would change`, h("div.stack", null, found, links), { wide: true, onclose: () => anew() });
+    const answer = await post(`${setPath(setName)}/preview`, { version: made.version }, { onWait: () => {} }).catch((problem) => problem);
+    put(found, answer.labels ? difference(setName, answer, labelName) : problemView(answer));
   } catch (problem) {
     toast([problem.message, problem.fix].filter(Boolean).join(". "), "bad");
   }
@@ -224,29 +227,31 @@ function rulePanel() {
   const save = (event) => {
     event.preventDefault();
     const rule = page.fields.rule();
+    const { yes, no } = page.view.answers;
+    if (rule.precision !== undefined && yes + no < ENOUGH) return toast(`A precision takes ${ENOUGH} answers, and there are ${yes + no}`, "bad");
     draft(() => writeLabel(setName, labelName, (one) => ({ ...one, rule })), button);
   };
-  const back = h("button.ghost", { type: "button", title: "To the line that is saved", onclick: () => (page.line.move(page.saved), moved(page.saved), (page.fields.show(...Object.entries(page.view.rule)[0]))) }, "Back");
-  return h("form.row.save-rule", { onsubmit: save }, h("span.quiet", null, "It begins"), page.fields.element, button, back);
+  const back = h("button.ghost", { type: "button", title: "To the line that is saved", onclick: () => anew(version()) }, "Back");
+  return h("form.row.save-rule", { onsubmit: save }, h("span.quiet", null, "It begins at"), page.fields.element, button, back);
 }
 
 function show() {
   const { view, label } = page;
   const legend = h("ul.axis-legend", { "aria-hidden": "true" }, h("li", null, h("i.of-library"), "Segments of the library"), h("li", null, h("i.of-ground"), "Background"), h("li.quiet", null, "Heights grow with the square root"));
-  page.line = axis(view.histogram, { stops: page.stops.map((one) => one[0]), at: page.at, name: "Where the label begins", say, onmove: moved });
+  const line = axis(view.histogram, { stops: page.stops.map((one) => one[0]), at: page.at, name: "Where the label begins", say, onmove: moved });
   put(
     room,
     h("header.page-head", null, h("div.row", null, h("h1", null, labelName), label.group && h("span.badge", null, label.group), h("span.quiet", null, `version ${view.version}`)), h("button.ghost.small.square.for-keys", { type: "button", "aria-label": "Keys", title: "Keys (?)", onclick: () => help(HELP) }, icon("keyboard"))),
-    h("div.label-page", null, h("div.stack", null, h("section.panel.stack", { "aria-label": "Threshold" }, h("div.figures-row", { id: "figures" }), page.line.element, legend, rulePanel()), h("div.stack", { id: "clips" })), h("aside.stack", { id: "side", "aria-label": "About the label" })),
+    h("div.label-page", null, h("div.stack", null, h("section.panel.stack", { "aria-label": "Threshold" }, h("div.figures-row", { id: "figures" }), line, legend, rulePanel()), h("div.stack", { id: "clips" })), h("aside.stack", { id: "side", "aria-label": "About the label" })),
   );
   figures();
   clips();
   side();
 }
 
-/** Show the newest version: a draft was written. */
-function anew() {
-  history.replaceState(null, "", location.pathname);
+/** Show a version as it is saved: the newest, where a draft was written. */
+function anew(of = null) {
+  history.replaceState(null, "", withQuery(location.pathname, { version: of }));
   load();
 }
 

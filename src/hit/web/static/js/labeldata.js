@@ -35,9 +35,9 @@ export function ruleFields(rule, begin = {}) {
   const select = h(
     "select",
     { "aria-label": "A label begins", onchange: () => show(select.value, values[select.value]()) },
-    h("option", { value: "percentile" }, "Above so many % of the background"),
-    h("option", { value: "precision" }, "Where so many % of the answers are yes"),
-    h("option", { value: "score" }, "At a score"),
+    h("option", { value: "percentile" }, "Background percentile"),
+    h("option", { value: "precision" }, "Precision in %"),
+    h("option", { value: "score" }, "Score"),
   );
   const number = h("input", { type: "number", step: "any", required: true, "aria-label": "How much" });
   const show = (name, shown) => {

@@ -8,9 +8,10 @@ const FILE = /\.(csv|toml)$/i;
 const MOST = 5_000_000; // bytes of a file
 
 const lines = (text) => [...new Set(text.split("\n").map((one) => one.trim()).filter(Boolean))];
-const area = (label, value, about, rows = 3) => {
-  const field = h("textarea", { rows, value: value.join("\n"), maxlength: 20_000, spellcheck: "true" });
-  return { field, element: h("label.field", null, label, field, h("span.hint", null, about)) };
+/** A field for lines, and what to know of it. */
+const area = (id, label, value, about, rows = 3) => {
+  const field = h("textarea", { rows, value: value.join("\n"), maxlength: 20_000, spellcheck: "true", "aria-describedby": `about-${id}` });
+  return { field, element: h("div", null, h("label.field", null, label, field), h("p.quiet.small", { id: `about-${id}` }, about)) };
 };
 
 /** Run what a form asks for; what the server refuses is told in the form. Its last child stands below that. */
@@ -57,8 +58,8 @@ export function labelDialog(set, labels, label, ondone) {
   const name = h("input", { type: "text", required: true, maxlength: 200, value: label?.name ?? "", autocomplete: "off", readonly: label !== null });
   const group = h("input", { type: "text", maxlength: 200, value: label?.group ?? "", list: "label-groups", autocomplete: "off" });
   const groups = h("datalist", { id: "label-groups" }, [...new Set(labels.map((one) => one.group).filter(Boolean))].map((one) => h("option", { value: one })));
-  const texts = area("Phrasings, one a line", label?.texts ?? [], "Several ways to say it; they are averaged. Empty: the name.");
-  const exceptions = area("But not, one a line", label?.exceptions ?? [], "What fits one of these at least as well does not get the label.", 2);
+  const texts = area("texts", "Phrasings, one a line", label?.texts ?? [], "Several ways to say it; they are averaged. Empty: the name.");
+  const exceptions = area("exceptions", "But not, one a line", label?.exceptions ?? [], "What fits one of these at least as well does not get the label.", 2);
   const rule = ruleFields(label?.rule ?? LEAST);
   const liked = examples("Shows it", label?.examples_for ?? []);
   const disliked = examples("Does not show it", label?.examples_against ?? []);
@@ -89,7 +90,7 @@ export function labelDialog(set, labels, label, ondone) {
     h("div.pair", null, h("label.field", null, "Name", name), h("label.field", null, "Group", group, groups)),
     texts.element,
     exceptions.element,
-    h("fieldset.field", null, h("legend.quiet.small", null, "It begins"), rule.element),
+    h("fieldset.field", null, h("legend.quiet.small", null, "It begins at"), rule.element),
     liked.element,
     disliked.element,
     h("div.row.end", null, label && labels.length > 1 && h("button.danger", { type: "submit", value: "drop", formnovalidate: true }, "Delete the label"), h("span.grow"), h("button.primary", { type: "submit" }, "Save as a draft")),
@@ -113,7 +114,7 @@ const nameField = (value = "") => h("input", { type: "text", required: true, max
 /** Write a set that is new. @param {string[]} taken names of sets */
 export function newSetDialog(taken) {
   const name = nameField();
-  const list = area("Labels, one a line", [], "After a colon: ways to say it, with semicolons between them; without one the name is what it says. Before a slash: its group.", 7);
+  const list = area("lines", "Labels, one a line", [], "After a colon: ways to say it, with semicolons between them; without one the name is what it says. Before a slash: its group.", 7);
   list.field.placeholder = "beach\nplace/forest: a forest; trees seen from within";
   list.field.required = true;
   const save = async () => {

@@ -8,6 +8,7 @@ import { cardKeys, keys } from "./keys.js";
 import { ruleWords, score, setPage, setPath, stateBadge } from "./labeldata.js";
 import { drafted, fileButton, importDialog, labelDialog, parseLines } from "./labelform.js";
 import { jobBar } from "./progress.js";
+import { quoted } from "./query.js";
 
 const room = byId("set");
 const name = room.dataset.name;
@@ -131,7 +132,7 @@ function row(set, one, most) {
     h("td.says", null, says),
     h("td.begins", { title: one.threshold === null ? "Its threshold is found when it is applied" : `score ${one.threshold}` }, ruleWords(one.rule), one.threshold !== null && one.rule.score === undefined && h("span.quiet.small.numbers", null, `score ${score(one.threshold)}`)),
     h("td", null, one.kind === "probe" ? h("span.badge.good", { title: `Its words, and ${plural(examples, "example")}` }, plural(examples, "example")) : examples > 0 && h("span.quiet", null, plural(examples, "example"))),
-    h("td.number", null, h("span.bar", { "aria-hidden": "true" }, h("span", { style: { width: `${(one.tagged / (most || 1)) * 100}%` } })), count(one.tagged)),
+    h("td.number", null, h("span.bar", { "aria-hidden": "true" }, h("span", { style: { width: `${(one.tagged / (most || 1)) * 100}%` } })), one.tagged ? h("a", { href: withQuery("/", { f: `tag=${quoted(one.name)}` }), title: "The videos that bear it" }, count(one.tagged)) : "0"),
     page.mine && last && h("td", null, edit),
   );
 }

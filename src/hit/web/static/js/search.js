@@ -6,7 +6,7 @@ import { exampleDialog } from "./example.js";
 import { fill as fillFilters, label } from "./filters.js";
 import { confidence, plural } from "./format.js";
 import { pictureOf, takeFiles } from "./inputs.js";
-import { help, keys, step } from "./keys.js";
+import { cardStops, help, keys, step } from "./keys.js";
 import { choice, menu } from "./menus.js";
 import { policyExample } from "./policyexample.js";
 import { preview } from "./preview.js";
@@ -320,16 +320,7 @@ more.addEventListener("click", next);
 // below the line more comes only when it is asked for
 const near = new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && !current.weak && next(), { rootMargin: "400px" });
 
-// only the buttons of the card that has the focus are stops of the Tab key
-let card = null;
-grid.addEventListener("focusin", (event) => {
-  const now = event.target instanceof Element ? event.target.closest(".card") : null;
-  if (now === card) return;
-  for (const button of card?.querySelectorAll(".card-tools button") ?? []) button.tabIndex = -1;
-  for (const button of now?.querySelectorAll(".card-tools button") ?? []) button.tabIndex = 0;
-  card = now;
-});
-
+cardStops(grid);
 const inGrid = (event) => event.target === document.body || event.target === byId("main") || (event.target instanceof Element && event.target.matches("[data-nav]"));
 const arrows = (event) => inGrid(event) && !event.shiftKey && step(grid, event.key);
 keys({
