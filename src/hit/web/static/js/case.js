@@ -53,7 +53,7 @@ function acts(judged, senior) {
     h(
       "div.row",
       null,
-      decided && h("button.small", { type: "button", onclick: () => ask("Appeal?", "A senior who has not decided it looks at it anew, and upholds or overturns what was decided.", "Appeal", (reason) => post(`${path}/appeal`, { reason })) }, "Appeal"),
+      (decided || !judged.state) && h("button.small", { type: "button", onclick: () => ask("Appeal?", "A senior who has not decided it looks at it anew, and upholds or overturns what was decided.", "Appeal", (reason) => post(`${path}/appeal`, { reason })) }, "Appeal"),
       decided && senior && h("button.small", { type: "button", onclick: () => ask("Reopen?", "It goes back to the queue as if nobody had decided it. What was decided stays in the record.", "Reopen", (reason) => post(`${path}/reopen`, { reason })) }, icon("retry"), "Reopen"),
       senior && h("button.small", { type: "button", onclick: () => golden(judged) }, icon("star"), "Use as a golden case"),
     ),

@@ -130,14 +130,16 @@ function edit(room) {
   const state = h("p.quiet.small", { role: "status" });
   const save = h("button.primary", { type: "button", onclick: () => keep() }, "Save draft");
   const results = h("section.panel", { id: "dry", "aria-label": "Dry run", "aria-busy": "false" }, h("header", null, h("h2", null, "Dry run")), h("p.quiet", null, "Nothing was tried yet. A dry run judges the whole library by what stands in the form, and writes nothing."));
-  const test = h("button", { type: "button", onclick: () => tryIt() }, icon("play"), "Dry run");
+  const test = h("button", { type: "button", id: "try", onclick: () => tryIt() }, icon("play"), "Dry run");
+  const learns = policy.state === "enforced" || policy.state === "shadow";
+  const refit = learns && h("button", { type: "button", title: "A draft that says the same, with what people decided as its examples", onclick: () => keep().then(() => byId("try").click()) }, icon("retry"), "Refit from decisions");
   const changed = () => {
     save.disabled = !dirty();
     state.textContent = dirty() ? `Not saved yet. Saving makes ${policy.state === "draft" && newest ? "this draft" : "a new draft"}; what is enforced stays as it is.` : "";
   };
   known.form = policyForm(policy.document, { locked: !senior, onchange: () => changed() });
   known.saved = JSON.stringify(known.form.read());
-  const bar = senior && h("div.edit-bar.row", null, test, save, state);
+  const bar = senior && h("div.edit-bar.row", null, test, save, refit, state);
   put(room, h("div.edit", null, h("div.edit-form", null, known.form.element, bar), h("div.edit-side.stack", null, senior && results, facts(policy))));
   changed();
 
@@ -161,6 +163,7 @@ function edit(room) {
   async function keep() {
     if (!known.form.valid()) return;
     save.disabled = true;
+    if (refit) refit.disabled = true;
     try {
       known.policy = await store(path, known.form.read());
       known.saved = JSON.stringify(known.form.read());
@@ -173,6 +176,7 @@ function edit(room) {
       state.textContent = `${problem.errors?.length ? problem.errors.map((one) => `${one.where}: ${one.why}`).join("; ") : problem.message}${problem.fix ? `. Try: ${problem.fix}` : ""}`;
       state.className = "wrong";
       save.disabled = false;
+      if (refit) refit.disabled = false;
     }
   }
 }
