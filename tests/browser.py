@@ -156,7 +156,7 @@ def look(browser: Browser) -> Iterator[Look]:
     yield opened
     for context in contexts:
         context.close()
-    assert complaints == []
+    assert complaints == [], complaints  # said here, as pytest does not rewrite this file
 
 
 def until(page: Page, expression: str) -> None:

@@ -58,7 +58,8 @@ def change(
     search.check(library.encoder, library.stored)
     found: list[Tagged] = []
     looked = 0
-    with (progress or Silent()).task(f"Tagging by {one.name}", None if videos is None else len(videos)) as task:
+    wanted = library.db.filmed(library.stored.revision) if videos is None else videos
+    with (progress or Silent()).task(f"Tagging by {one.name}", len(wanted)) as task:
         for reel in trail.reels(library, videos):
             found += _rows(reel, fitted, one)
             looked += 1
