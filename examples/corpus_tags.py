@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tag_measures import SHOTS, Clips, Scorer, Task, linear, measured, probe, rows, text
+from tag_measures import Clips, Learnt, Task, learnt, precisions, rows, summary
 
 from hit import concept, console, datasets, provenance, splits
 from hit.analysis import load_experts
@@ -41,44 +41,42 @@ def example(model: Path, corpus: Path, seeds: int) -> dict[str, Any]:
     shown = {
         name: [told[str(dataset.clips[key].path.relative_to(dataset.root))] for key in split.ids] for name, split in parts.items()
     }
-    tasks: dict[str, list[Task]] = {"val": [], "test": []}
-    for name, own in tasks.items():
-        for group, labels in truth.LABELS.items():
-            for label, words in labels.items():
-                marks = [np.array([label in clip for clip in shown[part]]) for part in ("train", name)]
-                own.append(Task(group, label, words, *marks))
+    tasks, chosen = [], []  # what a label's threshold is chosen by: whether the clips of val show it
+    for group, labels in truth.LABELS.items():
+        for label, words in labels.items():
+            learn, val, test = (np.array([label in clip for clip in shown[part]]) for part in ("train", "val", "test"))
+            tasks.append(Task(group, label, words, learn, test))
+            chosen.append(val)
     clips = Clips(vectors["train"], vectors["test"], judge.clips)
+    methods = learnt(encoder, tasks, clips, seeds)
     return {
-        "methods": measured(encoder, tasks["test"], clips, seeds),
-        "f1": f1(encoder, tasks, vectors["val"], clips, seeds),
-        "labels": len(tasks["test"]),
+        "precision": precisions(tasks, methods, clips),
+        "f1": f1(encoder, tasks, methods, (vectors["val"], chosen), clips),
+        "labels": len(tasks),
         "clips": {name: len(own) for name, own in vectors.items()},
         "revision": encoder.revision,
         "commit": provenance.commit(),
     }
 
 
-def f1(encoder: Encoder, tasks: dict[str, list[Task]], val: Floats, clips: Clips, seeds: int) -> dict[str, Any]:
-    """Return {method: {"mean", "groups"}}: macro-F1, per cent, over the labels (and the seeds, where examples are drawn)."""
-    methods: dict[str, tuple[Any, int]] = {"text": (text, 0)}
-    for shots in SHOTS:
-        methods |= {f"{shots} words and examples": (probe, shots), f"{shots} examples alone": (linear, shots)}
+def f1(
+    encoder: Encoder, tasks: Sequence[Task], methods: Learnt, val: tuple[Floats, Sequence[NDArray[np.bool_]]], clips: Clips
+) -> dict[str, Any]:
+    """Return {method: summary} of F1, per cent; the last one's thresholds are the 99th percentile of the background."""
     found: dict[str, Any] = {}
-    percentile = []
-    for name, (method, shots) in methods.items():
-        scores = []
-        for seed in range(seeds if shots else 1):
-            for number, (one, other) in enumerate(zip(tasks["val"], tasks["test"], strict=True)):
-                drawn = np.random.default_rng([seed, number]).permutation(np.flatnonzero(one.learn))[:shots]
-                scorer: Scorer = method(encoder, one, clips.learn[drawn], clips)
-                line = best_line(scorer(val), one.test)
-                scores.append((other.group, _f1(scorer(clips.test) >= line, other.test)))
-                if not shots:
-                    said = concept.of_texts(encoder, one.texts)
-                    line = Background.of(said, clips.background).threshold(99)
-                    percentile.append((other.group, _f1(scorer(clips.test) >= line, other.test)))
-        found[name] = _grouped(scores)
-    return {**found, "text, percentile 99": _grouped(percentile)}
+    for name, runs in methods.items():
+        figures = []
+        for run in runs:
+            lines = [best_line(scorer(val[0]), marks) for scorer, marks in zip(run, val[1], strict=True)]
+            pairs = zip(tasks, run, lines, strict=True)
+            figures.append([_f1(scorer(clips.test) >= line, task.test) for task, scorer, line in pairs])
+        found[name] = summary(tasks, figures)
+    plain = []
+    for task in tasks:
+        said = concept.of_texts(encoder, task.texts)
+        line = Background.of(said, clips.background).threshold(99)
+        plain.append(_f1(said.scores(clips.test) >= line, task.test))
+    return {**found, "text, percentile 99": summary(tasks, [plain])}
 
 
 def best_line(scores: Floats, truth: NDArray[np.bool_]) -> float:
@@ -88,11 +86,6 @@ def best_line(scores: Floats, truth: NDArray[np.bool_]) -> float:
 
 def _f1(said: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     return float(200 * (said & truth).sum() / max(1, said.sum() + truth.sum()))
-
-
-def _grouped(scores: Sequence[tuple[str, float]]) -> dict[str, Any]:
-    groups = {name: float(np.mean([one for group, one in scores if group == name])) for name in truth.LABELS}
-    return {"mean": float(np.mean([one for _, one in scores])), "deviation": None, "groups": groups}
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -112,7 +105,7 @@ def main(words: Sequence[str] | None = None) -> int:
         print(json.dumps(result))
     else:
         where = f"per cent, of {result['labels']} labels on {result['clips']['test']} test clips"
-        for what, part in (("Macro-F1 at thresholds chosen on val", "f1"), ("Mean average precision", "methods")):
+        for what, part in (("Macro-F1 at thresholds chosen on val", "f1"), ("Mean average precision", "precision")):
             console.table(f"{what}, {where}", ["method", "all", *truth.LABELS], rows(result[part]))
     return 0
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tag_measures import Clips, Task, measured, rows
+from tag_measures import Clips, Task, learnt, precisions, rows
 
 from hit import config, console, datasets, provenance, splits
 from hit.analysis import load_experts
@@ -60,8 +60,9 @@ def example(out: Path, data: Path, seeds: int, overrides: Sequence[str], progres
             Task(group, name, [text.format(name) for text in texts], told[0] == name, told[1] == name)
             for name in sorted(set(told[0]) & set(told[1]))
         ]
+    clips = Clips(vectors, encoder.embed_clips(test.features), vectors[chosen])
     return {
-        "methods": measured(encoder, tasks, Clips(vectors, encoder.embed_clips(test.features), vectors[chosen]), seeds),
+        "precision": precisions(tasks, learnt(encoder, tasks, clips, seeds), clips),
         "labels": len(tasks),
         "clips": {"learn": len(learn.ids), "test": len(test.ids)},
         "revision": encoder.revision,
@@ -87,7 +88,7 @@ def main(words: Sequence[str] | None = None) -> int:
         print(json.dumps(result))
     else:
         title = f"Mean average precision, per cent, of {result['labels']} labels on {result['clips']['test']} clips"
-        console.table(title, ["method", "all", *WORDS], rows(result["methods"]))
+        console.table(title, ["method", "all", *WORDS], rows(result["precision"]))
     return 0
 
 

@@ -1,6 +1,6 @@
 """What the measurements of tagging share: labels over clips, examples that are drawn by chance, and three ways to score."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from hit.types import Encoder, Floats
 SHOTS = (5, 20)
 FIRM = 1.0  # scikit-learn's C: of 0.1, 1, 10 and 100 the best for the demo corpus' validation clips
 Scorer = Callable[[Floats], Floats]
+Learnt = Mapping[str, Sequence[Sequence[Scorer]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,31 +58,44 @@ def linear(encoder: Encoder, task: Task, liked: Floats, clips: Clips) -> Scorer:
     return lambda vectors: np.asarray(vectors @ model.coef_[0], np.float32)
 
 
-def measured(encoder: Encoder, tasks: Sequence[Task], clips: Clips, seeds: int) -> dict[str, Any]:
-    """Return {method: {"mean", "deviation" over the seeds, "groups": {group: mean}}} of the average precisions, per cent."""
-    found: dict[str, Any] = {"text": _summary(tasks, [_scores(encoder, tasks, clips, text, 0, 0)])}
+def learnt(encoder: Encoder, tasks: Sequence[Task], clips: Clips, seeds: int) -> Learnt:
+    """Return {method: [what scores each label, for each seed]}; examples that are drawn are the same for every method."""
+    found: dict[str, list[list[Scorer]]] = {"text": [[text(encoder, task, clips.learn[:0], clips) for task in tasks]]}
     for shots in SHOTS:
         for name, method in (("words and examples", probe), ("examples alone", linear)):
-            runs = [_scores(encoder, tasks, clips, method, shots, seed) for seed in range(seeds)]
-            found[f"{shots} {name}"] = _summary(tasks, runs)
-    chance = [float(task.test.mean()) for task in tasks]
-    return {**found, "chance": _summary(tasks, [chance])}
-
-
-def _scores(
-    encoder: Encoder, tasks: Sequence[Task], clips: Clips, method: Callable[..., Scorer], shots: int, seed: int
-) -> list[float]:
-    """Return the average precision of each label; its examples are the same for every method."""
-    found = []
-    for number, task in enumerate(tasks):
-        drawn = np.random.default_rng([seed, number]).permutation(np.flatnonzero(task.learn))[:shots]
-        scorer = method(encoder, task, clips.learn[drawn], clips)
-        found.append(float(average_precision_score(task.test, scorer(clips.test))))
+            found[f"{shots} {name}"] = [
+                [
+                    method(encoder, task, clips.learn[_drawn(task, shots, seed, number)], clips)
+                    for number, task in enumerate(tasks)
+                ]
+                for seed in range(seeds)
+            ]
     return found
 
 
-def _summary(tasks: Sequence[Task], runs: Sequence[Sequence[float]]) -> dict[str, Any]:
-    scores = 100 * np.array(runs)  # (seeds, labels)
+def _drawn(task: Task, shots: int, seed: int, number: int) -> NDArray[np.intp]:
+    drawn: NDArray[np.intp] = np.random.default_rng([seed, number]).permutation(np.flatnonzero(task.learn))[:shots]
+    return drawn
+
+
+def precisions(tasks: Sequence[Task], methods: Learnt, clips: Clips) -> dict[str, Any]:
+    """Return {method: {"mean", "deviation" over the seeds, "groups": {group: mean}}} of the average precisions, per cent."""
+    found = {
+        name: summary(
+            tasks, [[_precision(task, scorer(clips.test)) for task, scorer in zip(tasks, run, strict=True)] for run in runs]
+        )
+        for name, runs in methods.items()
+    }
+    return {**found, "chance": summary(tasks, [[100 * float(task.test.mean()) for task in tasks]])}
+
+
+def _precision(task: Task, scores: Floats) -> float:
+    return 100 * float(average_precision_score(task.test, scores))
+
+
+def summary(tasks: Sequence[Task], runs: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """Return means of figures of each label, for each seed."""
+    scores = np.array(runs)  # (seeds, labels)
     groups = {
         group: float(scores[:, [task.group == group for task in tasks]].mean())
         for group in dict.fromkeys(task.group for task in tasks)
