@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 import hit
-from hit import cli_bank, cli_data, cli_library, cli_model, cli_moderation, cli_review, cli_search, cli_serve
+from hit import cli_data, cli_library, cli_model, cli_review, cli_search, cli_serve, cli_tagging
 from hit.door import Http, Json, LibraryFolder, Memory, Patience, Workers, emit, remark
 from hit.errors import UserError
 
@@ -30,12 +30,11 @@ app = typer.Typer(
 Segments = Literal["auto", "shots", "windows"]
 app.add_typer(cli_model.modelling)
 app.add_typer(cli_search.searching)
+app.add_typer(cli_tagging.tagging)
+app.add_typer(cli_tagging.labelling, name="labels")
 app.add_typer(cli_serve.serving)
 app.add_typer(cli_serve.tokens, name="token")
 app.add_typer(cli_library.keeping, name="library")
-app.add_typer(cli_moderation.policies, name="policy")
-app.add_typer(cli_bank.banks, name="bank")
-app.add_typer(cli_bank.hooks, name="webhook")
 app.add_typer(cli_data.importing, name="import")
 app.add_typer(cli_data.looking, name="data")
 app.add_typer(cli_review.reviewing, name="review")

@@ -19,7 +19,7 @@ from hit.types import Encoder, Floats
 
 STEEP = 2.0  # log-odds by which the texts' score counts for each of its deviations in the background
 LINE = 2.0  # deviations above the background's mean at which texts alone leave it open, before there are examples
-FREE = 2.0  # deviation of the log-odds in the background that a probe may differ by from its texts, before examples speak
+FREE = 3.0  # deviation of the log-odds in the background that a probe may differ by from its texts, before examples speak
 BACKGROUND = 1.0  # weight of the whole background beside examples of weight 1, where there are examples against
 FOLDS = 5
 _STEPS = 50
@@ -50,7 +50,7 @@ class Concept:
         return np.array([self.crossed.get(key, float(score)) for key, score in zip(_keys(vectors), own, strict=True)], np.float32)
 
     def probabilities(self, scores: Floats) -> Floats | None:
-        """Return how probably segments of these scores (N,) show what is meant, as often as among the examples; None for texts."""
+        """Return how probably segments (N,) show what is meant, if as many do as among the examples; None for texts."""
         if self.odds is None:
             return None
         return logistic.chance(self.odds[0] + self.odds[1] * scores.astype(np.float64)).astype(np.float32)
@@ -115,11 +115,12 @@ def make(
         out = rows.fold == fold
         crossed[out] = prior.score(rows.vectors[out], prior.probe(rows.kept(~out), whole))
     intercept, slope = logistic.fit(crossed[:, None], rows.right, rows.weight).tolist()
+    odds = (intercept, slope) if len(liked) else None  # of what is only known not to be meant, no chance is known
     examples = slice(0, len(rows.vectors) - len(background))
     keys = _keys(rows.vectors[examples].astype(np.float32))
     held = dict(zip(keys, crossed[examples].astype(np.float32).tolist(), strict=True))
     direction: Floats = (whole[:-1] / prior.slope).astype(np.float32)
-    return Concept(direction, said.barred, "probe", (intercept, slope), held)
+    return Concept(direction, said.barred, "probe", odds, held)
 
 
 class _Rows(NamedTuple):
@@ -132,7 +133,7 @@ class _Rows(NamedTuple):
 
     @classmethod
     def of(cls, liked: Floats, disliked: Floats, background: Floats) -> "_Rows":
-        """Put them in an order of their own. The background weighs little, and where it has to stand against, as much as the rest."""
+        """Put them in an order of their own. The background weighs little; alone against, as much as what is for."""
         kinds = [np.unique(liked, axis=0) if len(liked) else liked, np.unique(disliked, axis=0) if len(disliked) else disliked]
         whole = BACKGROUND if len(disliked) else max(BACKGROUND, float(len(kinds[0])))
         parts = [*kinds, background]
@@ -146,7 +147,7 @@ class _Rows(NamedTuple):
 
     def kept(self, mask: NDArray[np.bool_]) -> "_Rows":
         """Return some of them."""
-        return _Rows(*(each[mask] for each in self))
+        return _Rows(self.vectors[mask], self.right[mask], self.weight[mask], self.fold[mask])
 
 
 class _Prior(NamedTuple):
@@ -172,7 +173,7 @@ class _Prior(NamedTuple):
         return cls(weights, ridge, slope)
 
     def probe(self, rows: _Rows, start: Values | None = None) -> Values:
-        """Return the weights (d + 1,) that minimise the rows' weighted log-loss and the ridge to the prior: by Newton's method."""
+        """Minimise the rows' weighted log-loss and the ridge to the prior, by Newton's method; return the weights (d + 1,)."""
         signs = np.column_stack([rows.vectors, np.ones(len(rows.vectors))])
         found = self.weights if start is None else start
         loss = self._loss(signs, rows, found)

@@ -16,6 +16,8 @@ from hit.api import (
     health,
     ingest,
     jobs,
+    labelled,
+    labels,
     layers,
     login,
     media,
@@ -33,9 +35,9 @@ from hit.api import (
 from hit.service import Service
 
 ROUTES = (
-    *(health, login, search, upload_search, searches, describe, embeddings, models),
-    *(ingest, videos, media, jobs, evaluations, policies, bank, webhooks),
-    *(review, cases, document, web),
+    *(health, login, search, upload_search, searches, describe, embeddings, models, labels, labelled),
+    *(ingest, videos, media, jobs, evaluations, policies, bank, webhooks, review, cases),
+    *(document, web),
 )
 
 

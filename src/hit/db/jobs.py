@@ -18,7 +18,7 @@ from hit.errors import NotFoundError, UserError
 from hit.files import BusyError
 
 STALE = 30.0  # seconds without a beat, after which nobody is taken to work on a job
-WRITERS = frozenset(["index", "reindex", "remove", "rebuild", "move", "prune"])  # of these one runs at a time
+WRITERS = frozenset(["index", "reindex", "remove", "rebuild", "move", "prune", "tag"])  # of these one runs at a time
 _KEPT = 200  # how many of those that ended
 _TRIES = 3
 Ending = Literal["done", "failed", "cancelled"]

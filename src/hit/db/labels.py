@@ -12,7 +12,7 @@ from hit.db import keywords
 from hit.db.schema import Segment, Tag, Video
 from hit.db.schema_review import LabelAnswer, LabelSet, Tagged
 from hit.db.session import Sessions, batches
-from hit.errors import NotFoundError, UserError
+from hit.errors import NotFoundError
 
 SOURCE = "label:"  # and the set's name: who gave a tag
 
@@ -80,9 +80,7 @@ class LabelRecords(Sessions):
         with self.write(content=False) as session:
             session.execute(sa.update(LabelSet).where(*same).values(fitted=dict(fitted)))
 
-    def activate_labels(
-        self, one: LabelSet, gone: Iterable[tuple[str, str]], rows: Sequence[Tagged], fitted: Mapping[str, Any] | None = None
-    ) -> None:
+    def activate_labels(self, one: LabelSet, gone: Iterable[tuple[str, str]], rows: Sequence[Tagged]) -> None:
         """Have a version be the active one, and in the same moment the tags be those that it gives.
 
         gone: (label, video) that are tagged no longer; rows: what is new, or has changed. Videos that are removed meanwhile are
@@ -95,8 +93,6 @@ class LabelRecords(Sessions):
             others = sa.update(LabelSet).where(LabelSet.name == one.name, LabelSet.state == "active")
             session.execute(others.where(LabelSet.version != one.version).values(state="retired"))
             found.state = "active"
-            if fitted is not None:
-                found.fitted = dict(fitted)
             session.flush()
             _tag(session, one.name, gone, rows)
 
@@ -158,15 +154,8 @@ class LabelRecords(Sessions):
                 found.setdefault(one.label, {})[one.segment_id] = one.yes
         return found
 
-    def known_segments(self, segments: Iterable[str]) -> set[str]:
-        """Return which of these segments there are."""
-        with self.read() as session:
-            return {
-                key for some in batches(segments) for key in session.scalars(sa.select(Segment.id).where(Segment.id.in_(some)))
-            }
 
-
-def _versions(name: str) -> sa.Select[tuple[LabelSet]]:
+def _versions(name: str) -> sa.Select[Any]:
     return sa.select(LabelSet).where(LabelSet.name == name).order_by(LabelSet.version.desc())
 
 
@@ -195,14 +184,3 @@ def _tag(session: Session, name: str, gone: Iterable[tuple[str, str]], rows: Seq
                 touched.add(row.video_id)
     session.flush()
     keywords.refresh(session, touched)
-
-
-def named(name: str) -> str:
-    """Return the name of a label set as it is kept. Raises UserError for what cannot be one."""
-    from hit.db.records import check
-
-    found = " ".join(name.split())
-    check(f"the name '{found}'", found)
-    if "/" in found:  # it is a part of an address
-        raise UserError(f"the name '{found}'", "has a slash in it")
-    return found

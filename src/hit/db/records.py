@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from hit.db.keywords import refresh
+from hit.db.labels import SOURCE
 from hit.db.schema import File, SavedSearch, Tag, Video
 from hit.db.session import Sessions
 from hit.errors import NotFoundError, UserError
@@ -26,10 +27,13 @@ class Records(Sessions):
     # -- tags
 
     def tag(self, videos: Iterable[str], add: Iterable[str] = (), remove: Iterable[str] = (), source: str = "user") -> None:
-        """Give videos names, and take others from them. What another source has given stays its own until it is removed."""
+        """Give videos names, and take others from them. What a user gives is the user's, also where a label gave it before."""
         added, removed = set(add), set(remove)
         with self.write() as session:
             for video in set(videos):
+                if source == "user":
+                    own = sa.update(Tag).where(Tag.video_id == video, Tag.name.in_(added), Tag.source.startswith(SOURCE))
+                    session.execute(own.values(source=source))
                 session.execute(sa.delete(Tag).where(Tag.video_id == video, Tag.name.in_(removed)))
                 there = set(session.scalars(sa.select(Tag.name).where(Tag.video_id == video)))
                 session.add_all(Tag(video_id=video, name=name, source=source) for name in added - there)

@@ -119,6 +119,18 @@ class Vectors(Sessions):
         with self.read() as session:
             return list(session.scalars(query.distinct().order_by(Segment.video_id)))
 
+    def owners(self, stored: Stored) -> tuple[Keys, list[str]]:
+        """Return the rows (N,) of all vectors and the video of each, in the order of videos and of time.
+
+        Raises StaleError as `places` does.
+        """
+        query = sa.select(Embedding.row, Segment.video_id).join(Segment, Segment.id == Embedding.segment_id)
+        with self.read() as session:
+            _check(session, stored)
+            found = session.execute(query.where(where.of(stored.revision)).order_by(Segment.video_id, Segment.start, Segment.id))
+            pairs = found.all()
+        return _keys(row for row, _ in pairs), [video for _, video in pairs]
+
     def lines(self, segments: Iterable[str]) -> dict[str, list[Said]]:
         """Return the lines of segments by their ids, in order; segments without words are left out."""
 
@@ -176,12 +188,19 @@ class Vectors(Sessions):
         query = sa.select(Embedding.segment_id, Embedding.row).where(Embedding.revision == stored.revision)
         with self.read() as session:
             _check(session, stored)
-            rows = {
-                key: row
-                for some in batches(segments)
-                for key, row in session.execute(query.where(Embedding.segment_id.in_(some)))
-            }
-        return dict(zip(rows, self.vectors(stored, np.array(list(rows.values()), np.int64)), strict=True))
+            pairs = [pair for some in batches(segments) for pair in session.execute(query.where(Embedding.segment_id.in_(some)))]
+        found = self.vectors(stored, _keys(row for _, row in pairs))
+        return {key: vector for (key, _), vector in zip(pairs, found, strict=True)}
+
+    def stretches(self, segments: Iterable[str]) -> dict[str, Stretch]:
+        """Return segments by their ids; those that are not known are left out."""
+
+        def load(session: Session, lacking: list[str]) -> dict[str, Stretch]:
+            query = sa.select(Segment.id, Segment.video_id, Segment.start, Segment.end, Segment.seek, Segment.thumbnail)
+            found = [row for some in batches(lacking) for row in session.execute(query.where(Segment.id.in_(some)))]
+            return {row[0]: Stretch(*row) for row in found}
+
+        return self.known("stretches", segments, load)
 
     def matches(self, stored: Stored, text: str, limit: int, allowed: Keys | None = None) -> list[Match]:
         """Return up to `limit` segments that have words of a text, best first: see `hit.db.keywords`.

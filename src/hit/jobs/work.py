@@ -18,6 +18,7 @@ from hit.library import Library
 from hit.pulse import Pulse, reason
 from hit.remote import Remote, is_url
 from hit.sources import Failure
+from hit.tagging import apply as applying
 from hit.upkeep import remove
 
 log = logging.getLogger(__name__)
@@ -110,6 +111,13 @@ def forget(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping
     return {"removed": remove.remove(library, known)["removed"]} if known else {"removed": []}
 
 
+def tag(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Tag the library by a `version` of a `label_set`."""
+    with pulse.part("Loading the model", None):
+        _ = library.encoder
+    return applying.apply(library, detail["label_set"], detail["version"])
+
+
 def judge(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping[str, Any]:
     """Judge all videos, or `videos`, by the policies that are in force, all or `policies`."""
     return moderation.judge(library, detail.get("videos"), pulse.watched(), detail.get("policies"))
@@ -132,5 +140,6 @@ KINDS: dict[str, Kind] = {
     "index": index,
     "reindex": reindex,
     "remove": forget,
+    "tag": tag,
     "judge": judge,
 }  # others add theirs, which must pickle by name

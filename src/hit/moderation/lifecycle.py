@@ -17,7 +17,7 @@ def draft(library: Library, name: str, table: Mapping[str, Any], by: str) -> Pol
     """Write what a policy is to say, as a draft, which changes nothing. Raises UserError for what does not fit."""
     document = read(table, f"policy {name}")
     examples = (*document.examples_for, *document.examples_against)
-    if unknown := set(examples) - library.db.known_segments(examples):
+    if unknown := set(examples) - library.db.stretches(examples).keys():
         raise UserError(f"policy {name}: the example {min(unknown)}", "the library knows no segment of this id", "leave it out")
     return library.db.draft_policy(name, document.to_table(), by)
 

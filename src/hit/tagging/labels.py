@@ -102,6 +102,15 @@ def clean(text: object, where: str) -> str:
     return found
 
 
+def set_name(name: str) -> str:
+    """Return a label set's name as it is kept. Raises UserError for what cannot be one."""
+    found = clean(name, "the label set's name")
+    check(f"the name '{found}'", found)
+    if "/" in found:  # it is a part of an address
+        raise UserError(f"the name '{found}'", "has a slash in it")
+    return found
+
+
 def from_toml(text: str, where: str = "the labels") -> list[Label]:
     """Read labels from TOML. Raises UserError as `from_tables`."""
     try:
@@ -126,7 +135,8 @@ def from_csv(text: str, where: str = "the labels") -> list[Label]:
     try:
         columns = reader.fieldnames or ()
         if not {"name", "text"} <= set(columns) or not set(columns) <= set(COLUMNS):
-            raise UserError(where, f"has the columns {', '.join(columns) or 'none'}", f"name and text, and of {', '.join(COLUMNS)}")
+            fix = f"name and text, and of {', '.join(COLUMNS)}"
+            raise UserError(where, f"has the columns {', '.join(columns) or 'none'}", fix)
         for row in reader:
             if None in row or None in row.values():
                 raise UserError(f"{where}, line {reader.line_num}", "has more or fewer cells than the first line")
@@ -167,7 +177,8 @@ def read(path: Path) -> list[Label]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
-        raise UserError(path, f"cannot be read: {getattr(error, 'strerror', None) or 'it is no text'}", "name a file of labels") from None
+        why = getattr(error, "strerror", None) or "it is no text"
+        raise UserError(path, f"cannot be read: {why}", "name a file of labels") from None
     if path.suffix.lower() not in (".csv", ".toml"):
         raise UserError(path, "is no .csv and no .toml", _FIX)
     return (from_csv if path.suffix.lower() == ".csv" else from_toml)(text, str(path))

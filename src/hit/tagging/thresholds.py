@@ -88,7 +88,7 @@ def fit(rule: Rule, concept: Concept, background: Background, answered: Answered
 
 
 def by_precision(scores: Floats, yes: NDArray[np.bool_], precision: float) -> float | None:
-    """Return the lowest of the scores (A,) from which on at least this share of the answers (A,) is yes; None if there is none."""
+    """Return the lowest score (A,) from which on at least this share of the answers (A,) is yes; None if there is none."""
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
     share = np.cumsum(yes[order]) / np.arange(1, len(order) + 1)
