@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 import hit
-from hit import cli_data, cli_library, cli_model, cli_review, cli_search, cli_serve, cli_tagging
+from hit import (
+    cli_bank,
+    cli_data,
+    cli_library,
+    cli_model,
+    cli_moderation,
+    cli_review,
+    cli_search,
+    cli_serve,
+    cli_tagging,
+)
 from hit.door import Http, Json, LibraryFolder, Memory, Patience, Workers, emit, remark
 from hit.errors import UserError
 
@@ -35,6 +45,9 @@ app.add_typer(cli_tagging.labelling, name="labels")
 app.add_typer(cli_serve.serving)
 app.add_typer(cli_serve.tokens, name="token")
 app.add_typer(cli_library.keeping, name="library")
+app.add_typer(cli_moderation.policies, name="policy")
+app.add_typer(cli_bank.banks, name="bank")
+app.add_typer(cli_bank.hooks, name="webhook")
 app.add_typer(cli_data.importing, name="import")
 app.add_typer(cli_data.looking, name="data")
 app.add_typer(cli_review.reviewing, name="review")
@@ -180,8 +193,8 @@ def index(
             retry=retry,
             progress=Bars(),
         )
-        judged = intake.follow(library, report.changed, Bars())
-    emit({**report.to_json(), "library": str(folder), "judged": judged}, as_json, _show_index)
+        followed = intake.follow(library, report.changed, Bars())
+    emit({**report.to_json(), "library": str(folder), **followed}, as_json, _show_index)
 
 
 @app.command()
@@ -260,6 +273,11 @@ def _show_index(result: Mapping[str, Any]) -> None:
     done = ", ".join(f"{result[key]} {words}" for key, words in kinds.items() if result[key]) or "nothing new"
     say(f"{done}, {len(result['failed'])} failed, {result['seconds']:.1f} s")
     say(f"{result['library']} holds {result['videos']} videos in {result['segments']} segments")
+    for one in result["judged"]["policies"]:
+        anew = ", fitted to the model anew" if one["fitted"] else ""
+        say(f"policy {one['name']}, version {one['version']} ({one['state']}){anew}: {one['changed']} new verdicts")
+    for one in result["judged"]["failed"]:
+        say(f"policy {one['policy']}, version {one['version']}, judges nothing: {one['why']}")
     if result["failed"]:
         table("Failed", ["file", "reason"], [[row["path"], row["reason"]] for row in result["failed"]])
 

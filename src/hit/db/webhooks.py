@@ -70,10 +70,10 @@ class WebhookRecords(Sessions):
             session.add(made := _delivery(name, "webhook.test", {}))
         return made
 
-    def claim_delivery(self, lease: float, now: datetime | None = None) -> tuple[Delivery, Endpoint] | None:
-        """Take the delivery that is due longest, if any is, for so many seconds; it is due again then, if nothing is noted."""
-        now = now or datetime.now(UTC)
-        due = (Delivery.state == "queued") & (Delivery.due_at <= now)
+    def claim_delivery(self, lease: float, by: datetime | None = None) -> tuple[Delivery, Endpoint] | None:
+        """Take the delivery that is due longest, if any was due by then; after so many seconds, others may take it again."""
+        now = datetime.now(UTC)
+        due = (Delivery.state == "queued") & (Delivery.due_at <= (by or now))
         first = sa.select(Delivery.id).where(due).order_by(Delivery.due_at, Delivery.id).limit(1)
         with self.read() as session:  # nobody who writes is kept waiting for nothing
             if session.scalar(first) is None:

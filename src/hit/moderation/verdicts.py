@@ -30,8 +30,8 @@ def judge(
 
     Whatever is written down already stays as it is: a second run writes nothing. An enforced policy opens cases, and others are
     told of verdicts that change. Returns {videos, policies: [{name, version, state, pass, review, block, changed, cases,
-    fitted}], failed: [{policy, version, why}]}; a policy that cannot be fitted to the library's model is among the last, and
-    judges nothing.
+    fitted}], failed: [{policy, version, why}], unhashed}: policies that cannot be fitted to the library's model have failed,
+    and judge nothing; unhashed are videos that could not be compared with the bank.
     """
     wanted = None if videos is None else sorted(set(videos))
     for left in reversed(range(_TRIES)):
@@ -82,7 +82,7 @@ def _judge(library: Library, videos: list[str] | None, progress: Progress, names
             for policy, made, report in work:
                 _record(library, policy, made, report, reels, hashes, matches if made.document.bank else {})
             task.advance(len(some))
-    return {"videos": len(wanted), "policies": reports, "failed": failed}
+    return {"videos": len(wanted), "policies": reports, "failed": failed, "unhashed": known.missed if known else []}
 
 
 def _record(
