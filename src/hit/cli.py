@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 import hit
-from hit import cli_data, cli_library, cli_model, cli_review, cli_search, cli_serve, cli_tagging
+from hit import cli_data, cli_explore, cli_library, cli_model, cli_review, cli_search, cli_serve, cli_tagging
 from hit.door import Http, Json, LibraryFolder, Memory, Patience, Workers, emit, remark
 from hit.errors import UserError
 
@@ -32,6 +32,7 @@ app.add_typer(cli_model.modelling)
 app.add_typer(cli_search.searching)
 app.add_typer(cli_tagging.tagging)
 app.add_typer(cli_tagging.labelling, name="labels")
+app.add_typer(cli_explore.exploring)
 app.add_typer(cli_serve.serving)
 app.add_typer(cli_serve.tokens, name="token")
 app.add_typer(cli_library.keeping, name="library")
