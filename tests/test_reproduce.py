@@ -31,9 +31,7 @@ TRAIN, TEST = 40, 24
         *(pytest.param(recipe, (), marks=pytest.mark.slow) for recipe in list(MAKERS)[1:]),
     ],
 )
-def test_a_release_becomes_a_table_with_one_command(
-    recipe: str, settings: tuple[str, ...], tmp_path: Path, hit: Run
-) -> None:
+def test_a_release_becomes_a_table_with_one_command(recipe: str, settings: tuple[str, ...], tmp_path: Path, hit: Run) -> None:
     release = MAKERS[recipe](tmp_path / "release", TRAIN, TEST)
     words = ("reproduce", recipe, tmp_path / "out", *settings, "--data", release.root, "--small", "--seeds", "2", "--json")
     done = hit(*words)
