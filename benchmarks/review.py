@@ -36,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 import postgres
 
 WORKED = 100_000  # cases at most that are worked through
-LEASE = 3.0  # seconds: the dead are to be seen
+LEASE = 10.0  # seconds: the dead are to be seen
 SENIORS = 0.1  # of the reviewers
 DIES, LEAVES, TWICE = 0.03, 0.02, 0.02  # chances at each claim: never comes back; releases or skips; decides again
 ANSWERS = ("pass", "block")
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true")
     given = parser.parse_args()
     if given.tiny:
-        given.reviewers, given.cases, given.processes, given.claims = 8, min(given.cases, 120), 2, 40
+        given.reviewers, given.cases, given.processes, given.claims = 6, min(given.cases, 60), 2, 40
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         server = None

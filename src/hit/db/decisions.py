@@ -49,8 +49,8 @@ class DecisionRecords(QueueRecords):
         """
         with self.write(content=False, alone=False) as session:
             case = session.scalar(sa.select(Case).join(Assignment, Assignment.case_id == Case.id).where(Assignment.id == number))
-            ends = chain.lock(session)  # after all that can be read before: everybody waits here
-            now = self.clock.now()
+            now = self.clock.now()  # of who came in time: everybody waits here, and whose lease it is, the nonce says
+            ends = chain.lock(session)
             try:
                 seat = act(session, number, live(claim, reviewer, now), {"state": "done", "ended_at": now})
             except BusyError:
