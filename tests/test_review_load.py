@@ -1,4 +1,4 @@
-"""Many reviewers at once, in processes of which one is killed: nothing is decided twice, late, or never. Speed, no test asserts."""
+"""Many reviewers at once, in processes of which one is killed: nothing is decided twice, late, or never. No speed is asserted."""
 
 import json
 import subprocess
