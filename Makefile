@@ -5,6 +5,8 @@ VENV := .venv
 READY := $(VENV)/.ready
 PIP := $(VENV)/bin/pip install --disable-pip-version-check $(if $(MAKE_TERMOUT),,--quiet)
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
+# Else each process that a test starts compiles all of the program anew.
+unexport PYTHONDONTWRITEBYTECODE
 # Two test processes on two cores: one thread each.
 test slow: export OMP_NUM_THREADS := 1
 
@@ -14,7 +16,7 @@ demo: $(READY)  ## render a corpus, train, evaluate, index and search it (about 
 	$(VENV)/bin/hit demo demo-out
 
 test: lint  ## lint and the tests
-	$(VENV)/bin/pytest -n 2 -m "not slow"
+	$(VENV)/bin/pytest -n 2 --dist worksteal -m "not slow"
 
 slow: $(READY)  ## the tests that take minutes
 	$(VENV)/bin/pytest -m slow --timeout 3600

@@ -69,7 +69,9 @@ def test_what_has_no_text_is_no_concept(texts: list[str]) -> None:
 
 @settings(max_examples=8, deadline=None)
 @given(st.permutations(range(6)), st.permutations(range(4)), st.lists(st.integers(0, 5), max_size=3))
-def test_the_order_of_examples_and_those_that_come_again_do_not_matter(one: list[int], other: list[int], again: list[int]) -> None:
+def test_the_order_of_examples_and_those_that_come_again_do_not_matter(
+    one: list[int], other: list[int], again: list[int]
+) -> None:
     encoder, liked, disliked = ToyEncoder(), vectors(6, 2), vectors(4, 3)
     first = concept.make(encoder, ["red"], (), liked, disliked, GROUND[:50])
     second = concept.make(encoder, ["red"], (), liked[[*one, *again]], disliked[other], GROUND[:50])
@@ -84,9 +86,7 @@ def test_examples_pull_and_push_and_what_is_measured_does_not_know_them() -> Non
     found = concept.make(encoder, ["red"], (), liked, disliked, GROUND)
     before = concept.of_texts(encoder, ["red"])
     assert (found.scores(liked) - before.scores(liked)).mean() > (found.scores(disliked) - before.scores(disliked)).mean() + 0.1
-    gap, honest = (
-        float(score(liked).mean() - score(disliked).mean()) for score in (found.scores, found.honest)
-    )
+    gap, honest = (float(score(liked).mean() - score(disliked).mean()) for score in (found.scores, found.honest))
     assert honest < gap  # of random vectors nothing is learnt for others
     others = vectors(5, 7)
     np.testing.assert_array_equal(found.honest(others), found.scores(others))
@@ -160,3 +160,17 @@ def test_what_fits_an_exception_better_is_excepted() -> None:
     clips = encoder.embed_texts(["red", "blue", "grey"])
     assert found.excepted(clips, found.scores(clips)).tolist() == [False, True, bool(clips[2] @ (clips[1] - clips[0]) >= 0)]
     assert not Concept(found.direction, np.zeros((0, 8), np.float32)).excepted(clips, found.scores(clips)).any()
+
+
+def test_alternatives_count_by_what_sets_them_apart() -> None:
+    """What all alternatives say adds nothing: a constant between any two of them, and their exceptions, stays what it was."""
+    encoder = ToyEncoder()
+    said = [concept.of_texts(encoder, [colour], ["grey"]) for colour in ("red", "green", "blue")]
+    found = concept.contrasted(said)
+    assert {one.kind for one in found} == {"contrast"}
+    scores, before = (np.stack([one.scores(GROUND) for one in own]) for own in (found, said))
+    np.testing.assert_allclose(scores - scores[0], before - before[0], atol=1e-5)
+    np.testing.assert_allclose(scores.sum(axis=0), 0, atol=1e-5)
+    for one, other in zip(found, said, strict=True):
+        assert (one.excepted(GROUND, one.scores(GROUND)) == other.excepted(GROUND, other.scores(GROUND))).all()
+    assert concept.contrasted(said[:2]) == said[:2] and concept.contrasted([]) == []

@@ -25,3 +25,13 @@ def weights(values: Sequence[float], parts: Mapping[str, slice]) -> dict[str, fl
     if not any(values) or not all(0 <= value <= _HEAVY for value in values):
         raise UserError("level weights", f"must be 0 or above, at most {_HEAVY:g}, and not all 0")
     return dict(zip(parts, values, strict=True))
+
+
+def joined(vectors: Floats, parts: Mapping[str, slice], weights: Mapping[str, float]) -> Floats:
+    """Return vectors (N, dim) of unit length, whose inner product is the parts' cosines, weighted; what is zero stays so."""
+    found = np.zeros(vectors.shape, np.float32)
+    for name, part in parts.items():
+        length = np.linalg.norm(vectors[:, part], axis=1, keepdims=True)
+        found[:, part] = vectors[:, part] * (np.sqrt(weights.get(name, 1.0)) / np.maximum(length, 1e-12))
+    found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+    return found

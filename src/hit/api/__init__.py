@@ -13,6 +13,7 @@ from hit.api import (
     document,
     embeddings,
     evaluations,
+    explore,
     health,
     ingest,
     jobs,
@@ -35,7 +36,7 @@ from hit.api import (
 from hit.service import Service
 
 ROUTES = (
-    *(health, login, search, upload_search, searches, describe, embeddings, models, labels, labelled),
+    *(health, login, search, upload_search, searches, describe, explore, embeddings, models, labels, labelled),
     *(ingest, videos, media, jobs, evaluations, policies, bank, webhooks, review, cases),
     *(document, web),
 )

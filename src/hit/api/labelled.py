@@ -101,17 +101,22 @@ class LabelViewJson(BaseModel):
     label: str
     version: int
     rule: dict[str, float]
-    kind: Literal["text", "probe"]
+    kind: Literal["text", "contrast", "probe"]
     threshold: float
+    percentile: float
     videos: int
     segments: int
     counts_at: list[tuple[float, int]] = Field(description="(line, videos that reach it), ascending.")
+    percentiles: list[float] = Field(description="How many per cent of the background score less, for each line of counts_at.")
     histogram: HistogramJson
     above: list[AnsweredCard]
     below: list[AnsweredCard]
     precision: PrecisionJson | None
     answers: AnswerCounts
     model: Model
+
+
+Line = Annotated[float | None, Query(allow_inf_nan=False, ge=-1e6, le=1e6, description="Another line than the label's own.")]
 
 
 class LabelAnswer(Given):
@@ -211,7 +216,7 @@ def label_view(
     served: Served,
     who: Viewer,
     version: Version = None,
-    threshold: Annotated[float | None, Query(allow_inf_nan=False, ge=-1e6, le=1e6)] = None,
+    threshold: Line = None,
 ) -> dict[str, Any]:
     """Show a label's line: what counts at every other one, which clips lie beside it, and how right it is so far."""
     found = viewing.view(served.library, name, label, version, threshold)
@@ -222,11 +227,19 @@ def label_view(
 
 
 @routes.post("/label-sets/{name}/labels/{label}/answers", response_model=AnsweredJson)
-def answer_label(name: SetName, label: LabelName, given: LabelAnswer, served: Served, who: Reviewer) -> dict[str, Any]:
+def answer_label(
+    name: SetName,
+    label: LabelName,
+    given: LabelAnswer,
+    served: Served,
+    who: Reviewer,
+    version: Version = None,
+    threshold: Line = None,
+) -> dict[str, Any]:
     """Say whether a segment shows what a label means. Nothing is tagged otherwise until the label is fitted anew."""
     sets.answer(served.library, name, label, given.segment_id, given.yes, who.name)
-    fitted = fitting.of_version(served.library, served.db.label_set(name)).only(label)
-    return viewing.judged(served.library, name, fitted, fitted.thresholds[0])
+    fitted = fitting.of_version(served.library, served.db.label_set(name, version)).only(label)
+    return viewing.judged(served.library, name, fitted, fitted.thresholds[0] if threshold is None else threshold)
 
 
 @routes.post("/label-sets/{name}/labels/{label}/refit", response_model=LabelSetJson)

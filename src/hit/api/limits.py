@@ -20,7 +20,7 @@ from hit.service import ServeConfig
 
 log = logging.getLogger(__name__)
 SEARCHES = re.compile(
-    r"/v1/(search(/upload)?|searches/.+/run|describe|embeddings|embed/\w+|videos/[^/]+/(moments|rank)"
+    r"/v1/(search(/upload)?|searches/.+/run|describe|clusters|duplicates|embeddings|embed/\w+|videos/[^/]+/(moments|rank)"
     r"|label-sets/[^/]+/(preview|labels/[^/]+)|policies/[^/]+/test)"
 )
 PICTURES = re.compile(

@@ -51,7 +51,7 @@ def scripts(name: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def page(name: str, status: int = 200, **values: object) -> HTMLResponse:
+def page(name: str, status: int = 200, /, **values: object) -> HTMLResponse:
     """Return a page made of a template."""
     return HTMLResponse(
         _templates.get_template(f"{name}.html.j2").render(version=hit.__version__, scripts=scripts(name), **values),
@@ -94,6 +94,78 @@ def evaluations(request: Request) -> HTMLResponse:
 def evaluation(evaluation_id: str, request: Request) -> HTMLResponse:
     """Show one report."""
     return page("evaluation", active="evaluations", evaluation_id=evaluation_id)
+
+
+@routes.get("/policies")
+def policies(request: Request) -> HTMLResponse:
+    """Show all policies."""
+    return page("policies", active="policies")
+
+
+@routes.get("/policies/bank")
+def bank(request: Request) -> HTMLResponse:
+    """Show the clips that are known to be bad."""
+    return page("bank", active="policies")
+
+
+@routes.get("/policies/webhooks")
+def webhooks(request: Request) -> HTMLResponse:
+    """Show who is told of what happens, and what could not be told."""
+    return page("webhooks", active="policies")
+
+
+@routes.get("/policies/{name}")
+def policy(name: str, request: Request) -> HTMLResponse:
+    """Show one policy: what it says, what it would do, and what it did."""
+    return page("policy", active="policies", name=name)
+
+
+@routes.get("/review")
+def review(request: Request) -> HTMLResponse:
+    """Show where one reviews."""
+    return page("review", active="review")
+
+
+@routes.get("/review/cases")
+def cases(request: Request) -> HTMLResponse:
+    """Show all cases."""
+    return page("cases", active="review")
+
+
+@routes.get("/review/cases/{number}")
+def case(number: str, request: Request) -> HTMLResponse:
+    """Show one case with its history."""
+    return page("case", active="review", number=number)
+
+
+@routes.get("/review/dashboard")
+def dashboard(request: Request) -> HTMLResponse:
+    """Show how review goes."""
+    return page("dashboard", active="review")
+
+
+@routes.get("/explore")
+def explore(request: Request) -> HTMLResponse:
+    """Show what is in the library: clusters, and near-duplicates."""
+    return page("explore", active="explore")
+
+
+@routes.get("/tags")
+def labels(request: Request) -> HTMLResponse:
+    """Show the sets of labels."""
+    return page("labels", active="tags")
+
+
+@routes.get("/tags/{name}")
+def label_set(name: str, request: Request) -> HTMLResponse:
+    """Show a set of labels: what they say, and what they would do."""
+    return page("labelset", active="tags", name=name)
+
+
+@routes.get("/tags/{name}/{label}")
+def label(name: str, label: str, request: Request) -> HTMLResponse:
+    """Show where a label begins: its threshold, and the clips at it."""
+    return page("label", active="tags", name=name, label=label)
 
 
 @routes.get("/login")

@@ -53,7 +53,7 @@ def to_json(job: Job, whole: bool = True) -> dict[str, Any]:
     detail = dict(job.detail)
     result, error = detail.pop("result", None), detail.pop("error", None)
     if not whole:
-        detail = {key: detail[key] for key in ("video", "videos", "title") if key in detail}
+        detail = {key: detail[key] for key in ("video", "videos", "title", "label_set", "version") if key in detail}
         result, error = None, error and "see an administrator"
     return {
         "id": job.id,

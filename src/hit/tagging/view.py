@@ -40,15 +40,18 @@ def view(library: Library, name: str, label: str, version: int | None = None, th
     below = order[:middle]
     sides = {"above": order[middle : middle + NEAR], "below": below[there[below]][::-1][:NEAR]}
     model = library.config.model
+    lines = counts_at(best[best > NOTHING])
     return {
         "label": label,
         "version": one.version,
         "rule": rule.to_table(),
         "kind": fitted.concepts[0].kind,
         "threshold": line,
+        "percentile": float(ground.percentiles(np.array([line], np.float32))[0]),
         "videos": int((best >= line).sum()),
         "segments": int((scores >= line).sum()),
-        "counts_at": counts_at(best[best > NOTHING]),
+        "counts_at": lines,
+        "percentiles": ground.percentiles(np.array([at for at, _ in lines], np.float32)).tolist(),
         "histogram": histogram(scores[there], ground.scores),
         **{side: _near(library, name, fitted, ground, rows[at], scores[at]) for side, at in sides.items()},
         **judged(library, name, fitted, line),

@@ -12,7 +12,7 @@ export const videoPage = (id, at, text) => withQuery(`/videos/${id}`, { t: at ? 
 /**
  * @param {Record<string, any>} hit as the API has it
  * @param {{texts: string[], byVideo: boolean, eager: boolean,
- *   onsimilar: (hit: any) => void, onexclude: (hit: any) => void, onpreview: (hit: any, at: number, from: HTMLElement) => void}} page
+ *   onsimilar: (hit: any) => void, onexclude: (hit: any) => void, onexample: ((hit: any) => void)|null, onpolicy: ((hit: any) => void)|null, onpreview: (hit: any, at: number, from: HTMLElement) => void}} page
  */
 export function hitCard(hit, page) {
   const { title, duration: length } = hit.metadata;
@@ -32,6 +32,8 @@ export function hitCard(hit, page) {
       tool("play", `Preview ${title}`, "Preview (space)", (event) => page.onpreview(hit, at, event.currentTarget)),
       tool("similar", `Find what is similar to ${title}`, "Find similar", () => page.onsimilar(hit)),
       tool("exclude", `Exclude what is like ${title}`, "Exclude this", () => page.onexclude(hit)),
+      page.onexample && tool("tag", `Use ${title} as an example of a label`, "Use as example", () => page.onexample(hit)),
+      page.onpolicy && tool("policy", `Use ${title} as an example of a policy`, "Use as policy example", () => page.onpolicy(hit)),
     ),
     h("h3.card-title", { title }, title),
     h("div.card-facts", null, sureness(hit), length ? h("span.numbers", { title: "Length of the video" }, duration(length)) : null),
@@ -56,6 +58,31 @@ export function videoCard(video) {
   return h("article.card", null, open, h("h3.card-title", { title: video.title }, video.title), tags.length ? h("div.card-facts", null, tags) : null);
 }
 
+/**
+ * A moment of a video: a segment with its score.
+ * @param {Record<string, any>} one as the API has it
+ * @param {{onpreview?: (one: any, from: HTMLElement) => void, scored?: boolean}} [page] scored: whether the score is shown
+ * @param {...any} foot what stands below it
+ */
+export function segmentCard(one, { onpreview, scored = true } = {}, ...foot) {
+  const open = h("a.card-open", { href: videoPage(one.video_id, one.seek), data: { nav: "" } });
+  const frame = thumb(one.poster_url, false, h("span.stamp.numbers", null, time(one.seek)));
+  open.append(frame, h("span.hidden", null, `${one.title}, at ${time(one.seek)}`));
+  scrub(frame, one.video_id, { begin: one.seek, focus: open });
+  const play = onpreview && tool("play", `Preview ${one.title} at ${time(one.seek)}`, "Preview (space)", () => onpreview(one, open));
+  const card = h(
+    "article.card",
+    { data: { segment: one.segment_id } },
+    open,
+    h("div.card-tools", null, play),
+    h("h3.card-title", { title: one.title }, one.title),
+    scored && h("div.card-facts", null, sureness(one)),
+    foot,
+  );
+  if (onpreview) card.addEventListener("preview", () => onpreview(one, open));
+  return card;
+}
+
 /** A card's place before it is there. */
 export const skeletonCard = () => h("div.card.skeleton-card", { "aria-hidden": "true" }, h("div.thumb.skeleton"), h("div.line.skeleton"), h("div.line.skeleton"));
 
@@ -69,9 +96,10 @@ function thumb(poster, eager, ...over) {
 const tool = (name, label, title, onclick) => h("button", { type: "button", tabindex: -1, "aria-label": label, title, onclick }, icon(name));
 
 function sureness(hit) {
-  const raw = `raw score ${hit.score.toFixed(4)}, rank ${hit.rank}`;
+  const above = typeof hit.percentile === "number" && `above ${Number(hit.percentile.toFixed(2))} % of the background`;
+  const raw = [`raw score ${hit.score.toFixed(4)}`, hit.rank && `rank ${hit.rank}`, above].filter(Boolean).join(", ");
   const sure = confidence(hit.confidence);
-  if (!sure) return h("span.numbers", { title: `This model is not calibrated; ${raw}` }, `Score ${hit.score.toFixed(3)}`);
+  if (!sure) return h("span.numbers", { title: `No confidence: not calibrated; ${raw}` }, `Score ${hit.score.toFixed(3)}`);
   const bars = [0, 1, 2, 3].map((i) => h("i", { class: i <= sure.level ? "on" : "" }));
   const told = `Confidence ${percent(hit.confidence)}; ${raw}`;
   return h("span.sure", { title: told }, h("span.meter", { "aria-hidden": "true" }, bars), sure.word, h("span.hidden", null, ` (${told})`));

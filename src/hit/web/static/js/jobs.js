@@ -3,7 +3,7 @@ import { follow, get, post } from "./api.js";
 import { announce, byId, confirmDialog, h, icon, put, toast } from "./dom.js";
 import { ago, count, duration, moment, plural } from "./format.js";
 
-const VERBS = { index: "Indexing", reindex: "Looking again at", remove: "Removing", rendition: "Preparing for browsers:", sprites: "Making previews of" };
+const VERBS = { index: "Indexing", reindex: "Looking again at", remove: "Removing", rendition: "Preparing for browsers:", sprites: "Making previews of", tag: "Tagging by" };
 const STATES = { queued: "Waiting", running: "At work", done: "Done", failed: "Failed", cancelled: "Cancelled" };
 const BADGES = { running: "good", done: "", failed: "bad", cancelled: "warn", queued: "" };
 const EARLIER = 4; // ended jobs that are shown at once
@@ -39,7 +39,7 @@ function about(job) {
   const verb = VERBS[job.kind] ?? job.kind;
   const sources = (job.detail.sources ?? []).map((path) => (path.includes("/uploads/") ? "an upload" : base(path)));
   const many = job.detail.videos?.length;
-  const what = job.detail.title ?? (sources.length ? `${sources.slice(0, 2).join(", ")}${sources.length > 2 ? ` and ${sources.length - 2} more` : ""}` : many ? plural(many, "video") : job.kind === "index" ? "videos" : "a video");
+  const what = job.detail.title ?? job.detail.label_set ?? (sources.length ? `${sources.slice(0, 2).join(", ")}${sources.length > 2 ? ` and ${sources.length - 2} more` : ""}` : many ? plural(many, "video") : job.kind === "index" ? "videos" : "a video");
   return `${verb} ${what}`;
 }
 
@@ -52,7 +52,7 @@ function outcome(job) {
     result.unchanged > 0 && `${count(result.unchanged)} as before`,
     result.duplicates > 0 && `${plural(result.duplicates, "duplicate")}`,
     result.moved > 0 && `${count(result.moved)} moved`,
-    Array.isArray(result.removed) && `${count(result.removed.length)} removed`,
+    result.removed !== undefined && `${count(result.removed.length ?? result.removed)} removed`,
     result.seconds !== undefined && `in ${duration(result.seconds)}`,
   ];
   return parts.filter(Boolean).join(", ");

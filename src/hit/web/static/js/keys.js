@@ -50,3 +50,26 @@ export function keys(handlers) {
     if (handler && handler(event) !== false) event.preventDefault();
   });
 }
+
+/** Have only the buttons of the card that has the focus be stops of the Tab key. @param {HTMLElement} room */
+export function cardStops(room) {
+  let card = null;
+  const buttons = () => card?.querySelectorAll(":is(.card-tools, .answers) button") ?? [];
+  room.addEventListener("focusin", (event) => {
+    const now = event.target instanceof Element ? event.target.closest(".card") : null;
+    if (now === card) return;
+    for (const button of buttons()) button.tabIndex = -1;
+    card = now;
+    for (const button of buttons()) button.tabIndex = 0;
+  });
+}
+
+/** Handlers by which arrow keys go through a room's cards, and space previews the one that has the focus. @param {HTMLElement} room */
+export function cardKeys(room) {
+  cardStops(room);
+  const onCard = (event) => event.target instanceof Element && event.target.matches("[data-nav]");
+  const loose = (event) => event.target === document.body || event.target === document.querySelector("main");
+  const arrow = (event) => (onCard(event) || loose(event)) && !event.shiftKey && step(room, event.key);
+  const space = (event) => (onCard(event) ? void event.target.closest(".card").dispatchEvent(new Event("preview")) : false);
+  return { ArrowLeft: arrow, ArrowRight: arrow, ArrowUp: arrow, ArrowDown: arrow, " ": space };
+}

@@ -1,13 +1,15 @@
 // The search page. The address holds the whole state; what is shown follows from it.
-import { get, post, request, withQuery } from "./api.js";
+import { get, may, post, request, withQuery } from "./api.js";
 import { hitCard, skeletonCard, videoCard, videoPage } from "./card.js";
-import { announce, byId, h, icon, openDialog, problemView, put, stateView, toast } from "./dom.js";
+import { announce, byId, h, icon, problemView, put, stateView, toast } from "./dom.js";
+import { exampleDialog } from "./example.js";
 import { fill as fillFilters, label } from "./filters.js";
-import { confidence, plural, time } from "./format.js";
+import { confidence, plural } from "./format.js";
 import { pictureOf, takeFiles } from "./inputs.js";
-import { help, keys, step } from "./keys.js";
+import { cardStops, help, keys, step } from "./keys.js";
 import { choice, menu } from "./menus.js";
-import { player } from "./player.js";
+import { policyExample } from "./policyexample.js";
+import { preview } from "./preview.js";
 import { filterOf, fromAddress, fromRequest, isEmpty, toAddress, toRequest } from "./query.js";
 import { fill as fillSaved } from "./saved.js";
 
@@ -28,6 +30,7 @@ const files = new Map();
 /** The search that counts: what an earlier one brings later is dropped. */
 let current = begun();
 let wrongFilter = "";
+let writes = false; // may write labels and policies
 
 const box = /** @type {HTMLInputElement} */ (byId("q"));
 const grid = byId("grid");
@@ -113,7 +116,7 @@ function take(mine, answer) {
   mine.token = answer.next_page_token;
   const fresh = answer.hits;
   const weak = (hit) => mine.threshold !== null && hit.confidence !== null && hit.confidence < mine.threshold && !hit.evidence.length;
-  const page = { texts: state.texts, byVideo: state.group === "video", onsimilar, onexclude, onpreview };
+  const page = { texts: state.texts, byVideo: state.group === "video", onsimilar, onexclude, onpreview, onexample: writes ? onexample : null, onpolicy: writes ? onpolicy : null };
   grid.append(...fresh.map((hit, i) => hitCard(hit, { ...page, eager: i < eager })));
   mine.hits.push(...fresh);
   drawLine(mine.hits.findLastIndex((hit) => !weak(hit)) + 1, mine);
@@ -237,18 +240,12 @@ function onexclude(hit) {
   toast("What is like this is left out");
 }
 
+const onexample = (hit) => exampleDialog(hit.clip_id);
+const onpolicy = (hit) => policyExample(hit.clip_id);
+
 function onpreview(hit, at, from) {
-  from.focus();
-  const shown = player({ id: hit.video_id, at, autoplay: true });
-  const link = h("a.button.primary", { href: videoPage(hit.video_id, at, state.texts[0] ?? "") }, "Open the video");
-  const content = h("div.preview", null, shown.element, h("div.row.between", null, h("span.quiet.numbers", null, `${time(hit.start)} to ${time(hit.end)}`), link));
-  const dialog = openDialog(hit.metadata.title, content, { wide: true, onclose: shown.close });
-  shown.video.focus();
-  dialog.addEventListener("keydown", (event) => {
-    if (event.key !== " " || event.target !== dialog) return;
-    event.preventDefault();
-    dialog.close();
-  });
+  const { video_id: id, start, end } = hit;
+  preview({ id, at, title: hit.metadata.title, start, end, href: videoPage(id, at, state.texts[0] ?? "") }, from);
 }
 
 // -- the page's controls
@@ -323,16 +320,7 @@ more.addEventListener("click", next);
 // below the line more comes only when it is asked for
 const near = new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && !current.weak && next(), { rootMargin: "400px" });
 
-// only the buttons of the card that has the focus are stops of the Tab key
-let card = null;
-grid.addEventListener("focusin", (event) => {
-  const now = event.target instanceof Element ? event.target.closest(".card") : null;
-  if (now === card) return;
-  for (const button of card?.querySelectorAll(".card-tools button") ?? []) button.tabIndex = -1;
-  for (const button of now?.querySelectorAll(".card-tools button") ?? []) button.tabIndex = 0;
-  card = now;
-});
-
+cardStops(grid);
 const inGrid = (event) => event.target === document.body || event.target === byId("main") || (event.target instanceof Element && event.target.matches("[data-nav]"));
 const arrows = (event) => inGrid(event) && !event.shiftKey && step(grid, event.key);
 keys({
@@ -362,5 +350,6 @@ window.addEventListener("popstate", () => {
 });
 window.addEventListener("online", () => grid.querySelector(".state.offline") && show());
 
+may("senior").then((yes) => (writes = yes)).catch(() => {}); // it is known before a search is answered
 show();
 if (isEmpty(state) && matchMedia("(hover: hover)").matches) box.focus();

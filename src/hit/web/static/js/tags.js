@@ -1,18 +1,21 @@
 // The tags of a video: everybody sees them, reviewers give and take them.
 import { get, may, post, withQuery } from "./api.js";
 import { announce, h, icon, put } from "./dom.js";
+import { showLabelTags, taggedBy } from "./labeltags.js";
 import { quoted } from "./query.js";
 
-/** @param {HTMLElement} room @param {any} video */
-export async function showTags(room, video) {
-  const mine = await may("reviewer");
-  let tags = video.tags;
+/** @param {HTMLElement} room @param {any} video @param {(seconds: number) => void} seek */
+export async function showTags(room, video, seek) {
+  const [mine, labelled] = await Promise.all([may("reviewer"), taggedBy(video.id).catch(() => [])]);
+  const byLabels = new Set(labelled.map((one) => one.label));
+  const own = (names) => names.filter((name) => !byLabels.has(name));
+  let tags = own(video.tags);
   const wrong = h("p.wrong", { role: "alert", hidden: true });
 
   async function change(what, said) {
     wrong.hidden = true;
     try {
-      tags = (await post(`/v1/videos/${encodeURIComponent(video.id)}/tags`, what)).tags;
+      tags = own((await post(`/v1/videos/${encodeURIComponent(video.id)}/tags`, what)).tags);
       draw();
       announce(said);
     } catch (problem) {
@@ -44,8 +47,10 @@ export async function showTags(room, video) {
     await change({ add: [name] }, `Added ${name}`);
     input.focus();
   };
+  const labels = h("div", { id: "label-tags" });
+  showLabelTags(labels, labelled, seek);
   const chips = h("div.chips", { role: "group", "aria-label": "Tags" });
-  const draw = () => put(chips, tags.length ? tags.map(chip) : h("span.quiet.small", null, "None yet"));
+  const draw = () => put(chips, tags.length ? tags.map(chip) : h("span.quiet.small", null, labelled.length ? "None by people" : "None yet"));
   draw();
-  put(room, chips, mine && h("form.tag-form", { onsubmit: add }, input, all, h("button.small", { type: "submit" }, "Add")), wrong);
+  put(room, chips, mine && h("form.tag-form", { onsubmit: add }, input, all, h("button.small", { type: "submit" }, "Add")), wrong, labels);
 }

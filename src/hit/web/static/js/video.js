@@ -5,7 +5,10 @@ import { day, duration, seconds, time } from "./format.js";
 import { momentList, strip } from "./heat.js";
 import { help, keys } from "./keys.js";
 import { player } from "./player.js";
+import { policyExample } from "./policyexample.js";
+import { exampleDialog } from "./example.js";
 import { showTags } from "./tags.js";
+import { showVerdicts } from "./videoverdicts.js";
 import { showWords } from "./words.js";
 
 const HELP = [
@@ -42,7 +45,8 @@ async function begin() {
   put(byId("title"), video.title);
   showStage(video);
   showFacts(video);
-  showTags(byId("tags"), video);
+  showTags(byId("tags"), video, seek);
+  showVerdicts(byId("verdicts"), video, seek);
   page.setAttribute("aria-busy", "false");
   await Promise.all([showSegments(), find()]);
 }
@@ -167,14 +171,16 @@ function here() {
   return found ? { start: found.start, end: found.end } : { start: at, end: Math.min(at + CLIP, end) };
 }
 
-function showActions() {
+async function showActions() {
   const button = (sign, text, onclick) => h("button.small", { type: "button", onclick }, icon(sign), text);
-  put(byId("actions"), button("similar", "Find similar", similar), button("download", "Clip", clip), button("link", "Copy link", copy), h("button.ghost.small.square.for-keys", { type: "button", "aria-label": "Keys", title: "Keys (?)", onclick: () => help(HELP) }, icon("keyboard")));
+  put(byId("actions"), button("similar", "Find similar", similar), (await may("senior")) && button("tag", "Use as example", () => segmentHere() && exampleDialog(segmentHere().id)), (await may("senior")) && button("policy", "Policy example", () => segmentHere() && policyExample(segmentHere().id)), button("download", "Clip", clip), button("link", "Copy link", copy), h("button.ghost.small.square.for-keys", { type: "button", "aria-label": "Keys", title: "Keys (?)", onclick: () => help(HELP) }, icon("keyboard")));
 }
 
+/** The segment that the player is in. */
+const segmentHere = () => known.segments.find((one) => now() >= one.start - 0.05 && now() < one.end) ?? known.segments[0];
+
 function similar() {
-  const at = now();
-  const segment = known.segments.find((one) => at >= one.start - 0.05 && at < one.end) ?? known.segments[0];
+  const segment = segmentHere();
   location.assign(withQuery("/", { like: segment ? `s:${segment.id}` : `v:${id}` }));
 }
 
