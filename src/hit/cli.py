@@ -275,6 +275,11 @@ def _show_index(result: Mapping[str, Any]) -> None:
     done = ", ".join(f"{result[key]} {words}" for key, words in kinds.items() if result[key]) or "nothing new"
     say(f"{done}, {len(result['failed'])} failed, {result['seconds']:.1f} s")
     say(f"{result['library']} holds {result['videos']} videos in {result['segments']} segments")
+    for one in result["judged"]["policies"]:
+        anew = ", fitted to the model anew" if one["fitted"] else ""
+        say(f"policy {one['name']}, version {one['version']} ({one['state']}){anew}: {one['changed']} new verdicts")
+    for one in result["judged"]["failed"]:
+        say(f"policy {one['policy']}, version {one['version']}, judges nothing: {one['why']}")
     if result["failed"]:
         table("Failed", ["file", "reason"], [[row["path"], row["reason"]] for row in result["failed"]])
 
