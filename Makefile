@@ -14,7 +14,7 @@ demo: $(READY)  ## render a corpus, train, evaluate, index and search it (about 
 	$(VENV)/bin/hit demo demo-out
 
 test: lint  ## lint and the tests
-	$(VENV)/bin/pytest -n 2 -m "not slow"
+	$(VENV)/bin/pytest -n 2 --dist worksteal -m "not slow"
 
 slow: $(READY)  ## the tests that take minutes
 	$(VENV)/bin/pytest -m slow --timeout 3600

@@ -1,17 +1,21 @@
 """What several test files share. The real files beside the project are used where they exist, and named where they do not."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from api_helpers import made, own
 from hit.cli import main
+from hit.db import Database, session, setup
 from milvus_server import milvus_lite, milvus_server
 from postgres import database_url, db, postgres
 
@@ -78,3 +82,30 @@ def in_line() -> Iterator[None]:
     yield
     if os.sched_getscheduler(0) != os.SCHED_OTHER:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
+REAL = ("test_db", "test_faults", "test_upgrade")  # what looks at how a database comes to be
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an empty SQLite database as all migrations, one after the other, make it."""
+    folder = tmp_path_factory.mktemp("migrated")
+    Database(f"sqlite:///{folder / 'library.db'}", folder).close()
+    return folder / "library.db"
+
+
+@pytest.fixture(autouse=True)
+def copied(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, migrated: Path) -> None:
+    """Have a new SQLite database be a copy of that one: migrating takes a quarter of a second, some hundred times."""
+    if request.module.__name__ in REAL:
+        return
+
+    def quick(engine: sa.Engine, folder: Path) -> None:
+        if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).exists():
+            with engine.connect() as opened, sqlite3.connect(migrated) as whole:
+                fresh: Any = opened.connection.driver_connection
+                whole.backup(fresh)
+        setup.migrate(engine, folder)
+
+    monkeypatch.setattr(session, "migrate", quick)

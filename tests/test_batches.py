@@ -133,10 +133,10 @@ def frozen(place: Path, **settings: object) -> Recipe:
 def test_the_next_run_in_a_process_finds_the_captions_read(place: Path, tmp_path: Path) -> None:
     first, second, third = Count(), Count(), Count()
     plan = frozen(place)
-    training.train(plan, tmp_path / "first", first)
+    training.train(plan, tmp_path / "first", first, page=False)
     assert first.read > 20
-    training.train(replace(plan, name="other", train=replace(plan.train, seed=1)), tmp_path / "between", third)
-    training.train(plan, tmp_path / "second", second)
+    training.train(replace(plan, name="other", train=replace(plan.train, seed=1)), tmp_path / "between", third, page=False)
+    training.train(plan, tmp_path / "second", second, page=False)
     assert second.read == third.read == 0
     one, other = (load_file(tmp_path / name / "weights.safetensors") for name in ("first", "second"))
     assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())

@@ -96,6 +96,16 @@ def test_library(root: Path) -> None:
     assert set(found["words"]) == {"common", "rare", "phrase"}
 
 
+def test_explore(root: Path) -> None:
+    found = run(root, "explore")
+    assert (found["segments"], found["dim"]) == (2000, 64)
+    assert [(one["videos"], one["found"], one["planted"]) for one in found["by_segments_a_video"].values()] == [
+        (2000, 20, 20),
+        (40, 0, 0),
+    ]
+    assert all(one["duplicates_s"] > 0 and one["ratio"] > 0 for one in found["by_segments_a_video"].values())
+
+
 @pytest.mark.slow  # it starts six workers, one or two at a time
 def test_ingest(root: Path, tmp_path: Path) -> None:
     model = model_folders.vit(tmp_path / "vit")

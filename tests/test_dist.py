@@ -89,7 +89,7 @@ def spy(run, progress):
 train._loop = spy
 for path in sorted(folder.glob("*.toml")):
     try:
-        train.train(config.load(path), folder / path.stem, Silent())
+        train.train(config.load(path), folder / path.stem, Silent(), page=False)
     except (UserError, SystemExit) as error:
         (folder / f"{path.stem} {os.environ['RANK']}.txt").write_text(str(error))
 """

@@ -488,7 +488,7 @@ def test_a_model_learns_from_one_import_and_is_judged_on_another(tmp_path: Path,
         source(tmp_path / name, 20, seed)
         bring(tmp_path / name, tmp_path / f"{name} set", source="a net")
     bring(tmp_path / "b", tmp_path / "other set")
-    card = training.train(plan(tmp_path / "a set", bert), tmp_path / "model", Silent())
+    card = training.train(plan(tmp_path / "a set", bert), tmp_path / "model", Silent(), page=False)
     assert card["experts"] == {"image": "given/1 a net 1/s dim=5"}
     assert evaluate(tmp_path / "model", tmp_path / "b set", "test", Silent())["videos"] > 2
     with pytest.raises(
@@ -506,7 +506,7 @@ def test_real_features_train_a_model(shared_data: Path, tmp_path: Path, bert: Pa
     assert {split: counts["clips"] for split, counts in summary["splits"].items()} == {"train": 868, "dev": 93}
     with np.load(folder / "features.npz") as file:
         same_rows(dict(file), tmp_path / "out", 4.0)
-    card = training.train(plan(tmp_path / "out", bert), tmp_path / "model", Silent())
+    card = training.train(plan(tmp_path / "out", bert), tmp_path / "model", Silent(), page=False)
     assert card["clips"] == {"train": 868, "validation": 93}
     assert card["history"][-1]["step"] == 2
     assert (

@@ -35,7 +35,7 @@ def plan(place: Path, **sections: Mapping[str, Any]) -> Recipe:
 
 def result(recipe: Recipe, out: Path) -> dict[str, Tensor]:
     """Train, and return all that the last checkpoint holds: both encoders, banks, temperature, Adam's moments."""
-    training.train(recipe, out, Silent())
+    training.train(recipe, out, Silent(), page=False)
     return load_file(sorted((out / "run" / "checkpoints").iterdir())[-1])
 
 
@@ -104,7 +104,7 @@ def test_the_temperature_is_learnt_and_kept(place: Path, tmp_path: Path, start: 
 
 
 def test_the_video_side_is_held_and_let_go(place: Path, tmp_path: Path, start: dict[str, Tensor]) -> None:
-    training.train(plan(place, train={"hold_video": 0.5, "lr": 1e-3}), tmp_path, Silent())
+    training.train(plan(place, train={"hold_video": 0.5, "lr": 1e-3}), tmp_path, Silent(), page=False)
     held, free = (load_file(path) for path in sorted((tmp_path / "run" / "checkpoints").iterdir()))
     for part in ("video", "heads.video"):
         assert moved(start, held, part) == 0

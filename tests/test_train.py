@@ -101,7 +101,9 @@ class StopAt(Silent):
 
 
 def test_it_learns_what_there_is_to_learn(place: Path, tmp_path: Path) -> None:
-    card = training.train(recipe(place / "data", place / "bert", steps=60, validate_every=60), tmp_path / "model", Silent())
+    card = training.train(
+        recipe(place / "data", place / "bert", steps=60, validate_every=60), tmp_path / "model", Silent(), page=False
+    )
     scores = evaluate(tmp_path / "model", place / "data", "test", Silent())
     # six clips, each of another colour and shape: the right one first, where chance is one in six
     assert scores["t2v"]["fused"]["R1"] > 80
@@ -137,7 +139,7 @@ def test_a_run_that_was_interrupted_ends_as_if_it_had_not_been(place: Path, unbr
     with pytest.raises(KeyboardInterrupt):
         training.train(plan, tmp_path / "model", StopAt(step))
     assert not (tmp_path / "model" / "card.json").exists()
-    card = training.train(plan, tmp_path / "model", Silent())
+    card = training.train(plan, tmp_path / "model", Silent(), page=False)
     assert (tmp_path / "model" / "weights.safetensors").read_bytes() == (unbroken / "weights.safetensors").read_bytes()
     assert card["history"] == json.loads((unbroken / "card.json").read_text())["history"]
 
@@ -162,7 +164,7 @@ def test_a_run_that_was_killed_goes_on(place: Path, unbroken: Path, tmp_path: Pa
         "step-00000006.safetensors",
     ]
     (tmp_path / "model/run/checkpoints/step-00000009.partial").write_bytes(b"half of a checkpoint")
-    training.train(recipe(place / "data", place / "bert"), tmp_path / "model", Silent())
+    training.train(recipe(place / "data", place / "bert"), tmp_path / "model", Silent(), page=False)
     assert (tmp_path / "model" / "weights.safetensors").read_bytes() == (unbroken / "weights.safetensors").read_bytes()
     assert not list((tmp_path / "model/run/checkpoints").glob("*.partial"))
 
@@ -183,8 +185,8 @@ def test_a_run_that_is_told_to_end_keeps_its_step_and_goes_on(place: Path, tmp_p
     step = int(checkpoint.stem.removeprefix("step-"))
     lines = [line for line in errors.splitlines() if not line.startswith("Training:")]
     assert lines == [f"hit: step {step}: ended by a SIGTERM, with a checkpoint (the same command goes on from here)"]
-    training.train(plan, tmp_path / "ended", Silent())
-    training.train(plan, tmp_path / "unbroken", Silent())
+    training.train(plan, tmp_path / "ended", Silent(), page=False)
+    training.train(plan, tmp_path / "unbroken", Silent(), page=False)
     one, other = (tmp_path / name / "weights.safetensors" for name in ("ended", "unbroken"))
     assert one.read_bytes() == other.read_bytes()
 
@@ -355,7 +357,7 @@ def test_a_caption_is_cut_after_as_many_tokens_as_the_recipe_says(place: Path, d
         (data / "captions.csv").write_text("\n".join(lines))
         plan = recipe(data, place / "bert", steps=4)
         plan = replace(plan, model=replace(plan.model, text=replace(plan.model.text, max_tokens=6)))  # [CLS] and [SEP] are two
-        training.train(plan, tmp_path / words, Silent())
+        training.train(plan, tmp_path / words, Silent(), page=False)
         weights.append((tmp_path / words / "weights.safetensors").read_bytes())
     assert weights[0] == weights[1]
 
@@ -377,6 +379,6 @@ def test_settings_that_make_no_sense_are_refused(place: Path, tmp_path: Path, se
 
 @pytest.mark.parametrize("keep", [1, 3])
 def test_the_last_checkpoints_are_kept(place: Path, tmp_path: Path, keep: int) -> None:
-    training.train(recipe(place / "data", place / "bert", keep_checkpoints=keep), tmp_path, Silent())
+    training.train(recipe(place / "data", place / "bert", keep_checkpoints=keep), tmp_path, Silent(), page=False)
     steps = [int(path.stem[-2:]) for path in sorted((tmp_path / "run" / "checkpoints").iterdir())]
     assert steps == [3, 6, 9, 10][-keep:]

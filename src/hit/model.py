@@ -13,7 +13,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -61,8 +61,12 @@ class Block(nn.Module):
         y: Tensor = self.norm2(own + self._drop(self.down(F.gelu(self.up(own)))))
         return y
 
-    # Not compiled: many shapes, so minutes of compiling, and nothing that could be fused.
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def compile(self, *given: Any, **named: Any) -> None:
+        """Compile all but the attention: it has many shapes, so minutes of compiling, and nothing that could be fused."""
+        # Not as a decorator: that loads the compiler, which takes as long as all of torch, in each process that searches.
+        self._attend = torch.compiler.disable(self._attend)  # type: ignore[method-assign,no-untyped-call]
+        super().compile(*given, **named)
+
     def _attend(self, x: Tensor, own: Tensor, layout: Layout, read: Layout | None) -> Tensor:
         heads: list[tuple[Tensor, ...]]
         if read is None:

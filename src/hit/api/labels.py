@@ -155,7 +155,7 @@ def retire_label_set(name: SetName, served: Served, who: Senior) -> dict[str, An
 @routes.post(
     "/label-sets/{name}/import", response_model=LabelSetJson, openapi_extra={"requestBody": {"required": True, "content": _FILES}}
 )
-def import_label_set(name: SetName, sent: Annotated[Sent, Depends(sent)], served: Served, who: Senior) -> dict[str, Any]:
+def import_label_set(who: Senior, name: SetName, sent: Annotated[Sent, Depends(sent)], served: Served) -> dict[str, Any]:
     """Write a label set from a csv or a TOML file, as `PUT` does from JSON."""
     labels = (formats.from_csv if sent.kind == TYPES["csv"] else formats.from_toml)(sent.text)
     return sets.to_json(served.library, sets.save(served.library, name, labels, who.name))

@@ -102,7 +102,7 @@ class Films:
         self.counts = np.diff(self._bounds)
         self.means = joined(sums[seen], encoder.parts, encoder.weights)
 
-    def alike(self, one: int, others: Keys, line: float = 0.0) -> Floats:
+    def alike(self, one: int, others: Keys, line: float = -1.0) -> Floats:
         """Return how alike a video is to others (n,); below the line, at least that it is."""
         found = np.concatenate(
             [products(self.means[others[i : i + _BLOCK]], self.means[one]) for i in range(0, len(others), _BLOCK)]

@@ -84,7 +84,7 @@ async function controls({ view, method, count: number, names, similarity }) {
   const { label_sets: sets } = await get("/v1/label-sets").catch(() => ({ label_sets: [] }));
   const options = (all, chosen) => all.map(([value, text]) => h("option", { value, selected: value === chosen }, text));
   const by = h("select", { onchange: () => go({ method: by.value }) }, options([["kmeans", "A number of groups (k-means)"], ["hdbscan", "As many as stand out (HDBSCAN)"]], method));
-  const many = h("input", { type: "number", min: 2, max: 100, step: 1, value: number, placeholder: "automatic", oninput: () => many.checkValidity() && soon({ count: many.value }) });
+  const many = h("input", { type: "number", min: 2, max: 100, step: 1, value: number, placeholder: "auto", oninput: () => many.checkValidity() && soon({ count: many.value }) });
   const named = h("select", { onchange: () => go({ names: named.value }) }, options([["", "Words of the library"], ...sets.map((one) => [one.name, one.name])], names));
   return put(byId("wanted"), field("Grouped into", by), method === "kmeans" && field("Groups", many), sets.length > 0 && field("Named by", named));
 }

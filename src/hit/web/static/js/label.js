@@ -54,6 +54,7 @@ function say(at) {
 
 function moved(at) {
   page.at = at;
+  page.asked++; // what comes of an earlier place of the line is dropped
   figures();
   if (page.fields?.kind() === "percentile" && percentileAt(at) < 100) page.fields.show("percentile", percentileAt(at));
   else page.fields?.show("score", at);
@@ -62,7 +63,7 @@ function moved(at) {
 }
 
 const ask = debounce(async () => {
-  const mine = ++page.asked;
+  const mine = page.asked;
   history.replaceState(null, "", withQuery(location.pathname, { version: version(), threshold: page.at }));
   try {
     const view = await get(withQuery(path, { version: version(), threshold: page.at }));

@@ -2,7 +2,7 @@
 import { get, put } from "./api.js";
 import { h } from "./dom.js";
 
-export const STATES = { draft: "Draft", active: "In use", retired: "Retired" };
+const STATES = { draft: "Draft", active: "In use", retired: "Retired" };
 const BADGES = { draft: "warn", active: "good", retired: "" };
 const RULES = { percentile: () => 99, precision: () => 90, score: () => 0 }; // what a rule of this kind begins with, as it is shown
 
