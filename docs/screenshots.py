@@ -94,7 +94,7 @@ def shoot(
         page.wait_for_load_state("networkidle")
     for one in press:
         page.locator(one).first.click()
-        page.wait_for_load_state("networkidle")
+        page.wait_for_selector("[aria-busy=true]", state="detached")
     page.evaluate("document.fonts.ready")
     page.wait_for_timeout(500)  # transitions end
     page.screenshot(path=target)
