@@ -96,7 +96,7 @@ def test_a_policy_is_written_tried_run_in_shadow_and_enforced(
         expect(page.locator(".edit-side").get_by_text("Not judged yet")).to_have_count(0, timeout=JOB)
         page.get_by_role("button", name="Refit from decisions").click()  # nobody has decided anything
         expect(page.locator("#dry")).to_contain_text("No verdict is another one than version 2 has now")
-        page.get_by_label("Version").select_option("Version 2 · Enforced")
+        page.get_by_role("combobox", name="Version").select_option("Version 2 · Enforced")
         page.wait_for_url("**?version=2")
         page.get_by_role("link", name="Verdicts").click()
         expect(page.locator("tr[data-video]")).to_have_count(6)
