@@ -183,7 +183,7 @@ class DecisionRecords(QueueRecords):
                 query = sa.select(Decision.video_id, Decision.action).join(Case, Case.id == Decision.case_id)
                 query = query.where(Case.policy == policy, Case.video_id.in_(some), Case.golden.is_(None))
                 rows = session.execute(query.where(final()).order_by(Decision.number))
-                found |= {video: action for video, action in rows}  # noqa: C416 (rows are no pairs to a type checker)
+                found |= {row.video_id: row.action for row in rows}
         return found
 
 

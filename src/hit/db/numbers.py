@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -37,7 +38,7 @@ class Said:
 
 def said(db: ReviewRecords, policy: str | None = None, since: datetime | None = None) -> list[Said]:
     """Return the decisions about a policy, or all of them, since a time, in the order in which they were made."""
-    link = [Decision.number, Decision.case_id, Decision.seat, Decision.kind, Decision.action, Decision.seconds, Decision.batch]
+    link: list[Any] = [Decision.number, Decision.case_id, Decision.seat, Decision.kind, Decision.action, Decision.seconds, Decision.batch]
     link += [Decision.at, Decision.reviewer, Case.policy, Case.version, Case.created_at, Case.audit, Case.golden]
     query = sa.select(*link, final()).join(Case, Case.id == Decision.case_id).where(Decision.kind.in_(RULINGS))
     if policy is not None:
@@ -45,7 +46,8 @@ def said(db: ReviewRecords, policy: str | None = None, since: datetime | None = 
     if since is not None:
         query = query.where(Decision.at >= since)
     with db.read() as session:
-        return [Said(*row[:-1], bool(row[-1])) for row in session.execute(query.order_by(Decision.number))]
+        rows: list[Any] = list(session.execute(query.order_by(Decision.number)))
+        return [Said(*row[:-1], stands=bool(row[-1])) for row in rows]
 
 
 def flagged(db: ReviewRecords, policy: str | None = None) -> dict[tuple[str, int], int]:

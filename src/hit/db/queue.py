@@ -219,7 +219,7 @@ def _sweep(session: Session, now: datetime) -> None:
     session.execute(free.values(_FREE).execution_options(synchronize_session=False))
 
 
-def _open(reviewer: str, wanted: Wanted, role: str) -> sa.Select[tuple[int]]:
+def _open(reviewer: str, wanted: Wanted, role: str) -> sa.Select[Any]:
     query = sa.select(Assignment.id).where(Assignment.state == "open", Assignment.role == role)
     if wanted.policy is not None:
         query = query.where(Assignment.policy == wanted.policy)

@@ -232,7 +232,7 @@ def _assignments() -> None:
     op.create_index("ix_assignments_case_id", "assignments", ["case_id"])
     op.create_index("ix_assignments_lease", "assignments", ["state", "until"])
     op.create_index("ix_assignments_owner", "assignments", ["owner", "state"])
-    first = [sa.text("severity DESC"), sa.text("priority DESC"), "created_at", "id"]
+    first: list[str | sa.TextClause] = [sa.text("severity DESC"), sa.text("priority DESC"), "created_at", "id"]
     op.create_index("ix_assignments_policy", "assignments", ["state", "role", "policy", *first])
     op.create_index("ix_assignments_queue", "assignments", ["state", "role", *first])
     op.create_table(
