@@ -16,7 +16,7 @@ from hit.db import LabelSet
 from hit.errors import UserError
 from hit.library import Library
 from hit.tagging.labels import Label, from_tables
-from hit.tagging.thresholds import Answered, fit
+from hit.tagging.thresholds import Answered, Rule, fit
 from hit.types import Encoder, Floats, Progress, Silent
 
 NOTHING = -np.inf  # the score of a segment that shows an exception
@@ -94,6 +94,23 @@ def of_version(library: Library, one: LabelSet, progress: Progress | None = None
     made = make(library, one.name, labels_of(one), progress)
     library.db.keep_fitted(one, made.to_json())
     return made
+
+
+def of_label(library: Library, one: LabelSet, name: str) -> Fitted:
+    """Return one label of a version, fitted as in `of_version`; only that one is fitted, and nothing kept.
+
+    Where there are too few answers for its threshold, it is the default rule's: else nobody could look for what to answer.
+    """
+    found = kept(one, library.stored.revision)
+    if found is not None and (one.state == "active" or found.answers == _said(found.labels, library.db.label_answers(one.name))):
+        return found.only(name)
+    label = next(label for label in labels_of(one) if label.name == name)
+    try:
+        return make(library, one.name, [label])
+    except UserError:
+        if label.rule.kind != "precision":
+            raise
+        return make(library, one.name, [replace(label, rule=Rule())])
 
 
 def make(library: Library, name: str, labels: Sequence[Label], progress: Progress | None = None) -> Fitted:
