@@ -97,20 +97,23 @@ def of_version(library: Library, one: LabelSet, progress: Progress | None = None
 
 
 def of_label(library: Library, one: LabelSet, name: str) -> Fitted:
-    """Return one label of a version, fitted as in `of_version`; only that one is fitted, and nothing kept.
+    """Return one label of a version, as `of_version` fits it, without the others; nothing is kept.
 
     Where there are too few answers for its threshold, it is the default rule's: else nobody could look for what to answer.
     """
     found = kept(one, library.stored.revision)
     if found is not None and (one.state == "active" or found.answers == _said(found.labels, library.db.label_answers(one.name))):
         return found.only(name)
-    label = next(label for label in labels_of(one) if label.name == name)
+    labels = labels_of(one)
+    label = next(label for label in labels if label.name == name)
+    words = [Label(other.name, other.texts, other.group) for other in labels if other.group == label.group]  # its alternatives
     try:
-        return make(library, one.name, [label])
+        return make(library, one.name, [label if other.name == name else other for other in words]).only(name)
     except UserError:
         if label.rule.kind != "precision":
             raise
-        return make(library, one.name, [replace(label, rule=Rule())])
+        plain = replace(label, rule=Rule())
+        return make(library, one.name, [plain if other.name == name else other for other in words]).only(name)
 
 
 def make(library: Library, name: str, labels: Sequence[Label], progress: Progress | None = None) -> Fitted:
