@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tag_measures import Clips, Learnt, Task, learnt, precisions, rows, summary
+from tag_measures import Clips, Learnt, Task, learnt, precisions, rows, summary, words
 
-from hit import concept, console, datasets, provenance, splits
+from hit import console, datasets, provenance, splits
 from hit.analysis import load_experts
 from hit.calibration import Calibration
 from hit.concept import Background
@@ -43,9 +43,9 @@ def example(model: Path, corpus: Path, seeds: int) -> dict[str, Any]:
     }
     tasks, chosen = [], []  # what a label's threshold is chosen by: whether the clips of val show it
     for group, labels in truth.LABELS.items():
-        for label, words in labels.items():
+        for label, texts in labels.items():
             learn, val, test = (np.array([label in clip for clip in shown[part]]) for part in ("train", "val", "test"))
-            tasks.append(Task(group, label, words, learn, test))
+            tasks.append(Task(group, label, texts, learn, test))
             chosen.append(val)
     clips = Clips(vectors["train"], vectors["test"], judge.clips)
     methods = learnt(encoder, tasks, clips, seeds)
@@ -72,11 +72,10 @@ def f1(
             figures.append([_f1(scorer(clips.test) >= line, task.test) for task, scorer, line in pairs])
         found[name] = summary(tasks, figures)
     plain = []
-    for task in tasks:
-        said = concept.of_texts(encoder, task.texts)
+    for task, said in zip(tasks, words(encoder, tasks), strict=True):
         line = Background.of(said, clips.background).threshold(99)
         plain.append(_f1(said.scores(clips.test) >= line, task.test))
-    return {**found, "text, percentile 99": summary(tasks, [plain])}
+    return {**found, "words, percentile 99": summary(tasks, [plain])}
 
 
 def best_line(scores: Floats, truth: NDArray[np.bool_]) -> float:

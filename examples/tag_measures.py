@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 
 from hit import concept
+from hit.concept import Concept
 from hit.types import Encoder, Floats
 
 SHOTS = (5, 20)
@@ -38,18 +39,22 @@ class Clips:
     background: Floats
 
 
-def text(encoder: Encoder, task: Task, liked: Floats, clips: Clips) -> Scorer:
-    """Score by the label's words alone."""
-    return concept.of_texts(encoder, task.texts).scores
+def words(encoder: Encoder, tasks: Sequence[Task]) -> list[Concept]:
+    """Return what the labels say in words, as `hit tag` takes them: those of one group are alternatives."""
+    found = [concept.of_texts(encoder, task.texts) for task in tasks]
+    for group in {task.group for task in tasks}:
+        at = [i for i, task in enumerate(tasks) if task.group == group]
+        for i, one in zip(at, concept.contrasted([found[i] for i in at]), strict=True):
+            found[i] = one
+    return found
 
 
-def probe(encoder: Encoder, task: Task, liked: Floats, clips: Clips) -> Scorer:
+def probe(said: Concept, liked: Floats, clips: Clips) -> Scorer:
     """Score as `hit tag` does: words are the prior, examples speak."""
-    nothing = np.zeros((0, encoder.dim), np.float32)
-    return concept.make(encoder, task.texts, (), liked, nothing, clips.background).scores
+    return concept.refined(said, liked, liked[:0], clips.background).scores
 
 
-def linear(encoder: Encoder, task: Task, liked: Floats, clips: Clips) -> Scorer:
+def linear(said: Concept, liked: Floats, clips: Clips) -> Scorer:
     """Score by scikit-learn's logistic regression of the same examples against the same background, without words."""
     rows = np.concatenate([liked, clips.background])
     weights = np.repeat([1.0, len(liked) / len(clips.background)], [len(liked), len(clips.background)])
@@ -60,13 +65,17 @@ def linear(encoder: Encoder, task: Task, liked: Floats, clips: Clips) -> Scorer:
 
 def learnt(encoder: Encoder, tasks: Sequence[Task], clips: Clips, seeds: int) -> Learnt:
     """Return {method: [what scores each label, for each seed]}; examples that are drawn are the same for every method."""
-    found: dict[str, list[list[Scorer]]] = {"text": [[text(encoder, task, clips.learn[:0], clips) for task in tasks]]}
+    said = words(encoder, tasks)
+    found: dict[str, list[list[Scorer]]] = {
+        "words, each label by itself": [[concept.of_texts(encoder, task.texts).scores for task in tasks]],
+        "words": [[one.scores for one in said]],
+    }
     for shots in SHOTS:
         for name, method in (("words and examples", probe), ("examples alone", linear)):
             found[f"{shots} {name}"] = [
                 [
-                    method(encoder, task, clips.learn[_drawn(task, shots, seed, number)], clips)
-                    for number, task in enumerate(tasks)
+                    method(one, clips.learn[_drawn(task, shots, seed, number)], clips)
+                    for number, (task, one) in enumerate(zip(tasks, said, strict=True))
                 ]
                 for seed in range(seeds)
             ]

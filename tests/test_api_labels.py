@@ -212,7 +212,7 @@ def test_who_may_do_what(own: Path) -> None:
         assert api.put(f"{SETS}/things", json={"labels": [RED]}, headers=heads["senior"]).json()["versions"][0]["by"] == "senior"
         shown = api.get(f"{SETS}/things/labels/red", headers=heads["viewer"]).json()["above"][0]["segment_id"]
         answer = {"segment_id": shown, "yes": True}
-        for method, url, body, least in (
+        routes: list[tuple[str, str, Any, Role]] = [
             ("GET", SETS, None, "viewer"),
             ("POST", f"{SETS}/things/preview", {}, "viewer"),
             ("POST", f"{SETS}/things/labels/red/answers", answer, "reviewer"),
@@ -220,7 +220,8 @@ def test_who_may_do_what(own: Path) -> None:
             ("POST", f"{SETS}/things/labels/red/refit", None, "senior"),
             ("POST", f"{SETS}/things/apply", {}, "senior"),
             ("DELETE", f"{SETS}/things", None, "senior"),
-        ):
+        ]
+        for method, url, body, least in routes:
             for role in roles:
                 status = api.request(method, url, json=body, headers=heads[role]).status_code
                 assert (status == 403) == (roles.index(role) < [*map(str, roles)].index(least)), (method, url, role)

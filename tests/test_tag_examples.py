@@ -42,10 +42,12 @@ def test_what_is_told_apart_has_full_marks_and_the_same_examples_serve_all(scrip
     tasks = [tools["Task"]("colour", name, [name], marks[:40], marks[40:]) for name, marks in (("red", shown), ("blue", ~shown))]
     methods = tools["learnt"](encoder, tasks, clips, 2)
     found = tools["precisions"](tasks, methods, clips)
-    assert set(found) == {"text", "chance"} | {f"{n} {how}" for n in (5, 20) for how in ("words and examples", "examples alone")}
-    assert found["chance"]["mean"] == 50 and found["text"]["mean"] == 100 and found["text"]["deviation"] is None
+    assert set(found) == {"words", "words, each label by itself", "chance"} | {
+        f"{n} {how}" for n in (5, 20) for how in ("words and examples", "examples alone")
+    }
+    assert found["chance"]["mean"] == 50 and found["words"]["mean"] == 100 and found["words"]["deviation"] is None
     assert found["5 words and examples"]["mean"] == found["20 examples alone"]["mean"] == 100
-    assert found["text"]["groups"] == {"colour": 100} and len(tools["rows"](found)) == 6
+    assert found["words"]["groups"] == {"colour": 100} and len(tools["rows"](found)) == 7
     again = tools["learnt"](encoder, tasks, clips, 2)
     for name, runs in methods.items():
         for run, other in zip(runs, again[name], strict=True):

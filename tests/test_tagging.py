@@ -361,6 +361,18 @@ def test_what_is_fitted_is_kept_and_read_as_it_was(small: Library) -> None:
     assert [concept.kind for concept in kept.concepts] == ["probe", "text"]
 
 
+def test_a_label_by_itself_is_fitted_as_among_the_others(small: Library) -> None:
+    group = [
+        Label(name, (name,), "colour", examples_for=("000-0",) if name == "grey" else ()) for name in ("red", "blue", "grey")
+    ]
+    one = sets.save(small, "things", [*group, Label("fast", ("red blue",))], "ann")
+    alone = {name: fitted.of_label(small, one, name) for name in ("red", "grey", "fast")}
+    whole = fitted.of_version(small, one)
+    for name, found in alone.items():
+        assert found.to_json()["labels"] == whole.only(name).to_json()["labels"]
+    assert [found.concepts[0].kind for found in alone.values()] == ["contrast", "probe", "text"]
+
+
 def test_an_empty_library_says_so(tmp_path: Path) -> None:
     with Library.create(tmp_path / "lib", encoder=ToyEncoder()) as library:
         sets.save(library, "things", [RED], "ann")

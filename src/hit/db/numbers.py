@@ -38,7 +38,15 @@ class Said:
 
 def said(db: ReviewRecords, policy: str | None = None, since: datetime | None = None) -> list[Said]:
     """Return the decisions about a policy, or all of them, since a time, in the order in which they were made."""
-    link: list[Any] = [Decision.number, Decision.case_id, Decision.seat, Decision.kind, Decision.action, Decision.seconds, Decision.batch]
+    link: list[Any] = [
+        Decision.number,
+        Decision.case_id,
+        Decision.seat,
+        Decision.kind,
+        Decision.action,
+        Decision.seconds,
+        Decision.batch,
+    ]
     link += [Decision.at, Decision.reviewer, Case.policy, Case.version, Case.created_at, Case.audit, Case.golden]
     query = sa.select(*link, final()).join(Case, Case.id == Decision.case_id).where(Decision.kind.in_(RULINGS))
     if policy is not None:
@@ -47,7 +55,7 @@ def said(db: ReviewRecords, policy: str | None = None, since: datetime | None = 
         query = query.where(Decision.at >= since)
     with db.read() as session:
         rows: list[Any] = list(session.execute(query.order_by(Decision.number)))
-        return [Said(*row[:-1], stands=bool(row[-1])) for row in rows]
+        return [Said(*(*row[:-1], bool(row[-1]))) for row in rows]
 
 
 def flagged(db: ReviewRecords, policy: str | None = None) -> dict[tuple[str, int], int]:
