@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import model_folders
+from hit.moderation import bank
 
 ROWS = {"packed", "padded", "in_batch"}
 
@@ -49,6 +50,12 @@ def test_train_step_with_options(root: Path) -> None:
         assert row["against"] > 0
         assert row["range"][0] <= row["faster"] <= row["range"][1]
         assert ("compile_s" in row) == ("compiled" in name)
+
+
+def test_prints(root: Path) -> None:
+    found = run(root, "prints")
+    assert set(found["reported"]["recall"]) == {"encoded", "mirrored"} and found["reported"]["of_pairs"] > 0
+    assert 0 < found["chosen"]["share"] <= 1 and found["in_use"]["bits"] == bank.NEAR
 
 
 def test_memory(root: Path) -> None:

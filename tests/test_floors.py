@@ -38,6 +38,7 @@ FLOORS = [
     ("doors", "api"),
     ("doors", "door"),
     ("doors", "cli_data cli_explore cli_library cli_model cli_moderation cli_review cli_search cli_serve cli_tagging"),
+    ("doors", "cli_bank"),
     ("doors", "cli"),
     ("gate", "__main__"),
 ]
@@ -57,7 +58,8 @@ ROOMS = {
     "alembic": "db migrations",
     "lark": "filters.lang",
     "rich": "console",
-    "typer": "cli cli_data cli_explore cli_library cli_model cli_moderation cli_review cli_search cli_serve cli_tagging door",
+    "typer": "cli cli_bank cli_data cli_explore cli_library cli_model cli_moderation cli_review cli_search cli_serve cli_tagging"
+    " door",
     "fastapi": "api",
     "starlette": "api",
     "pydantic": "api",

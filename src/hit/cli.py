@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 import hit
-from hit import cli_data, cli_explore, cli_library, cli_model, cli_review, cli_search, cli_serve, cli_tagging
+from hit import (
+    cli_bank,
+    cli_data,
+    cli_explore,
+    cli_library,
+    cli_model,
+    cli_moderation,
+    cli_review,
+    cli_search,
+    cli_serve,
+    cli_tagging,
+)
 from hit.door import Http, Json, LibraryFolder, Memory, Patience, Workers, emit, remark
 from hit.errors import UserError
 
@@ -36,6 +47,9 @@ app.add_typer(cli_tagging.labelling, name="labels")
 app.add_typer(cli_serve.serving)
 app.add_typer(cli_serve.tokens, name="token")
 app.add_typer(cli_library.keeping, name="library")
+app.add_typer(cli_moderation.policies, name="policy")
+app.add_typer(cli_bank.banks, name="bank")
+app.add_typer(cli_bank.hooks, name="webhook")
 app.add_typer(cli_data.importing, name="import")
 app.add_typer(cli_data.looking, name="data")
 app.add_typer(cli_review.reviewing, name="review")
@@ -181,8 +195,8 @@ def index(
             retry=retry,
             progress=Bars(),
         )
-        judged = intake.follow(library, report.changed, Bars())
-    emit({**report.to_json(), "library": str(folder), "judged": judged}, as_json, _show_index)
+        followed = intake.follow(library, report.changed, Bars())
+    emit({**report.to_json(), "library": str(folder), **followed}, as_json, _show_index)
 
 
 @app.command()
@@ -235,9 +249,21 @@ def _show_demo(result: Mapping[str, Any]) -> None:
     rows = [[words, *(pairs[level][kind] for level in pairs)] for kind, words in kinds.items()]
     table("Pairs of clips told apart, per cent; chance is 50", ["they differ only in", *pairs], rows)
     cli_model.confidence_lines(result)
+    _show_judged(result["tags"], result["policy"])
     say("seconds: " + ", ".join(f"{step} {took:.0f}" for step, took in result["seconds"].items()))
     say(f'now yours: {_own_name()} search {result["library"]} "{result["searches"][0]["query"]}"')
-    say(f"open the page: {_own_name()} serve {result['library']}")
+    say(f"open the pages, and review the cases: {_own_name()} serve {result['library']}")
+
+
+def _show_judged(tags: Mapping[str, Any], policy: Mapping[str, Any]) -> None:
+    from hit.console import say, table
+
+    rows = [[group, len(tags["f1"][group]), 100 * value] for group, value in tags["macro_f1"].items()]
+    table(f"{tags['tags']} tags by words alone, on {tags['videos']} videos", ["labels", "of them", "macro-F1, per cent"], rows)
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in policy["counts"].items())
+    say(f"the policy '{policy['texts'][0]}', which {policy['bad']} videos break: {counts}; {policy['cases']} cases for review")
+    rows = [[kind, *(None if x is None else 100 * x for x in policy[kind].values())] for kind in ("block", "review or block")]
+    table("What it says, against what the videos show", ["verdict", "precision, per cent", "recall, per cent"], rows)
 
 
 def _own_name() -> str:
@@ -261,6 +287,11 @@ def _show_index(result: Mapping[str, Any]) -> None:
     done = ", ".join(f"{result[key]} {words}" for key, words in kinds.items() if result[key]) or "nothing new"
     say(f"{done}, {len(result['failed'])} failed, {result['seconds']:.1f} s")
     say(f"{result['library']} holds {result['videos']} videos in {result['segments']} segments")
+    for one in result["judged"]["policies"]:
+        anew = ", fitted to the model anew" if one["fitted"] else ""
+        say(f"policy {one['name']}, version {one['version']} ({one['state']}){anew}: {one['changed']} new verdicts")
+    for one in result["judged"]["failed"]:
+        say(f"policy {one['policy']}, version {one['version']}, judges nothing: {one['why']}")
     if result["failed"]:
         table("Failed", ["file", "reason"], [[row["path"], row["reason"]] for row in result["failed"]])
 

@@ -261,9 +261,8 @@ def _show_seat(result: Mapping[str, Any]) -> None:
     say(f"case {result['case']}: {result['title']} ({result['video']}), by {result['policy']} {result['version']}")
     rows = [[one["segment_id"], one["start"], one["end"], one["score"]] for one in result["evidence"]]
     table("Evidence", ["segment", "start", "end", "score"], rows)
-    say(
-        f"yours until {result['lease_until']}: hit review decide LIB {result['assignment']} {result['claim']} pass|block --reason ..."
-    )
+    words = f"hit review decide LIB {result['assignment']} {result['claim']} pass|block --reason ..."
+    say(f"yours until {result['lease_until']}: {words}")
 
 
 def _show_outcome(result: Mapping[str, Any]) -> None:

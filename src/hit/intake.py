@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from hit import moderation
+from hit import moderation, tagging
 from hit.db import IN_FORCE
 from hit.library import Library
 from hit.moderation.document import read
@@ -13,10 +13,11 @@ from hit.types import Progress
 def follow(library: Library, videos: Iterable[str] | None = None, progress: Progress | None = None) -> dict[str, Any]:
     """Tag and judge videos that are new or were cut anew, and those that policies in force have said nothing of; None: all.
 
-    Returns what `moderation.judge` does.
+    Labels first: a policy's scope may ask for them. Returns {tagged: as `tagging.refresh`, judged: as `moderation.judge`}.
     """
-    wanted = None if videos is None else {*videos, *_waiting(library)}
-    return moderation.judge(library, wanted, progress)
+    new = None if videos is None else set(videos)
+    tagged = tagging.refresh(library, new, progress)
+    return {"tagged": tagged, "judged": moderation.judge(library, None if new is None else new | _waiting(library), progress)}
 
 
 def _waiting(library: Library) -> set[str]:

@@ -101,7 +101,7 @@ class LabelViewJson(BaseModel):
     label: str
     version: int
     rule: dict[str, float]
-    kind: Literal["text", "probe"]
+    kind: Literal["text", "contrast", "probe"]
     threshold: float
     percentile: float
     videos: int

@@ -7,12 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from hit.api.auth import Principal
+from hit.api.cards import video_card
 from hit.api.common import poster_url
 from hit.api.schemas import Given, Id, When
 from hit.db import Assignment, Case, Decision
 from hit.db.access import aware
 from hit.db.cases import Docket
-from hit.errors import NotFoundError
+from hit.moderation.judging import curve
 from hit.service import Service
 
 BLIND = ("first", "second")
@@ -23,8 +24,8 @@ Claim = Annotated[str, Field(min_length=1, max_length=64)]
 Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
-class VideoCard(BaseModel):
-    """A video, where it still is: else all that is left is its title."""
+class JudgedVideo(BaseModel):
+    """A video, as long as it is there: of one that is gone, no more than its title is."""
 
     video_id: str
     title: str
@@ -90,7 +91,7 @@ class CaseView(BaseModel):
     id: int
     created_at: When
     policy: PolicyText
-    video: VideoCard
+    video: JudgedVideo
     evidence: list[ShownJson]
     curve: list[tuple[float, float, float]] = Field(description="(start, end, score) of each segment.")
     thresholds: LinesJson
@@ -117,7 +118,7 @@ class CaseRow(BaseModel):
     id: int
     policy: str
     version: int
-    video: VideoCard
+    video: JudgedVideo
     severity: int
     verdict: str | None
     score: float | None
@@ -184,42 +185,25 @@ class DecideRequest(Held):
 
 
 def video_cards(served: Service, cases: Sequence[Case]) -> dict[int, dict[str, Any]]:
-    """Return by case what `VideoCard` shows of its video."""
+    """Return by case what `JudgedVideo` shows: its picture is of the segment that scores most."""
     found = served.db.titles({case.video_id for case in cases})
-    cards = {}
+    cards: dict[int, dict[str, Any]] = {}
     for case in cases:
-        card, video = found.get(case.video_id), case.video_id
-        urls = dict.fromkeys(("poster_url", "stream_url", "sprites_url", "page_url"))
-        if card is not None:
-            poster = next((one["segment_id"] for one in _best(case)), None) or _poster(served, video)
-            urls = {
-                "poster_url": poster_url(poster),
-                "stream_url": f"/v1/videos/{video}/stream",
-                "sprites_url": f"/v1/videos/{video}/sprites.vtt",
-                "page_url": f"/videos/{video}",
-            }
-        title = card.title if card else case.title or video
-        cards[case.id] = {"video_id": video, "title": title, "duration": card.video.duration if card else None, **urls}
+        card = found.get(case.video_id)
+        shown = dict.fromkeys(JudgedVideo.model_fields) if card is None else video_card(card)
+        best = max(case.evidence, key=lambda one: float(one["score"]), default=None)
+        poster = poster_url(best["segment_id"]) if best and card else shown["poster_url"]
+        cards[case.id] = {**shown, "poster_url": poster, "video_id": case.video_id}
+        cards[case.id]["title"] = shown["title"] or case.title or case.video_id
     return cards
-
-
-def _best(case: Case) -> list[dict[str, Any]]:
-    """Return the segments that show a case's evidence, the one that scores most first."""
-    return sorted((one for one in case.evidence if one.get("segment_id")), key=lambda one: -float(one.get("score", 0.0)))
-
-
-def _poster(served: Service, video: str) -> str | None:
-    try:
-        return served.db.video(video).poster
-    except NotFoundError:
-        return None
 
 
 def case_view(served: Service, case: Case, history: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
     """Return what `CaseView` shows."""
     found = served.db.policy_at(case.policy, case.version)
     document, fitted = (found.document, found.fitted or {}) if found else ({}, {})
-    lines = fitted.get(case.revision, fitted)
+    lines = fitted.get(case.revision, {})
+    shown = [(one["start"], one["end"], one["score"]) for one in case.evidence]
     policy = {"name": case.policy, "version": case.version, "severity": case.severity, "note": document.get("note") or ""}
     policy |= {name: list(document.get(name) or []) for name in ("texts", "exceptions")}
     return {
@@ -228,8 +212,8 @@ def case_view(served: Service, case: Case, history: Sequence[dict[str, Any]] = (
         "policy": policy,
         "video": video_cards(served, [case])[case.id],
         "evidence": [{name: one.get(name) for name in ShownJson.model_fields} for one in case.evidence],
-        "curve": [(one["start"], one["end"], one["score"]) for one in case.evidence],
-        "thresholds": {name: lines.get(name) if isinstance(lines, dict) else None for name in ("review", "block")},
+        "curve": (curve(served.library, found, case.video_id) if found else []) or shown,
+        "thresholds": {name: lines.get(name) for name in ("review", "block")},
         "matches": list(case.matches),
         "actions": ["pass", "block"],
         "history": list(history),

@@ -96,6 +96,54 @@ def evaluation(evaluation_id: str, request: Request) -> HTMLResponse:
     return page("evaluation", active="evaluations", evaluation_id=evaluation_id)
 
 
+@routes.get("/policies")
+def policies(request: Request) -> HTMLResponse:
+    """Show all policies."""
+    return page("policies", active="policies")
+
+
+@routes.get("/policies/bank")
+def bank(request: Request) -> HTMLResponse:
+    """Show the clips that are known to be bad."""
+    return page("bank", active="policies")
+
+
+@routes.get("/policies/webhooks")
+def webhooks(request: Request) -> HTMLResponse:
+    """Show who is told of what happens, and what could not be told."""
+    return page("webhooks", active="policies")
+
+
+@routes.get("/policies/{name}")
+def policy(name: str, request: Request) -> HTMLResponse:
+    """Show one policy: what it says, what it would do, and what it did."""
+    return page("policy", active="policies", name=name)
+
+
+@routes.get("/review")
+def review(request: Request) -> HTMLResponse:
+    """Show where one reviews."""
+    return page("review", active="review")
+
+
+@routes.get("/review/cases")
+def cases(request: Request) -> HTMLResponse:
+    """Show all cases."""
+    return page("cases", active="review")
+
+
+@routes.get("/review/cases/{number}")
+def case(number: str, request: Request) -> HTMLResponse:
+    """Show one case with its history."""
+    return page("case", active="review", number=number)
+
+
+@routes.get("/review/dashboard")
+def dashboard(request: Request) -> HTMLResponse:
+    """Show how review goes."""
+    return page("dashboard", active="review")
+
+
 @routes.get("/explore")
 def explore(request: Request) -> HTMLResponse:
     """Show what is in the library: clusters, and near-duplicates."""

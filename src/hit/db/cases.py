@@ -4,7 +4,7 @@ import base64
 import binascii
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
 import sqlalchemy as sa
@@ -171,6 +171,16 @@ def withdraw_videos(session: Session, videos: Sequence[str]) -> None:
     left = sa.update(Assignment).where(Assignment.case_id.in_(gone), Assignment.state.in_(_WORKED))
     values = {"state": "withdrawn", "claim": None, "owner": None}
     session.execute(left.values(values), execution_options={"synchronize_session": False})
+
+
+def withdraw_policy(session: Session, policy: str) -> None:
+    """Withdraw what was never decided of a policy that is in force no more."""
+    chain.lock(session)
+    worked = sa.exists().where(Assignment.case_id == Case.id, Assignment.state.in_(_WORKED))
+    asked = session.scalars(sa.select(Case).where(Case.policy == policy, Case.golden.is_(None), worked)).all()
+    for some in batches(asked):
+        undecided = [one.case.id for one in _standings(session, some) if one.outcome is None]
+        withdraw(session, undecided, datetime.now(UTC), (*_WORKED, "done"))
 
 
 def _in(state: State) -> sa.ColumnElement[bool]:

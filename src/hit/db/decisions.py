@@ -5,10 +5,10 @@ outcome is what the last of these decided; else it was withdrawn. A case whose a
 """
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -17,6 +17,7 @@ from hit.db import chain
 from hit.db.queue import QueueRecords, act, live, seat_of
 from hit.db.schema_review import Assignment, Case, Decision
 from hit.db.session import batches
+from hit.db.webhooks import put_event
 from hit.errors import NotFoundError
 from hit.files import BusyError
 
@@ -82,9 +83,7 @@ class DecisionRecords(QueueRecords):
         """Have webhooks told of a case that is decided."""
         body = {"case_id": case.id, "video_id": case.video_id, "policy": case.policy, "version": case.version}
         body |= {"action": link.action, "kind": link.kind, "decision": link.number, "hash": link.hash}
-        put: Callable[[Session, str, dict[str, Any]], None] | None = getattr(self, "put_event", None)
-        if put:
-            put(session, "case.decided", body)
+        put_event(session, "case.decided", body)
 
     def appeal_case(self, number: int, person: str, reason: str) -> Decision:
         """Have a senior who has not judged a decided case judge it. Raises BusyError for one that is open, or was appealed."""
@@ -178,7 +177,8 @@ class DecisionRecords(QueueRecords):
             for some in batches(videos):
                 query = sa.select(Decision.video_id, Decision.action).join(Case, Case.id == Decision.case_id)
                 query = query.where(Case.policy == policy, Case.video_id.in_(some), Case.golden.is_(None))
-                found.update(session.execute(query.where(final()).order_by(Decision.number)).tuples().all())
+                rows = session.execute(query.where(final()).order_by(Decision.number))
+                found |= {video: action for video, action in rows}  # noqa: C416 (rows are no pairs to a type checker)
         return found
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from hit.db import where
 from hit.db.bank import BankRecords
+from hit.db.cases import withdraw_policy
 from hit.db.records import check
 from hit.db.schema import Embedding, Segment, Video
 from hit.db.schema_review import Policy, PolicyChange, Standing, Verdict
@@ -87,6 +88,8 @@ class PolicyRecords(BankRecords, WebhookRecords):
     def set_policy(self, name: str, version: int, state: str, by: str, fitted: Mapping[str, Any] | None = None) -> Policy:
         """Have a version enter a state; who was in it is retired, if it is one that only one version may be in.
 
+        Where none is enforced then, cases that are undecided are withdrawn.
+
         fitted: by the revision of the model; what is there of that one already stays. Raises NotFoundError.
         """
         with self.write(content=False) as session:
@@ -101,6 +104,7 @@ class PolicyRecords(BankRecords, WebhookRecords):
             session.flush()
             if not session.scalar(_versions(name).where(Policy.state == "enforced").limit(1)):
                 session.execute(sa.delete(Standing).where(Standing.policy == name))
+                withdraw_policy(session, name)
             return policy
 
     def fit_policy(self, name: str, version: int, revision: str, fit: Mapping[str, Any], by: str) -> Policy:

@@ -31,11 +31,6 @@ def put_event(session: Session, event: str, body: Mapping[str, Any]) -> None:
 class WebhookRecords(Sessions):
     """The part of a Database that holds them."""
 
-    def put_event(self, event: str, body: Mapping[str, Any]) -> None:
-        """Queue an event for all endpoints that want it."""
-        with self.write(content=False, alone=False) as session:
-            put_event(session, event, body)
-
     def add_endpoint(self, endpoint: Endpoint) -> Endpoint:
         """Have events sent somewhere. Raises UserError for what cannot be a name, BusyError for one that is taken."""
         check(f"the webhook's name '{endpoint.name}'", endpoint.name)
@@ -75,10 +70,10 @@ class WebhookRecords(Sessions):
             session.add(made := _delivery(name, "webhook.test", {}))
         return made
 
-    def claim_delivery(self, lease: float, now: datetime | None = None) -> tuple[Delivery, Endpoint] | None:
-        """Take the delivery that is due longest, if any is, for so many seconds; it is due again then, if nothing is noted."""
-        now = now or datetime.now(UTC)
-        due = (Delivery.state == "queued") & (Delivery.due_at <= now)
+    def claim_delivery(self, lease: float, by: datetime | None = None) -> tuple[Delivery, Endpoint] | None:
+        """Take the delivery that is due longest, if any was due by then; after so many seconds, others may take it again."""
+        now = datetime.now(UTC)
+        due = (Delivery.state == "queued") & (Delivery.due_at <= (by or now))
         first = sa.select(Delivery.id).where(due).order_by(Delivery.due_at, Delivery.id).limit(1)
         with self.read() as session:  # nobody who writes is kept waiting for nothing
             if session.scalar(first) is None:

@@ -128,8 +128,7 @@ def _indexed(library: Library, pulse: Pulse, names: list[str], retry: bool, http
         _ = library.encoder
     report = library.index(names, retry=retry, http=http)
     counts = {"unchanged": report.unchanged, "moved": report.moved, "duplicates": report.duplicates}
-    judged = intake.follow(library, report.changed, pulse.watched())
-    return {**counts, "failures": _listed(report.failed), "judged": judged}
+    return {**counts, "failures": _listed(report.failed), **intake.follow(library, report.changed, pulse.watched())}
 
 
 def _listed(failures: Sequence[Failure]) -> list[dict[str, str]]:

@@ -88,7 +88,10 @@ def read(table: Table, where: str = "the policy") -> Document:
         raise UserError(f"{where}: examples", f"{min(both)} is for and against it", "leave one out")
     if len(made.note) > _LONGEST:
         raise UserError(f"{where}: note", f"is longer than {_LONGEST} characters")
-    _ = made.review_rule, made.block_rule, made.node
+    _ = made.node
+    review, block = made.review_rule, made.block_rule
+    if block and block.kind == review.kind and block.value < review.value:
+        raise UserError(f"{where}: review", "is above block, so that block is reached before review", "let review begin earlier")
     return made
 
 

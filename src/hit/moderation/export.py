@@ -9,6 +9,7 @@ from typing import Any, Literal
 from hit.db import Policy, Verdict
 from hit.db.access import aware
 from hit.library import Library
+from hit.review import cases
 
 Format = Literal["jsonl", "csv"]
 COLUMNS = (
@@ -20,8 +21,6 @@ _PAGE = 500
 
 def decisions(library: Library, policy: str, videos: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return what people have decided last about videos by a policy; those about which they have not are left out."""
-    from hit.review import cases
-
     return {video: {"action": action} for video, action in cases.decided(library.db, policy, videos).items()}
 
 

@@ -17,13 +17,14 @@ from hit import concept as concepts
 from hit import search, trail
 from hit.arrays import among
 from hit.concept import Background, Concept
-from hit.db import Judged, Segment, Verdicts
+from hit.db import Judged, Policy, Segment, StaleError, Verdicts
 from hit.errors import UserError
 from hit.library import Library
-from hit.moderation.document import Document
+from hit.moderation.document import Document, read
+from hit.review import feedback
 from hit.tagging import thresholds
 from hit.tagging.thresholds import Answered
-from hit.types import Floats, Keys
+from hit.types import Floats, Judge, Keys
 
 _EVIDENCE = 200  # segments kept of a video, the best
 _SHOWN = 3  # segments at which a reviewer looks where none is evidence
@@ -48,19 +49,21 @@ class Lines:
 class Fit:
     """What a version of a policy becomes for a revision of the model, once and for all.
 
-    floor: the score of what shows an exception, that of the least fitting clip of the background.
+    floor: the score of what shows an exception, that of the least fitting clip of the background. size: how many segments the
+    library had, for a confidence that stays what it is while the library grows.
     """
 
     revision: str
     concept: Concept
     lines: Lines
     floor: float
+    size: int
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` reads."""
         made = self.concept
         packed = {name: _pack(values) for name, values in (("direction", made.direction), ("barred", made.barred))}
-        lines = {"review": self.lines.review, "block": self.lines.block, "floor": self.floor}
+        lines = {"review": self.lines.review, "block": self.lines.block, "floor": self.floor, "size": self.size}
         return {**lines, "kind": made.kind, "odds": made.odds and list(made.odds), **packed}
 
     @classmethod
@@ -69,17 +72,21 @@ class Fit:
         direction = _unpack(table["direction"])
         odds = (table["odds"][0], table["odds"][1]) if table["odds"] else None
         made = Concept(direction, _unpack(table["barred"]).reshape(-1, len(direction)), table["kind"], odds)
-        return cls(revision, made, Lines(table["review"], table["block"]), table["floor"])
+        return cls(revision, made, Lines(table["review"], table["block"]), table["floor"], table["size"])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bench:
-    """A policy made ready to judge by: its name, what it says and became, and the rows (ascending) in its scope, None: all."""
+    """A policy made ready to judge by: its name, what it says and became, and the rows (ascending) in its scope, None: all.
+
+    calibration: that of the model, where it can say how sure a score is.
+    """
 
     name: str
     document: Document
     fit: Fit
     allowed: Keys | None
+    calibration: Judge | None = None
 
     def judge(self, reel: trail.Reel, content_hash: str, matches: Sequence[Mapping[str, Any]] = ()) -> Judged | None:
         """Return what the policy says of a video with these matches in the bank; None where nothing of it is in the scope."""
@@ -98,18 +105,25 @@ class Bench:
         best = order[(scores >= lines.review)[order]][:_EVIDENCE] if verdict != "pass" else order[: _SHOWN if audit else 0]
         if verdict != "pass" and not len(best):  # a match alone
             best = order[:_SHOWN]
-        chance = self.fit.concept.probabilities(np.array([score], np.float32))
         return Judged(
             video_id=reel.video,
             segment_set=reel.digest,
             revision=self.fit.revision,
             verdict=verdict,
             score=score,
-            confidence=None if chance is None else float(chance[0]),
+            confidence=self._confidence(score),
             audit=audit,
             evidence=[_evidence(segments[i], float(scores[i])) for i in sorted(best.tolist())],
             matches=list(matches),
         )
+
+    def _confidence(self, score: float) -> float | None:
+        """Return how probably a segment of this score shows what is meant: by examples, or as in a search for the one text."""
+        one = np.array([score], np.float32)
+        found = self.fit.concept.probabilities(one)
+        if found is None and self.calibration:
+            found = self.calibration.judge(self.fit.concept.direction, one, max(1, self.fit.size))
+        return None if found is None else float(found[0])
 
     def _scores(self, vectors: Floats, segments: Sequence[Segment]) -> tuple[Floats, NDArray[np.bool_]]:
         """Return what segments (n) score, and which show an exception."""
@@ -145,18 +159,39 @@ def fit(library: Library, name: str, document: Document) -> Fit:
     review = thresholds.fit(document.review_rule, made, background, answered)
     rule = document.block_rule
     block = None if rule is None else thresholds.fit(rule, made, background, answered)
-    return Fit(library.stored.revision, made, Lines(review, block), float(background.scores[0]))
+    revision = library.stored.revision
+    return Fit(revision, made, Lines(review, block), float(background.scores[0]), library.db.vector_count(revision))
 
 
 def bench(library: Library, name: str, document: Document, made: Fit) -> Bench:
     """Make a policy ready for what is in the library now. Raises StaleError as `trail.reels`."""
     node = document.node
-    return Bench(name, document, made, None if node is None else library.db.allowed(library.stored, node))
+    allowed = None if node is None else library.db.allowed(library.stored, node)
+    calibrated = made.concept.kind == "text" and len(document.texts) == 1  # as in a search: mixtures are not
+    return Bench(name, document, made, allowed, library.judge if calibrated else None)
 
 
 def answers(library: Library, name: str, document: Document) -> dict[str, bool]:
     """Return which segments show what a policy means, as far as people have said."""
-    return dict.fromkeys(document.examples_against, False) | dict.fromkeys(document.examples_for, True)
+    examples = dict.fromkeys(document.examples_against, False) | dict.fromkeys(document.examples_for, True)
+    return {**examples, **dict(feedback(library.db, name))}
+
+
+def curve(library: Library, policy: Policy, video: str) -> list[tuple[float, float, float]]:
+    """Return (start, end, score) of a video's segments under a version of a policy; [] where it is not fitted to the model."""
+    table = (policy.fitted or {}).get(library.stored.revision)
+    if table is None:
+        return []
+    made = Bench(policy.name, read(policy.document), Fit.from_json(library.stored.revision, table), None)
+    try:
+        found = list(trail.reels(library, [video]))
+    except StaleError:  # rows are numbered anew just now
+        return []
+    return [
+        (one.start, one.end, score)
+        for reel in found
+        for one, score in zip(reel.segments, made._scores(reel.vectors, reel.segments)[0].tolist(), strict=True)
+    ]
 
 
 def draw(content_hash: str, name: str) -> float:

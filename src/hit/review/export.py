@@ -55,5 +55,5 @@ def _cell(value: Any) -> Any:
 
 def _csv(row: Any) -> str:
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerow(row)
+    csv.writer(out).writerow(row)  # RFC 4180: line breaks inside a cell are quoted
     return out.getvalue()

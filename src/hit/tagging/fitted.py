@@ -17,7 +17,7 @@ from hit.errors import UserError
 from hit.library import Library
 from hit.tagging.labels import Label, from_tables
 from hit.tagging.thresholds import Answered, fit
-from hit.types import Floats, Progress, Silent
+from hit.types import Encoder, Floats, Progress, Silent
 
 NOTHING = -np.inf  # the score of a segment that shows an exception
 
@@ -112,9 +112,9 @@ def make(library: Library, name: str, labels: Sequence[Label], progress: Progres
     vectors = library.db.segment_vectors(library.stored, wanted)
     concepts, lines = [], []
     with (progress or Silent()).task("Fitting labels", len(labels)) as task:
-        for label in labels:
+        for label, words in zip(labels, _said_by(encoder, labels), strict=True):
             liked, disliked = (_chosen(vectors, keys, encoder.dim) for keys in (label.examples_for, label.examples_against))
-            one = concept.make(encoder, label.texts, label.exceptions, liked, disliked, ground)
+            one = concept.refined(words, liked, disliked, ground)
             own = {key: yes for key, yes in asked.get(label.name, {}).items() if key in vectors}
             said = Answered(_chosen(vectors, list(own), encoder.dim), np.array(list(own.values()), np.bool_))
             try:
@@ -124,6 +124,15 @@ def make(library: Library, name: str, labels: Sequence[Label], progress: Progres
             concepts.append(one)
             task.advance(note=label.name)
     return Fitted(library.stored.revision, _said(labels, answers), labels, concepts, lines)
+
+
+def _said_by(encoder: Encoder, labels: Sequence[Label]) -> list[Concept]:
+    """Return what labels say in words; those of one group are alternatives to one another."""
+    found = {label.name: concept.of_texts(encoder, label.texts, label.exceptions) for label in labels}
+    for group in {label.group for label in labels} - {""}:
+        names = [label.name for label in labels if label.group == group]
+        found |= zip(names, concept.contrasted([found[name] for name in names]), strict=True)
+    return [found[label.name] for label in labels]
 
 
 def _said(labels: Sequence[Label], answers: Mapping[str, Mapping[str, bool]]) -> str:

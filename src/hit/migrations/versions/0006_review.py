@@ -16,6 +16,7 @@ def upgrade() -> None:
         tokens.create_check_constraint("ck_tokens_role", "role IN ('viewer', 'reviewer', 'senior', 'admin')")
     _labels()
     _policies()
+    _bank()
     _webhooks()
     _cases()
     _assignments()
@@ -119,6 +120,9 @@ def _policies() -> None:
     )
     op.create_index("ix_verdicts_page", "verdicts", ["policy", "version", "verdict", "score"])
     op.create_index("ix_verdicts_video_id", "verdicts", ["video_id"])
+
+
+def _bank() -> None:
     op.create_table(
         "prints",
         sa.Column("video_id", sa.String(), nullable=False),

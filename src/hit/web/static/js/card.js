@@ -12,7 +12,7 @@ export const videoPage = (id, at, text) => withQuery(`/videos/${id}`, { t: at ? 
 /**
  * @param {Record<string, any>} hit as the API has it
  * @param {{texts: string[], byVideo: boolean, eager: boolean,
- *   onsimilar: (hit: any) => void, onexclude: (hit: any) => void, onexample: ((hit: any) => void)|null, onpreview: (hit: any, at: number, from: HTMLElement) => void}} page
+ *   onsimilar: (hit: any) => void, onexclude: (hit: any) => void, onexample: ((hit: any) => void)|null, onpolicy: ((hit: any) => void)|null, onpreview: (hit: any, at: number, from: HTMLElement) => void}} page
  */
 export function hitCard(hit, page) {
   const { title, duration: length } = hit.metadata;
@@ -33,6 +33,7 @@ export function hitCard(hit, page) {
       tool("similar", `Find what is similar to ${title}`, "Find similar", () => page.onsimilar(hit)),
       tool("exclude", `Exclude what is like ${title}`, "Exclude this", () => page.onexclude(hit)),
       page.onexample && tool("tag", `Use ${title} as an example of a label`, "Use as example", () => page.onexample(hit)),
+      page.onpolicy && tool("policy", `Use ${title} as an example of a policy`, "Use as policy example", () => page.onpolicy(hit)),
     ),
     h("h3.card-title", { title }, title),
     h("div.card-facts", null, sureness(hit), length ? h("span.numbers", { title: "Length of the video" }, duration(length)) : null),

@@ -179,13 +179,13 @@ export function sparkline(points, label) {
 
 /**
  * Means with their spread, row by row, on one scale.
- * @param {{name: string, mean: number, low: number, high: number, best?: boolean}[]} rows
+ * @param {{name: string, mean: number, low: number, high: number, best?: boolean, told?: string}[]} rows told: in place of mean and spread
  */
 export function forest(rows, title, unit) {
   const low = Math.min(...rows.map((row) => row.low));
   const high = Math.max(...rows.map((row) => row.high));
   const room = (high - low || 1) * 0.06;
-  const [from, to] = [Math.max(0, low - room), high + room];
+  const [from, to] = [Math.max(0, low - room), Math.min(high + room, unit.startsWith("per cent") ? 100 : Infinity)];
   const share = (value) => `${(((value - from) / (to - from)) * 100).toFixed(2)}%`;
   const body = rows.map((row) => [
     h("span.forest-name", { class: row.best ? "best" : "" }, row.name),
@@ -196,7 +196,7 @@ export function forest(rows, title, unit) {
       row.high > row.low && svg("line.whisker", { x1: share(row.low), x2: share(row.high), y1: 9, y2: 9 }),
       svg("circle", { cx: share(row.mean), cy: 9, r: 4.5 }),
     ),
-    h("span.forest-value", null, short(row.mean, 1), row.high > row.mean && h("small.quiet", null, ` ± ${short(row.high - row.mean, 1)}`)),
+    h("span.forest-value", null, row.told ?? short(row.mean, 1), !row.told && row.high > row.mean && h("small.quiet", null, ` ± ${short(row.high - row.mean, 1)}`)),
   ]);
   const ends = [h("span"), h("span.forest-ends.quiet.small", { "aria-hidden": "true" }, h("span", null, short(from, 1)), h("span", null, short(to, 1))), h("span")];
   return h("figure.chart", null, h("figcaption", null, h("h3", null, title), h("span.quiet.small", null, unit)), h("div.forest", null, body, ends));

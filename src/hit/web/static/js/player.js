@@ -80,12 +80,12 @@ export function player({ id, at = 0, poster = null, autoplay = false }) {
     element,
     video,
     /** Go there, and play. */
-    seek(seconds) {
+    seek(seconds, play = true) {
       wanted = seconds;
-      playing = true;
+      playing = play;
       if (video.readyState < 1) return; // it goes there once it knows how long it is
       video.currentTime = seconds;
-      video.play().catch(() => {});
+      if (play) video.play().catch(() => {});
     },
     close() {
       unfollow();

@@ -8,6 +8,7 @@ import { confidence, plural } from "./format.js";
 import { pictureOf, takeFiles } from "./inputs.js";
 import { cardStops, help, keys, step } from "./keys.js";
 import { choice, menu } from "./menus.js";
+import { policyExample } from "./policyexample.js";
 import { preview } from "./preview.js";
 import { filterOf, fromAddress, fromRequest, isEmpty, toAddress, toRequest } from "./query.js";
 import { fill as fillSaved } from "./saved.js";
@@ -29,7 +30,7 @@ const files = new Map();
 /** The search that counts: what an earlier one brings later is dropped. */
 let current = begun();
 let wrongFilter = "";
-let writes = false; // may write labels
+let writes = false; // may write labels and policies
 
 const box = /** @type {HTMLInputElement} */ (byId("q"));
 const grid = byId("grid");
@@ -115,7 +116,7 @@ function take(mine, answer) {
   mine.token = answer.next_page_token;
   const fresh = answer.hits;
   const weak = (hit) => mine.threshold !== null && hit.confidence !== null && hit.confidence < mine.threshold && !hit.evidence.length;
-  const page = { texts: state.texts, byVideo: state.group === "video", onsimilar, onexclude, onpreview, onexample: writes ? onexample : null };
+  const page = { texts: state.texts, byVideo: state.group === "video", onsimilar, onexclude, onpreview, onexample: writes ? onexample : null, onpolicy: writes ? onpolicy : null };
   grid.append(...fresh.map((hit, i) => hitCard(hit, { ...page, eager: i < eager })));
   mine.hits.push(...fresh);
   drawLine(mine.hits.findLastIndex((hit) => !weak(hit)) + 1, mine);
@@ -240,6 +241,7 @@ function onexclude(hit) {
 }
 
 const onexample = (hit) => exampleDialog(hit.clip_id);
+const onpolicy = (hit) => policyExample(hit.clip_id);
 
 function onpreview(hit, at, from) {
   const { video_id: id, start, end } = hit;

@@ -5,8 +5,10 @@ import { day, duration, seconds, time } from "./format.js";
 import { momentList, strip } from "./heat.js";
 import { help, keys } from "./keys.js";
 import { player } from "./player.js";
+import { policyExample } from "./policyexample.js";
 import { exampleDialog } from "./example.js";
 import { showTags } from "./tags.js";
+import { showVerdicts } from "./videoverdicts.js";
 import { showWords } from "./words.js";
 
 const HELP = [
@@ -44,6 +46,7 @@ async function begin() {
   showStage(video);
   showFacts(video);
   showTags(byId("tags"), video, seek);
+  showVerdicts(byId("verdicts"), video, seek);
   page.setAttribute("aria-busy", "false");
   await Promise.all([showSegments(), find()]);
 }
@@ -170,7 +173,7 @@ function here() {
 
 async function showActions() {
   const button = (sign, text, onclick) => h("button.small", { type: "button", onclick }, icon(sign), text);
-  put(byId("actions"), button("similar", "Find similar", similar), (await may("senior")) && button("tag", "Use as example", () => segmentHere() && exampleDialog(segmentHere().id)), button("download", "Clip", clip), button("link", "Copy link", copy), h("button.ghost.small.square.for-keys", { type: "button", "aria-label": "Keys", title: "Keys (?)", onclick: () => help(HELP) }, icon("keyboard")));
+  put(byId("actions"), button("similar", "Find similar", similar), (await may("senior")) && button("tag", "Use as example", () => segmentHere() && exampleDialog(segmentHere().id)), (await may("senior")) && button("policy", "Policy example", () => segmentHere() && policyExample(segmentHere().id)), button("download", "Clip", clip), button("link", "Copy link", copy), h("button.ghost.small.square.for-keys", { type: "button", "aria-label": "Keys", title: "Keys (?)", onclick: () => help(HELP) }, icon("keyboard")));
 }
 
 /** The segment that the player is in. */

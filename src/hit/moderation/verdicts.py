@@ -11,7 +11,7 @@ from hit.library import Library
 from hit.moderation import bank
 from hit.moderation.document import read
 from hit.moderation.judging import Bench, Fit, bench, fit
-from hit.review import NewCase
+from hit.review import NewCase, cases
 from hit.types import Progress, Silent
 
 log = logging.getLogger(__name__)
@@ -30,8 +30,8 @@ def judge(
 
     Whatever is written down already stays as it is: a second run writes nothing. An enforced policy opens cases, and others are
     told of verdicts that change. Returns {videos, policies: [{name, version, state, pass, review, block, changed, cases,
-    fitted}], failed: [{policy, version, why}]}; a policy that cannot be fitted to the library's model is among the last, and
-    judges nothing.
+    fitted}], failed: [{policy, version, why}], unhashed}: policies that cannot be fitted to the library's model have failed,
+    and judge nothing; unhashed are videos that could not be compared with the bank.
     """
     wanted = None if videos is None else sorted(set(videos))
     for left in reversed(range(_TRIES)):
@@ -82,7 +82,7 @@ def _judge(library: Library, videos: list[str] | None, progress: Progress, names
             for policy, made, report in work:
                 _record(library, policy, made, report, reels, hashes, matches if made.document.bank else {})
             task.advance(len(some))
-    return {"videos": len(wanted), "policies": reports, "failed": failed}
+    return {"videos": len(wanted), "policies": reports, "failed": failed, "unhashed": known.missed if known else []}
 
 
 def _record(
@@ -106,8 +106,6 @@ def _record(
             report[one.verdict] += 1
     report["changed"] += library.db.record_verdicts(policy.name, policy.version, judged, out)
     if policy.state == "enforced" and (asked := [one for one in judged if one.verdict == "review" or one.audit]):
-        from hit.review import cases
-
         titles = library.db.titles(one.video_id for one in asked)
         report["cases"] += cases.open_cases(
             library, [_case(policy, made, one, titles[one.video_id].title) for one in asked if one.video_id in titles]
