@@ -107,7 +107,8 @@ function stop(title, text) {
 }
 
 async function rest(title, text) {
-  await Promise.race([desk.sending, new Promise((resolve) => setTimeout(resolve, 3000))]);
+  working(false); // what is being claimed right now is given back as it comes
+  await Promise.race([Promise.all([desk.sending, desk.fetching]), new Promise((resolve) => setTimeout(resolve, 3000))]);
   await held.release();
   stop(title, text);
 }
@@ -174,7 +175,7 @@ async function advance(begun, first = false) {
     await desk.fetching;
     const job = desk.next ?? (await fetchNext(first));
     if (job === desk.next) desk.next = null;
-    if (!desk.working) return;
+    if (!desk.working) return await held.release();
     if (!job) return empty();
     show(job, begun);
   } catch (problem) {
