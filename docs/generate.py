@@ -33,6 +33,10 @@ IDS = {
     "q": "a%20dog",
     "start": "10",
     "end": "20",
+    "label": "red",
+    "before": "1",
+    "after": "2",
+    "batch": "b3f1",
 }
 
 

@@ -187,7 +187,7 @@ def test_the_expert_of_the_document_works(root: Path, tmp_path: Path) -> None:
 
 def test_blocks_marked_to_be_run_do_run(root: Path, tmp_path: Path) -> None:
     """The steps on one's own videos, as README has them but for two steps of training, on a tiny corpus in their place."""
-    render_corpus(tmp_path / "my-videos", 8, 0, progress=Silent())
+    render_corpus(tmp_path / "my-videos", 12, 0, progress=Silent())
     scripts = [text for text, run in fenced(root / "README.md") if run]
     assert scripts
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

@@ -475,6 +475,6 @@ def test_scripts_keep_their_budgets(root: Path) -> None:
         path.name: len(path.read_text().splitlines()) for path in (root / "src" / "hit" / "web" / "static" / "js").glob("*.js")
     }
     assert {name: count for name, count in lines.items() if count > 400} == {}
-    assert sum(lines.values()) <= 6500
+    assert sum(lines.values()) <= 7000
     for path in (root / "src" / "hit" / "web").rglob("*.js"):
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(", path.read_text()), path

@@ -24,6 +24,7 @@ TAGS = {
     "evaluations": "How good the models are.",
     "policies": "What is to be reviewed or blocked, in plain words, and what each policy says of which video.",
     "bank": "Clips that are known to be bad.",
+    "review": "Cases for people: who judges what, what was decided, and how it goes.",
     "webhooks": "Who is told of verdicts, decisions and changes of policies.",
     "access": "Who asks.",
     "health": "For whoever looks after the server.",
