@@ -5,6 +5,8 @@ VENV := .venv
 READY := $(VENV)/.ready
 PIP := $(VENV)/bin/pip install --disable-pip-version-check $(if $(MAKE_TERMOUT),,--quiet)
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
+# Else each process that a test starts compiles all of the program anew.
+unexport PYTHONDONTWRITEBYTECODE
 # Two test processes on two cores: one thread each.
 test slow: export OMP_NUM_THREADS := 1
 

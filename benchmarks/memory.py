@@ -76,7 +76,7 @@ def main() -> None:
     points = [(LossConfig(bank=n), BATCH) for n in negatives] + [(LossConfig("in-batch"), n + 1) for n in common]
     points += [(LossConfig(bank=rows), batch) for batch in sizes for rows in (ROWS, 0)]
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "hit.step"])
+    context.set_forkserver_preload(["torch", "torch._dynamo", "hit.step"])  # the second one comes with an optimizer
     with context.Pool(1, maxtasksperchild=1) as pool:
         found = pool.map(measure, points, chunksize=1)
     bank, in_batch, extra = np.split(np.array(found), [len(negatives), len(negatives) + len(common)])

@@ -1,6 +1,6 @@
 """The queue of review under load: reviewers who claim, beat, die and decide, all at once, on a PostgreSQL of their own.
 
-python benchmarks/review.py [--reviewers 200] [--cases 20000] [--processes 4] [--claims 2000] [--sqlite] [--tiny]
+python benchmarks/review.py [--reviewers 200] [--cases 20000] [--processes 2] [--claims 2000] [--sqlite] [--tiny]
 
 Up to 100,000 cases are worked through to the last by reviewers in threads of several processes, of which one is killed
 (SIGKILL) and replaced meanwhile; then all is counted: `twice`, `lost`, `late` (decided after the lease had ended) and `findings`
@@ -36,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 import postgres
 
 WORKED = 100_000  # cases at most that are worked through
-LEASE = 3.0  # seconds: the dead are to be seen
+LEASE = 10.0  # seconds: the dead are to be seen
 SENIORS = 0.1  # of the reviewers
 DIES, LEAVES, TWICE = 0.03, 0.02, 0.02  # chances at each claim: never comes back; releases or skips; decides again
 ANSWERS = ("pass", "block")
@@ -47,20 +47,26 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--reviewers", type=int, default=200)
     parser.add_argument("--cases", type=int, default=20_000)
-    parser.add_argument("--processes", type=int, default=4)
+    parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--claims", type=int, default=2000)
     parser.add_argument("--sqlite", action="store_true")
     parser.add_argument("--tiny", action="store_true")
     given = parser.parse_args()
     if given.tiny:
-        given.reviewers, given.cases, given.processes, given.claims = 8, min(given.cases, 120), 2, 40
+        given.reviewers, given.cases, given.processes, given.claims = 6, min(given.cases, 60), 2, 40
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         server = None
         if given.sqlite:
             url = f"sqlite:///{folder / 'library.db'}"
         else:
-            postgres.OPTIONS |= {"max_connections": "300", "shared_buffers": "256MB", "fsync": "on", "full_page_writes": "on"}
+            postgres.OPTIONS |= {
+                "max_connections": "300",
+                "shared_buffers": "256MB",
+                "autovacuum": "on",
+                "fsync": "on",
+                "full_page_writes": "on",
+            }
             server = postgres.Postgres(sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))[-1].parent)
             url = server.database()
         try:
@@ -88,13 +94,11 @@ def fill(db: Database, cases: int) -> None:
         else:
             series, source, no = "", f"generate_series(1, {cases}) AS s(n)", "false"
             when = "timestamptz '2026-01-01' + n * interval '1 second'"
-        facts = f"{when}, 'video ' || n, 'case ' || n, 'p' || n % 3, 1, 'v' || n, 1 + (n * 7919) % 5, 'review', 0.5"
+        facts = f"{when}, 'video ' || n, 'case ' || n, 'p' || n % 3, 1, 'v' || n, 1 + n * 79 % 5, 'review', 0.5"
         rest = f"{no}, '[]', '[]', 's', 'r', CASE WHEN n % 10 = 0 THEN 2 ELSE 1 END"
         columns = "created_at, title, key, policy, version, video_id, severity, verdict, score, audit, evidence, matches"
         session.execute(
-            sa.text(
-                f"INSERT INTO cases ({columns}, segment_set, revision, seats) {series} SELECT {facts}, {rest} FROM {source}"
-            )
+            sa.text(f"INSERT INTO cases ({columns}, segment_set, revision, seats) {series} SELECT {facts}, {rest} FROM {source}")
         )
         same = "policy, severity, 0.0, created_at FROM cases"
         into = "INSERT INTO assignments (case_id, seat, role, state, policy, severity, priority, created_at)"

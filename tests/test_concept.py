@@ -160,3 +160,17 @@ def test_what_fits_an_exception_better_is_excepted() -> None:
     clips = encoder.embed_texts(["red", "blue", "grey"])
     assert found.excepted(clips, found.scores(clips)).tolist() == [False, True, bool(clips[2] @ (clips[1] - clips[0]) >= 0)]
     assert not Concept(found.direction, np.zeros((0, 8), np.float32)).excepted(clips, found.scores(clips)).any()
+
+
+def test_alternatives_count_by_what_sets_them_apart() -> None:
+    """What all alternatives say adds nothing: a constant between any two of them, and their exceptions, stays what it was."""
+    encoder = ToyEncoder()
+    said = [concept.of_texts(encoder, [colour], ["grey"]) for colour in ("red", "green", "blue")]
+    found = concept.contrasted(said)
+    assert {one.kind for one in found} == {"contrast"}
+    scores, before = (np.stack([one.scores(GROUND) for one in own]) for own in (found, said))
+    np.testing.assert_allclose(scores - scores[0], before - before[0], atol=1e-5)
+    np.testing.assert_allclose(scores.sum(axis=0), 0, atol=1e-5)
+    for one, other in zip(found, said, strict=True):
+        assert (one.excepted(GROUND, one.scores(GROUND)) == other.excepted(GROUND, other.scores(GROUND))).all()
+    assert concept.contrasted(said[:2]) == said[:2] and concept.contrasted([]) == []

@@ -47,6 +47,9 @@ def check(report: dict[str, object]) -> None:
             assert set(report[way][level]) >= {"R1", "R5", "R10", "MdR", "MnR"}  # type: ignore[index]
     assert 0 <= report["order_pairs_accuracy"] <= 100  # type: ignore[operator]
     assert 0 <= report["colour_pairs_accuracy"] <= 100  # type: ignore[operator]
+    tags, policy = dict(report["tags"]), dict(report["policy"])  # type: ignore[call-overload]
+    assert set(tags["macro_f1"]) <= {"colour", "shape", "motion", "sound"} and all(0 <= x <= 1 for x in tags["macro_f1"].values())
+    assert sum(policy["counts"].values()) == report["test_clips"] and policy["cases"] >= policy["counts"]["review"]
 
 
 # In the middle of rendering, extracting, training and indexing: the first sign of each on the disk. (What each of them makes of

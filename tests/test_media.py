@@ -440,7 +440,7 @@ PLAY = """async source => {
 @pytest.mark.slow  # a browser is started, and plays in real time
 def test_a_browser_plays_what_it_is_said_to_play(folder: Path, tmp_path: Path) -> None:
     api = pytest.importorskip("playwright.sync_api")
-    browser = shutil.which("chromium")
+    browser = shutil.which("chromium") or shutil.which("chromium-headless-shell")
     if browser is None:
         pytest.skip("there is no chromium")
     whole = [*odd_files.CODECS, *odd_files.PICTURES, *odd_files.TIMES, *odd_files.STREAMS]  # browsers end where one is damaged

@@ -31,12 +31,10 @@ TRAIN, TEST = 40, 24
         *(pytest.param(recipe, (), marks=pytest.mark.slow) for recipe in list(MAKERS)[1:]),
     ],
 )
-def test_a_release_becomes_a_table_with_one_command(
-    recipe: str, settings: tuple[str, ...], tmp_path: Path, hit_apart: Run
-) -> None:
+def test_a_release_becomes_a_table_with_one_command(recipe: str, settings: tuple[str, ...], tmp_path: Path, hit: Run) -> None:
     release = MAKERS[recipe](tmp_path / "release", TRAIN, TEST)
     words = ("reproduce", recipe, tmp_path / "out", *settings, "--data", release.root, "--small", "--seeds", "2", "--json")
-    done = hit_apart(*words)
+    done = hit(*words)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert (found["videos"], len(found["runs"])) == (TEST, 2)
@@ -60,7 +58,7 @@ def test_a_release_becomes_a_table_with_one_command(
     for entry in reproduce.published(recipe):
         assert f"{entry['R1']:.1f}" in table
         assert entry["method"] in page
-    again = hit_apart(*words)
+    again = hit(*words)
     assert json.loads(again.stdout.splitlines()[-1])["scores"] == found["scores"]
 
 

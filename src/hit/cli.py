@@ -249,9 +249,21 @@ def _show_demo(result: Mapping[str, Any]) -> None:
     rows = [[words, *(pairs[level][kind] for level in pairs)] for kind, words in kinds.items()]
     table("Pairs of clips told apart, per cent; chance is 50", ["they differ only in", *pairs], rows)
     cli_model.confidence_lines(result)
+    _show_judged(result["tags"], result["policy"])
     say("seconds: " + ", ".join(f"{step} {took:.0f}" for step, took in result["seconds"].items()))
     say(f'now yours: {_own_name()} search {result["library"]} "{result["searches"][0]["query"]}"')
-    say(f"open the page: {_own_name()} serve {result['library']}")
+    say(f"open the pages, and review the cases: {_own_name()} serve {result['library']}")
+
+
+def _show_judged(tags: Mapping[str, Any], policy: Mapping[str, Any]) -> None:
+    from hit.console import say, table
+
+    rows = [[group, len(tags["f1"][group]), 100 * value] for group, value in tags["macro_f1"].items()]
+    table(f"{tags['tags']} tags by words alone, on {tags['videos']} videos", ["labels", "of them", "macro-F1, per cent"], rows)
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in policy["counts"].items())
+    say(f"the policy '{policy['texts'][0]}', which {policy['bad']} videos break: {counts}; {policy['cases']} cases for review")
+    rows = [[kind, *(None if x is None else 100 * x for x in policy[kind].values())] for kind in ("block", "review or block")]
+    table("What it says, against what the videos show", ["verdict", "precision, per cent", "recall, per cent"], rows)
 
 
 def _own_name() -> str:

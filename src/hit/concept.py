@@ -22,6 +22,7 @@ LINE = 2.0  # deviations above the background's mean at which texts alone leave 
 FREE = 3.0  # deviation of the log-odds in the background that a probe may differ by from its texts, before examples speak
 BACKGROUND = 1.0  # weight of the whole background beside examples of weight 1, where there are examples against
 FOLDS = 5
+ALTERNATIVES = 3  # from which on concepts are contrasted
 _OPTIMUM = {"gtol": 1e-9, "ftol": 1e-15, "maxcor": 20, "maxiter": 2000}
 
 
@@ -29,9 +30,9 @@ _OPTIMUM = {"gtol": 1e-9, "ftol": 1e-15, "maxcor": 20, "maxiter": 2000}
 class Concept:
     """A direction (d,) along which segments score, and what they must not show (E, d).
 
-    kind: "text" where words alone made it; its scores are those of a search for them. "probe": examples had their say, too;
-    its scores are on the same scale. odds: intercept and slope of its log-odds. crossed: the scores of the examples that it was
-    made of, by their bytes, each by a probe that had not seen it.
+    kind: "text" where words alone made it; its scores are those of a search for them. "contrast": its words, less what those of
+    its alternatives say, too. "probe": examples had their say; its scores are on the words' scale. odds: intercept and slope of
+    its log-odds. crossed: the scores of the examples that it was made of, by their bytes, each by a probe that had not seen it.
     """
 
     direction: Floats
@@ -101,10 +102,28 @@ def make(
 ) -> Concept:
     """Return the concept of texts and of examples: vectors (n, d) that show it, that do not, and of what nobody has looked at.
 
-    With examples it is a logistic regression whose prior is the texts' direction. The order of the examples does not matter.
     Raises UserError as `of_texts`.
     """
-    said = of_texts(encoder, texts, exceptions)
+    return refined(of_texts(encoder, texts, exceptions), liked, disliked, background)
+
+
+def contrasted(alternatives: Sequence[Concept]) -> list[Concept]:
+    """Return concepts of texts that are alternatives, such as colours, as what sets each apart: less the mean of all of them.
+
+    What all of them say in common ("something is ...") no longer counts. Fewer than three stay as they are: of two, each would be
+    but the other's opposite.
+    """
+    if len(alternatives) < ALTERNATIVES:
+        return list(alternatives)
+    middle = np.mean([one.direction for one in alternatives], axis=0, dtype=np.float64).astype(np.float32)
+    return [Concept(one.direction - middle, one.barred - middle, "contrast") for one in alternatives]
+
+
+def refined(said: Concept, liked: Floats, disliked: Floats, background: Floats) -> Concept:
+    """Return what texts say, refined by examples: vectors (n, d) of each kind, and of what nobody has looked at.
+
+    It is a logistic regression whose prior is the texts' direction. The order of the examples does not matter.
+    """
     if not len(liked) and not len(disliked):
         return said
     prior = _Prior.of(said, background)

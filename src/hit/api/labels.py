@@ -73,7 +73,7 @@ class LabelJson(BaseModel):
     examples_against: list[str]
     rule: dict[str, float]
     threshold: float | None
-    kind: Literal["text", "probe"] | None
+    kind: Literal["text", "contrast", "probe"] | None
     tagged: int
 
 

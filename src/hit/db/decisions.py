@@ -48,13 +48,18 @@ class DecisionRecords(QueueRecords):
         otherwise before; NotFoundError for no seat.
         """
         with self.write(content=False, alone=False) as session:
+            case = session.scalar(sa.select(Case).join(Assignment, Assignment.case_id == Case.id).where(Assignment.id == number))
+            now = self.clock.now()  # of who came in time: everybody waits here, and whose lease it is, the nonce says
             ends = chain.lock(session)
-            now = self.clock.now()
-            if before := session.scalar(sa.select(Decision).where(Decision.claim == claim)):
+            try:
+                seat = act(session, number, live(claim, reviewer, now), {"state": "done", "ended_at": now})
+            except BusyError:
+                before = session.scalar(sa.select(Decision).where(Decision.claim == claim))
+                if before is None:
+                    raise
                 _same(before, number, reviewer, ruling)
                 return before, outcome_at(session, session.get_one(Case, before.case_id), before.number)
-            seat = act(session, number, live(claim, reviewer, now), {"state": "done", "ended_at": now})
-            case = session.get_one(Case, seat.case_id)
+            assert case is not None, "a seat is at a case"
             kind = "decide"
             if seat.seat == "appeal":
                 kind = "uphold" if standing(session, case.id, seat.id) == ruling.action else "overturn"
@@ -69,8 +74,8 @@ class DecisionRecords(QueueRecords):
         """Open what a decision calls for, and tell of a case that it ends."""
         if case.golden is not None:
             return "pending" if case.seats > 1 else link.action  # type: ignore[return-value]  # as of any other case
-        done = _done(session, case.id)
-        if seat.seat in SEATS:
+        if seat.seat in SEATS and case.seats > 1:
+            done = _done(session, case.id)
             if len(done) < case.seats:
                 return "pending"
             if len({link.action for link in done}) > 1:

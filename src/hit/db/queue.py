@@ -28,8 +28,13 @@ GOLDEN = 0.05  # of the claims
 _DRAWS = 10_000
 _SWEPT = 100  # leases that a claim ends for others
 _REMEMBERED = 2.0  # seconds for which counts hold, at least
-_LOCK = 0x4869_5422  # PostgreSQL's advisory locks of one reviewer's claims
 _FIRST = (Assignment.severity.desc(), Assignment.priority.desc(), Assignment.created_at, Assignment.id)
+# In PostgreSQL claims of one reviewer would not see each other; and a connection keeps to the plan that it made while tables were
+# small, when to read them whole was as good as by an index.
+_ALONE = sa.select(
+    sa.func.pg_advisory_xact_lock(0x4869, sa.func.hashtext(sa.bindparam("reviewer"))),
+    *(sa.func.set_config(f"enable_{way}", "off", True) for way in ("seqscan", "bitmapscan", "hashjoin", "mergejoin", "sort")),
+)
 _FREE: dict[str, Any] = {"state": "open", "owner": None, "claim": None, "claimed_at": None, "beat_at": None, "until": None}
 
 
@@ -77,8 +82,8 @@ class QueueRecords(Sessions):
         """
         with self.write(content=False, alone=False) as session:
             now = self.clock.now()
-            if session.get_bind().dialect.name == "postgresql":  # where claims of one reviewer would not see each other
-                session.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK & 0x7FFFFFFF, sa.func.hashtext(reviewer))))
+            if session.get_bind().dialect.name == "postgresql":
+                session.execute(_ALONE, {"reviewer": reviewer})
             _sweep(session, now)
             own = sa.select(sa.func.count()).where(Assignment.owner == reviewer, Assignment.state == "claimed")
             own = own.where(Assignment.until > now)

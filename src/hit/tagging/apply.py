@@ -106,7 +106,9 @@ def confidences(library: Library, fitted: Fitted, column: int, scores: Floats) -
     """Return how probably segments (N,) show a label: by its probe, or as in a search for its one text, or None."""
     one = fitted.concepts[column]
     found = one.probabilities(scores)
-    if found is None and library.judge and len(fitted.labels[column].texts) == 1:  # as in a search: mixtures are not calibrated
+    if (
+        found is None and library.judge and one.kind == "text" and len(fitted.labels[column].texts) == 1
+    ):  # as in a search: mixtures are not calibrated
         found = library.judge.judge(one.direction, scores, max(1, library.db.vector_count(fitted.revision)))
     return [None] * len(scores) if found is None else found.tolist()
 

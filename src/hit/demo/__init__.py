@@ -12,6 +12,7 @@ import numpy as np
 
 from hit import config, datasets, files, metrics, splits
 from hit.analysis import load_experts
+from hit.demo import judging
 from hit.encoder import HiTEncoder, load_encoder
 from hit.evaluate import evaluate
 from hit.extract import extract
@@ -32,7 +33,7 @@ LIMIT = 3  # answers shown to each query
 
 
 def demo(folder: Path, clips: int, seed: int, steps: int | None, progress: Progress) -> dict[str, Any]:
-    """Render a corpus into `folder`, extract, train, evaluate on held-out clips, index those, and search them.
+    """Render a corpus into `folder`, extract, train, evaluate on held-out clips, index those, search, tag and judge them.
 
     Every step goes on from what is there, so a demo that was stopped can be repeated. `steps` (None: as in the recipe) is
     the length of the training. Raises UserError where `folder` holds a demo of other arguments.
@@ -59,6 +60,8 @@ def demo(folder: Path, clips: int, seed: int, steps: int | None, progress: Progr
     with Library.prepare(library, model) as shelf:
         timed("index", lambda: shelf.index([corpus / "videos" / "test"], progress=progress))
         found = [{"query": query, **shelf.search(query, limit=LIMIT).to_json()} for query in (*QUERIES, NO_ANSWER)]
+        tags = timed("tag", lambda: judging.tag(shelf, dataset, progress))
+        policy = timed("judge", lambda: judging.enforce(shelf, dataset, progress))
     report = {
         "clips": rendered.clips,
         "captions": rendered.captions,
@@ -70,6 +73,8 @@ def demo(folder: Path, clips: int, seed: int, steps: int | None, progress: Progr
         "pairs_accuracy_by_level": pairs,
         "confidence": scores.get("confidence", {}),
         "searches": [{**answer, "next_page_token": None} for answer in found],
+        "tags": tags,
+        "policy": policy,
         "library": str(library),
         "model": str(model),
         "seed": seed,
