@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import settings
 
 from api_helpers import made, own
 from hit.cli import main
@@ -23,6 +24,8 @@ __all__ = ["database_url", "db", "made", "milvus_lite", "milvus_server", "own", 
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # two test processes on two cores
     os.environ.setdefault(variable, "1")
+settings.register_profile("calm", deadline=None)  # how long anything takes, no test asserts: other work may keep it waiting
+settings.load_profile("calm")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that reaches for the network is wrong: let it fail at once
 
 
