@@ -2,7 +2,7 @@
 
 In the copy a policy is enforced, if none was, and three people who do not exist have decided some of its cases.
 
-python docs/screenshots.py [LIB] [--query TEXT] [--out FOLDER]; `make screenshots` does so for the demo's library.
+python docs/screenshots.py [LIB] [--query TEXT] [--out FOLDER] [--only NAME...]; `make screenshots`: of the demo's library.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 from hit import intake
-from hit.db.decisions import Ruling
+from hit.db.decisions import Action, Ruling
 from hit.library import Library
 from hit.moderation import lifecycle
 
@@ -46,7 +46,7 @@ def reviewed(library: Path, folder: Path) -> Path:
             name = ("Ada", "Bo", "Cem")[number % 3]
             seat = db.claim_seat(name)
             if seat is not None:
-                action = "pass" if db.case(seat.case_id).case.audit or number % 7 == 3 else "block"
+                action: Action = "pass" if db.case(seat.case_id).case.audit or number % 7 == 3 else "block"
                 ruling = Ruling(action, REASONS[action], None, [], 6.0 + number * 5 % 17)
                 db.decide_seat(seat.id, seat.claim or "", name, ruling)
     return copy
@@ -85,6 +85,7 @@ def shoot(
 ) -> None:
     """Write what a window shows of a page, once all of it is there. hover: where the pointer is; press: what is clicked."""
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme="dark" if dark else "light")
+    context.set_default_timeout(120_000)  # milliseconds: clusters take a while on a busy machine
     page = context.new_page()
     page.goto(url)
     page.wait_for_load_state("networkidle")
@@ -93,7 +94,7 @@ def shoot(
         page.wait_for_load_state("networkidle")
     for one in press:
         page.locator(one).first.click()
-        page.wait_for_load_state("networkidle")
+        page.wait_for_selector("[aria-busy=true]", state="detached")
     page.evaluate("document.fonts.ready")
     page.wait_for_timeout(500)  # transitions end
     page.screenshot(path=target)
@@ -110,6 +111,7 @@ def main() -> None:
     parser.add_argument("library", nargs="?", type=Path, default=ROOT / "demo-out" / "library")
     parser.add_argument("--query", default=QUERY)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images")
+    parser.add_argument("--only", nargs="*", help="names of the pictures that are taken: all unless said")
     given = parser.parse_args()
     chromium = shutil.which("chromium")
     if chromium is None:
@@ -150,6 +152,8 @@ def main() -> None:
         if reports := ask(base, "/v1/evaluations")["evaluations"]:
             pages.append(("evaluation", f"/evaluations/{reports[0]['id']}", {}))
         for name, path, how in pages:
+            if given.only and name not in given.only:
+                continue
             shoot(browser, base + path, given.out / f"web-{name}.png", **how)
         browser.close()
 

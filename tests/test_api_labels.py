@@ -159,12 +159,27 @@ def test_a_label_is_answered_at_its_line_and_fitted_anew(api: TestClient) -> Non
     assert api.post(f"{url}/answers", json={"segment_id": first, "yes": None}).json()["answers"] == {"yes": 0, "no": 1}
     assert api.post(f"{url}/answers", json={"segment_id": first, "yes": True}).status_code == 200
     made = api.post(f"{url}/refit").json()["labels"][0]
-    assert (made["examples_for"], made["examples_against"], made["kind"]) == ([first], [other], "probe")
+    assert (made["examples_for"], made["examples_against"], made["kind"]) == ([first], [other], None)
+    assert api.get(url).json()["kind"] == "probe"
     for address, body in ((f"{SETS}/things/labels/none/answers", first), (f"{url}/answers", "none")):
         assert api.post(address, json={"segment_id": body, "yes": True}).status_code == 404
     assert api.get(f"{SETS}/things/labels/none").status_code == api.post(f"{SETS}/things/labels/none/refit").status_code == 404
     api.put(f"{SETS}/others", json={"labels": [BLUE]})
     assert api.post(f"{SETS}/others/labels/blue/refit").status_code == 400
+
+
+def test_a_label_by_precision_can_be_looked_at_before_there_are_answers(api: TestClient) -> None:
+    """It was refused until there were ten answers, which nobody could give who could not look at it."""
+    api.put(f"{SETS}/things", json={"labels": [{**RED, "rule": {"precision": 0.5}}]})
+    url = f"{SETS}/things/labels/red"
+    found = api.get(url).json()
+    api.put(f"{SETS}/others", json={"labels": [{**RED, "rule": {"percentile": 99}}]})
+    assert found["threshold"] == api.get(f"{SETS}/others/labels/red").json()["threshold"] and found["rule"] == {"precision": 0.5}
+    for number, one in enumerate([*found["above"], *found["below"]]):
+        answer = api.post(f"{url}/answers", json={"segment_id": one["segment_id"], "yes": number < 2})
+        assert answer.status_code == 200 and sum(answer.json()["answers"].values()) == number + 1
+    if number + 1 >= 10:
+        assert api.get(url).json()["precision"]["estimate"] >= 0.5
 
 
 def test_a_video_is_told_in_texts_or_labels(api: TestClient) -> None:

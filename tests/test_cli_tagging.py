@@ -63,8 +63,9 @@ def test_from_a_file_to_tags_and_back(served: Path, hit: Run, tmp_path: Path) ->
     assert run("labels", "answer", lib, "things", "ball", "none", "s2")["answers"] == {"yes": 1, "no": 0}
     made = run("labels", "refit", lib, "things", "ball")
     assert (made["version"], made["state"]) == (2, "draft")
-    assert (made["labels"][0]["examples_for"], made["labels"][0]["kind"]) == (["s1"], "probe")
+    assert (made["labels"][0]["examples_for"], made["labels"][0]["kind"]) == (["s1"], None)
     assert run("labels", "preview", lib, "things")["before"] == 1
+    assert run("labels", "show", lib, "things")["labels"][0]["kind"] == "probe"
     assert run("labels", "apply", lib, "things")["version"] == 2
     assert run("labels", "apply", lib, "things", "--version", 1)["version"] == 1
     assert hit("labels", "retire", lib, "things").returncode == 0

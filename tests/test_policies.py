@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hit import moderation, trail
-from hit.db import Base, Database, Delivery, Endpoint, Found, Judged, Segment, video_id
+from hit.db import Base, Database, Delivery, Endpoint, Found, Judged, Segment, StaleError, video_id
 from hit.errors import NotFoundError, UserError
 from hit.library import Library
 from hit.moderation import document as documents
-from hit.moderation import export, lifecycle, verdicts
+from hit.moderation import export, lifecycle
 from hit.moderation.document import Document
 from hit.moderation.judging import Fit, Lines, averaged, bench, draw, fit, lasting
 from hit.moderation.trial import trial
@@ -104,7 +105,7 @@ def test_a_document_goes_through_json_and_toml_unchanged(table: dict[str, Any]) 
         assert "block" in table
         return
     assert documents.read(json.loads(json.dumps(made.to_table()))).to_table() == made.to_table()
-    again = documents.read(documents.tomllib.loads(documents.to_toml(made)))
+    again = documents.read(tomllib.loads(documents.to_toml(made)))
     assert again.to_table() == made.to_table()
     assert documents.diff(made, again) == []
 
@@ -498,8 +499,8 @@ def test_judging_begins_anew_where_rows_were_numbered_anew(library: Library, mon
     def stale(*given: Any) -> Any:
         tried.append(1)
         if len(tried) < 3:
-            raise verdicts.StaleError
+            raise StaleError
         return plain(*given)
 
-    monkeypatch.setattr(verdicts.trail, "reels", stale)
+    monkeypatch.setattr(trail, "reels", stale)
     assert moderation.judge(library)["videos"] == 5 and len(tried) == 3

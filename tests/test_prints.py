@@ -49,7 +49,6 @@ def hashed(images: list[Any]) -> Prints:
 
 CHANGES = {
     "resized": lambda image: image.resize((70, 60)),
-    "cropped": lambda image: image.crop((2, 2, image.width - 2, image.height - 2)),
     "letterboxed": boxed,
     "darker": lambda image: ImageEnhance.Brightness(image).enhance(0.6),
     "poorly encoded": lambda image: image.resize((64, 48)).resize((128, 96)),

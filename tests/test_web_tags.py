@@ -197,7 +197,10 @@ def test_a_video_says_where_its_labels_are_and_is_made_an_example(look: Look, si
     own = page.locator("#tags .tag-form ~ #label-tags li[data-label=red]").first
     expect(own).to_be_visible()
     expect(page.locator("#tags .chip")).to_have_text(["beach"])
-    own.get_by_role("button").first.click()
+    page.get_by_role("button", name="Take off the tag green").click()
+    expect(page.locator("#label-tags li[data-label=green]")).to_have_count(0)
+    assert "green" not in ask(page, f"/v1/videos/{video}")["tags"]
+    own.locator("button.moment").first.click()
     until(page, "document.querySelector('video').currentTime >= 5")  # it is red from 5 s on
     page.get_by_role("button", name="Use as example").click()
     dialog = page.get_by_role("dialog")

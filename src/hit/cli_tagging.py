@@ -136,11 +136,10 @@ def answer(
 def refit(folder: LibraryFolder, name: SetName, label: LabelName, as_json: Json = False) -> None:
     """Make people's answers examples of a label, in a new draft, which counts once it is applied."""
     from hit.library import Library
-    from hit.tagging import fitted, sets
+    from hit.tagging import sets
 
-    with Library.open(folder) as library:
-        fitted.of_version(library, sets.refit(library, name, label, _BY))
-        emit(sets.to_json(library, library.db.label_set(name)), as_json, _show_set)
+    with Library.open(folder, mend=False) as library:
+        emit(sets.to_json(library, sets.refit(library, name, label, _BY)), as_json, _show_set)
 
 
 @labelling.command()

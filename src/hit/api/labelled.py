@@ -238,16 +238,14 @@ def answer_label(
 ) -> dict[str, Any]:
     """Say whether a segment shows what a label means. Nothing is tagged otherwise until the label is fitted anew."""
     sets.answer(served.library, name, label, given.segment_id, given.yes, who.name)
-    fitted = fitting.of_version(served.library, served.db.label_set(name, version)).only(label)
+    fitted = fitting.of_label(served.library, served.db.label_set(name, version), label)
     return viewing.judged(served.library, name, fitted, fitted.thresholds[0] if threshold is None else threshold)
 
 
 @routes.post("/label-sets/{name}/labels/{label}/refit", response_model=LabelSetJson)
 def refit_label(name: SetName, label: LabelName, served: Served, who: Senior) -> dict[str, Any]:
     """Make the answers examples of the label, in a new draft; it counts once it is applied."""
-    one = sets.refit(served.library, name, label, who.name)
-    fitting.of_version(served.library, one)
-    return sets.to_json(served.library, served.db.label_set(name))
+    return sets.to_json(served.library, sets.refit(served.library, name, label, who.name))
 
 
 @routes.get("/videos/{video_id}/tagged", response_model=TaggedList)

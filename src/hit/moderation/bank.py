@@ -15,7 +15,7 @@ from hit.moderation.prints import KIND, Known, Prints
 from hit.types import Progress, Silent
 
 log = logging.getLogger(__name__)
-NEAR = 60  # bits of 256 by which two frames may differ: chosen by benchmarks/prints.py
+NEAR = 24  # bits of 256 by which two frames may differ: chosen by benchmarks/prints.py
 SHARE = 0.5  # of the frames of the shorter of two videos, which must be so near
 _FRAMES = 50  # told of a match
 

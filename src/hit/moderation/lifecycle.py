@@ -51,7 +51,8 @@ def _enter(library: Library, policy: Policy, state: State, by: str) -> Policy:
         raise UserError(f"policy {policy.name}, version {policy.version}", "is enforced already", "retire it first")
     revision, made = library.stored.revision, None
     if state != "retired" and revision not in (policy.fitted or {}) and library.db.vector_count(revision):
-        made = {revision: fit(library, policy.name, read(policy.document)).to_json()}
+        found = library.asked(lambda _: fit(library, policy.name, read(policy.document)))
+        made = {found.revision: found.to_json()}
     return library.db.set_policy(policy.name, policy.version, state, by, made)
 
 

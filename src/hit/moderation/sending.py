@@ -50,17 +50,20 @@ def pause(tries: int, chance: float) -> float:
     return longest * (0.5 + 0.5 * chance)
 
 
-def send_due(library: Library, private: bool = False, seconds: float = SECONDS) -> dict[str, int]:
-    """Send what is due now, some at a time; return how many were {sent, failed, dead}."""
+def send_due(
+    library: Library, private: bool = False, seconds: float = SECONDS, stop: threading.Event | None = None
+) -> dict[str, int]:
+    """Send what is due now, some at a time, unless it is to stop; return how many were {sent, failed, dead}."""
     counts, begun = {"sent": 0, "failed": 0, "dead": 0}, datetime.now(UTC)
-    while True:
+    while not (stop and stop.is_set()):
         batch: list[tuple[Delivery, Endpoint]] = []
         while len(batch) < _AT_ONCE and (taken := library.db.claim_delivery(LEASE, begun)):
             batch.append(taken)
         if not batch:
-            return counts
+            break
         for word in asyncio.run(_all(library, batch, private, seconds)):
             counts[word] += 1
+    return counts
 
 
 class Sender:
@@ -73,14 +76,14 @@ class Sender:
         self._thread.start()
 
     def close(self) -> None:
-        """Begin nothing more, and wait for what is on its way."""
+        """Begin nothing more, and wait for what is on its way: a try at most."""
         self._closing.set()
         self._thread.join()
 
     def _work(self) -> None:
         while not self._closing.wait(_POLL):
             try:
-                send_due(self._library, self._private)
+                send_due(self._library, self._private, stop=self._closing)
             except Exception:  # a database that is away for a moment, or a defect: neither ends what comes later
                 log.exception("webhooks")
 

@@ -16,7 +16,7 @@ from hit.db import LabelSet
 from hit.errors import UserError
 from hit.library import Library
 from hit.tagging.labels import Label, from_tables
-from hit.tagging.thresholds import Answered, fit
+from hit.tagging.thresholds import Answered, Rule, fit
 from hit.types import Encoder, Floats, Progress, Silent
 
 NOTHING = -np.inf  # the score of a segment that shows an exception
@@ -96,8 +96,32 @@ def of_version(library: Library, one: LabelSet, progress: Progress | None = None
     return made
 
 
-def make(library: Library, name: str, labels: Sequence[Label], progress: Progress | None = None) -> Fitted:
-    """Fit labels of the set `name` to the library's model.
+def of_label(library: Library, one: LabelSet, name: str) -> Fitted:
+    """Return one label of a version, fitted as in `of_version`; only that one is fitted, and nothing kept.
+
+    Where there are too few answers for its threshold, it is the default rule's: else nobody could look for what to answer.
+    """
+    found = kept(one, library.stored.revision)
+    if found is not None and (one.state == "active" or found.answers == _said(found.labels, library.db.label_answers(one.name))):
+        return found.only(name)
+    whole = labels_of(one)
+    label = next(label for label in whole if label.name == name)
+    try:
+        return make(library, one.name, [label], whole=whole)
+    except UserError:
+        if label.rule.kind != "precision":
+            raise
+        return make(library, one.name, [replace(label, rule=Rule())], whole=whole)
+
+
+def make(
+    library: Library,
+    name: str,
+    labels: Sequence[Label],
+    progress: Progress | None = None,
+    whole: Sequence[Label] | None = None,
+) -> Fitted:
+    """Fit labels of the set `name` to the library's model; `whole`: all of the set, where these are some.
 
     Examples of which the model has made no vector, as those of removed videos, do not count. Raises UserError as
     `thresholds.fit`, naming the label, and where the library's vectors are another model's.
@@ -112,7 +136,7 @@ def make(library: Library, name: str, labels: Sequence[Label], progress: Progres
     vectors = library.db.segment_vectors(library.stored, wanted)
     concepts, lines = [], []
     with (progress or Silent()).task("Fitting labels", len(labels)) as task:
-        for label, words in zip(labels, _said_by(encoder, labels), strict=True):
+        for label, words in zip(labels, _words(encoder, labels, whole or labels), strict=True):
             liked, disliked = (_chosen(vectors, keys, encoder.dim) for keys in (label.examples_for, label.examples_against))
             one = concept.refined(words, liked, disliked, ground)
             own = {key: yes for key, yes in asked.get(label.name, {}).items() if key in vectors}
@@ -126,13 +150,17 @@ def make(library: Library, name: str, labels: Sequence[Label], progress: Progres
     return Fitted(library.stored.revision, _said(labels, answers), labels, concepts, lines)
 
 
-def _said_by(encoder: Encoder, labels: Sequence[Label]) -> list[Concept]:
-    """Return what labels say in words; those of one group are alternatives to one another."""
-    found = {label.name: concept.of_texts(encoder, label.texts, label.exceptions) for label in labels}
-    for group in {label.group for label in labels} - {""}:
-        names = [label.name for label in labels if label.group == group]
-        found |= zip(names, concept.contrasted([found[name] for name in names]), strict=True)
-    return [found[label.name] for label in labels]
+def _words(encoder: Encoder, labels: Sequence[Label], whole: Sequence[Label]) -> list[Concept]:
+    """Return what labels say in words; those of the whole set that are of one group are alternatives to one another."""
+    groups = {label.group for label in labels} - {""}
+    said = {
+        one.name: concept.of_texts(encoder, one.texts, one.exceptions)
+        for one in {*labels, *(o for o in whole if o.group in groups)}
+    }
+    for group in groups:
+        names = [one.name for one in whole if one.group == group]
+        said |= zip(names, concept.contrasted([said[name] for name in names]), strict=True)
+    return [said[label.name] for label in labels]
 
 
 def _said(labels: Sequence[Label], answers: Mapping[str, Mapping[str, bool]]) -> str:

@@ -29,7 +29,7 @@ def view(library: Library, name: str, label: str, version: int | None = None, th
     """
     one = library.db.label_set(name, version)
     rule = sets.find(one, label).rule
-    fitted = fitting.of_version(library, one).only(label)
+    fitted = fitting.of_label(library, one, label)
     line = fitted.thresholds[0] if threshold is None else threshold
     rows, videos, scores = library.asked(lambda shelf: _scored(shelf, fitted))
     there = scores > NOTHING

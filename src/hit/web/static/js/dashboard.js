@@ -82,8 +82,8 @@ async function load() {
     put(
       room,
       tiles(stats),
-      perDay(stats),
       h("div.charts", null, shares(stats, "precision", "Precision", "Of what the policy sent to review or blocked, how much people blocked."), shares(stats, "recall", "Recall", "Of what people would block, how much the policy caught: by the samples of what passes.")),
+      perDay(stats),
       reviewers(stats),
       record(),
     );

@@ -17,14 +17,15 @@ function told(one) {
  * @param {HTMLElement} room
  * @param {any[]} tags
  * @param {(seconds: number) => void} seek
+ * @param {(tag: any) => any} off makes what takes a tag off, if one may
  */
-export function showLabelTags(room, tags, seek) {
+export function showLabelTags(room, tags, seek, off) {
   const jump = (segment) => h("li", null, h("button.moment.numbers", { type: "button", title: `${time(segment.start, 1)} to ${time(segment.end, 1)}, raw score ${segment.score.toFixed(3)}`, onclick: () => seek(segment.seek) }, time(segment.seek)));
   const row = (one) =>
     h(
       "li.label-tag",
       { data: { label: one.label } },
-      h("div.row.between", null, h("a", { href: setPage(one.label_set, one.label), title: `A label of ${one.label_set}` }, one.label), told(one)),
+      h("div.row.between", null, h("a", { href: setPage(one.label_set, one.label), title: `A label of ${one.label_set}` }, one.label), h("span.row", null, told(one), off(one))),
       one.segments.length > 0 && h("ul.moments", { "aria-label": `Where: ${one.label}` }, one.segments.map(jump)),
     );
   const groups = [...new Set(tags.map((one) => one.label_set))];

@@ -8,14 +8,13 @@ import { quoted } from "./query.js";
 export async function showTags(room, video, seek) {
   const [mine, labelled] = await Promise.all([may("reviewer"), taggedBy(video.id).catch(() => [])]);
   const byLabels = new Set(labelled.map((one) => one.label));
-  const own = (names) => names.filter((name) => !byLabels.has(name));
-  let tags = own(video.tags);
+  let tags = video.tags;
   const wrong = h("p.wrong", { role: "alert", hidden: true });
 
   async function change(what, said) {
     wrong.hidden = true;
     try {
-      tags = own((await post(`/v1/videos/${encodeURIComponent(video.id)}/tags`, what)).tags);
+      tags = (await post(`/v1/videos/${encodeURIComponent(video.id)}/tags`, what)).tags;
       draw();
       announce(said);
     } catch (problem) {
@@ -24,13 +23,14 @@ export async function showTags(room, video, seek) {
     }
   }
 
+  const off = (name, kind = "") => mine && h("button", { type: "button", class: kind, "aria-label": `Take off the tag ${name}`, title: "Take off", onclick: () => change({ remove: [name] }, `Took off ${name}`) }, icon("close"));
   const chip = (name) =>
     h(
       "span.chip",
       null,
       icon("tag"),
       h("a.clip", { href: withQuery("/", { f: `tag=${quoted(name)}` }), title: "Videos of this tag" }, name),
-      mine && h("button", { type: "button", "aria-label": `Take off the tag ${name}`, onclick: () => change({ remove: [name] }, `Took off ${name}`) }, icon("close")),
+      off(name),
     );
 
   const input = h("input", { type: "text", maxlength: 200, placeholder: "Add a tag", "aria-label": "Add a tag", list: "all-tags", autocomplete: "off" });
@@ -48,9 +48,12 @@ export async function showTags(room, video, seek) {
     input.focus();
   };
   const labels = h("div", { id: "label-tags" });
-  showLabelTags(labels, labelled, seek);
   const chips = h("div.chips", { role: "group", "aria-label": "Tags" });
-  const draw = () => put(chips, tags.length ? tags.map(chip) : h("span.quiet.small", null, labelled.length ? "None by people" : "None yet"));
+  const draw = () => {
+    const own = tags.filter((name) => !byLabels.has(name));
+    put(chips, own.length ? own.map(chip) : h("span.quiet.small", null, labelled.length ? "None by people" : "None yet"));
+    showLabelTags(labels, labelled.filter((one) => tags.includes(one.label)), seek, (one) => off(one.label, "ghost small square"));
+  };
   draw();
   put(room, chips, mine && h("form.tag-form", { onsubmit: add }, input, all, h("button.small", { type: "submit" }, "Add")), wrong, labels);
 }
