@@ -487,7 +487,7 @@ def plan(db: Database, wanted: Wanted) -> str:
     query = _open("ann", wanted, "reviewer").order_by(*_FIRST).limit(1)
     with db.read() as session:
         kind = session.get_bind().dialect
-        text = str(query.compile(dialect=kind, compile_kwargs={"literal_binds": True}))
+        text = str(query.compile(dialect=kind, compile_kwargs={"literal_binds": True})).replace("LIMIT ?", "LIMIT -1")
         words = "EXPLAIN QUERY PLAN " if kind.name == "sqlite" else "EXPLAIN "
         if kind.name == "postgresql":  # which reads so small a table whole
             session.execute(sa.text("SET LOCAL enable_seqscan = off"))

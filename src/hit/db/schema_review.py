@@ -221,9 +221,10 @@ class Assignment(Base):
         sa.Index("ix_assignments_policy", "state", "role", "policy", *_FIRST),
         sa.Index("ix_assignments_lease", "state", "until"),
         sa.Index("ix_assignments_owner", "owner", "state"),
+        sa.Index("ix_assignments_case", "case_id", "owner"),
     )
     id: Mapped[int] = mapped_column(primary_key=True)
-    case_id: Mapped[int] = mapped_column(sa.ForeignKey("cases.id", ondelete="CASCADE"), index=True)
+    case_id: Mapped[int] = mapped_column(sa.ForeignKey("cases.id", ondelete="CASCADE"))
     seat: Mapped[str]
     role: Mapped[str]
     state: Mapped[str]
@@ -259,9 +260,10 @@ class Decision(Base):
     __table_args__ = (
         sa.CheckConstraint("kind IN ('decide', 'uphold', 'overturn', 'appeal', 'reopen', 'undo')", name="kind"),
         sa.CheckConstraint("action IN ('pass', 'block')", name="action"),
+        sa.Index("ix_decisions_case", "case_id", "reviewer"),
     )
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    case_id: Mapped[int] = mapped_column(index=True)
+    case_id: Mapped[int]
     assignment_id: Mapped[int | None]
     claim: Mapped[str | None] = mapped_column(unique=True)
     seat: Mapped[str | None]

@@ -229,7 +229,7 @@ def _assignments() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_assignments"),
         sa.UniqueConstraint("claim", name="uq_assignments_claim"),
     )
-    op.create_index("ix_assignments_case_id", "assignments", ["case_id"])
+    op.create_index("ix_assignments_case", "assignments", ["case_id", "owner"])
     op.create_index("ix_assignments_lease", "assignments", ["state", "until"])
     op.create_index("ix_assignments_owner", "assignments", ["owner", "state"])
     first: list[str | sa.TextClause] = [sa.text("severity DESC"), sa.text("priority DESC"), "created_at", "id"]
@@ -280,7 +280,7 @@ def _decisions() -> None:
     )
     op.create_index("ix_decisions_at", "decisions", ["at"])
     op.create_index("ix_decisions_batch", "decisions", ["batch"])
-    op.create_index("ix_decisions_case_id", "decisions", ["case_id"])
+    op.create_index("ix_decisions_case", "decisions", ["case_id", "reviewer"])
     op.create_index("ix_decisions_reviewer", "decisions", ["reviewer"])
     op.create_table(
         "chain",
