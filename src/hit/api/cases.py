@@ -124,7 +124,7 @@ def reopen(number: Case, why: Why, served: Served, who: Senior) -> dict[str, Any
 
 
 @routes.post("/cases/decide", response_model=BulkJson)
-def decide(given: BulkRequest, served: Served, who: Senior) -> dict[str, Any]:
+def decide_many(given: BulkRequest, served: Served, who: Senior) -> dict[str, Any]:
     """Decide many cases at once, as one batch, which can be undone."""
     batch, count = served.db.decide_cases(given.cases, who.name, given.action, given.reason)
     return {"batch": batch, "decided": count}
