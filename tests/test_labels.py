@@ -47,6 +47,7 @@ def test_nothing_is_lost_on_the_way(given: list[Label]) -> None:
     assert from_csv(to_csv(from_toml(to_toml(given)))) == given
 
 
+@settings(deadline=None)
 @given(RULES)
 def test_rules_are_read_as_they_are_written(rule: Rule) -> None:
     assert Rule.from_table(rule.to_table()) == rule == Rule.from_text(rule.to_text())

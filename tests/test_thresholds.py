@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
@@ -17,6 +17,7 @@ GROUND = vectors(100, 1)
 SCORED = st.lists(st.tuples(st.integers(-4, 4), st.booleans()), min_size=1, max_size=25)
 
 
+@settings(deadline=None)
 @given(SCORED, st.floats(0, 1))
 def test_the_lowest_line_that_is_precise_enough(answers: list[tuple[int, bool]], wanted: float) -> None:
     scores, yes = np.array([one for one, _ in answers], np.float32), np.array([right for _, right in answers])
@@ -24,6 +25,7 @@ def test_the_lowest_line_that_is_precise_enough(answers: list[tuple[int, bool]],
     assert by_precision(scores, yes, wanted) == (min(good) if good else None)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 60), st.integers(0, 60))
 def test_wilsons_interval(yes: int, no: int) -> None:
     if yes + no:
