@@ -624,6 +624,7 @@ def test_what_is_undecided_of_a_video_that_goes_is_withdrawn(tmp_path: Path) -> 
         with pytest.raises(BusyError):
             made.db.decide_seat(seat.id, seat.claim or "", "ann", Ruling("pass", "r"))
         assert decided(made.db, "p", [one]) == {one: "block"}
+        assert made.db.outcomes("p", [one])[one][1] == made.db.case(1).decided_at
 
 
 def test_decisions_answer_what_segments_show(db: Database) -> None:

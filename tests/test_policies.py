@@ -405,8 +405,9 @@ def test_versions_and_states(db: Database) -> None:
     document = Document(texts=("a",)).to_table()
     with pytest.raises(NotFoundError, match="there are: none"):
         db.policy("p")
-    with pytest.raises(UserError, match="slash"):
-        db.draft_policy("a/b", document, "ann")
+    for name in ("a/b", "bank"):
+        with pytest.raises(UserError, match="slash"):
+            db.draft_policy(name, document, "ann")
     assert db.draft_policy("p", document, "ann").version == 1
     assert db.draft_policy("p", {**document, "note": "x"}, "bob").version == 1  # the draft is replaced
     assert (db.policy("p").document["note"], db.policy("p").by) == ("x", "bob")

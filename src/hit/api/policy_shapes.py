@@ -236,7 +236,7 @@ class DecisionShort(BaseModel):
     """What people have decided."""
 
     action: Literal["pass", "block"]
-    at: When | None = None
+    at: When
 
 
 class VerdictJson(VideoCard):

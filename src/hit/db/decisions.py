@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from hit.db import chain
+from hit.db.access import aware
 from hit.db.queue import QueueRecords, act, live, seat_of
 from hit.db.schema_review import Assignment, Case, Decision
 from hit.db.session import batches
@@ -175,15 +176,15 @@ class DecisionRecords(QueueRecords):
         with self.read() as session:
             return list(session.scalars(sa.select(Decision).where(Decision.case_id == case).order_by(Decision.number)))
 
-    def outcomes(self, policy: str, videos: Iterable[str]) -> dict[str, str]:
-        """Return what people decided last of videos under a policy; those that are not decided are left out."""
-        found: dict[str, str] = {}
+    def outcomes(self, policy: str, videos: Iterable[str]) -> dict[str, tuple[str, datetime]]:
+        """Return what people decided last of videos under a policy, and when; those that are not decided are left out."""
+        found: dict[str, tuple[str, datetime]] = {}
         with self.read() as session:
             for some in batches(videos):
-                query = sa.select(Decision.video_id, Decision.action).join(Case, Case.id == Decision.case_id)
+                query = sa.select(Decision.video_id, Decision.action, Decision.at).join(Case, Case.id == Decision.case_id)
                 query = query.where(Case.policy == policy, Case.video_id.in_(some), Case.golden.is_(None))
                 rows = session.execute(query.where(final()).order_by(Decision.number))
-                found |= {row.video_id: row.action for row in rows}
+                found |= {row.video_id: (row.action, aware(row.at)) for row in rows}
         return found
 
 

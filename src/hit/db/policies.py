@@ -24,6 +24,7 @@ from hit.filters import Node
 
 Verdicts = Literal["pass", "review", "block"]
 IN_FORCE = ("enforced", "shadow")
+_PAGES = ("bank", "webhooks")  # beside which no policy's page could be found
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,8 @@ class PolicyRecords(BankRecords, WebhookRecords):
         Raises UserError for what cannot be a name.
         """
         check(f"the policy's name '{name}'", name)
-        if "/" in name:  # it is a part of an address
-            raise UserError(f"the policy's name '{name}'", "has a slash in it")
+        if "/" in name or name in _PAGES:  # it is a part of an address
+            raise UserError(f"the policy's name '{name}'", "is a page's, or has a slash in it", "choose another")
         now = datetime.now(UTC)
         with self.write(content=False) as session:
             newest: Policy | None = session.scalar(_versions(name).limit(1))

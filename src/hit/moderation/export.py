@@ -9,7 +9,6 @@ from typing import Any, Literal
 from hit.db import Policy, Verdict
 from hit.db.access import aware
 from hit.library import Library
-from hit.review import cases
 
 Format = Literal["jsonl", "csv"]
 COLUMNS = (
@@ -21,7 +20,7 @@ _PAGE = 500
 
 def decisions(library: Library, policy: str, videos: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return what people have decided last about videos by a policy; those about which they have not are left out."""
-    return {video: {"action": action} for video, action in cases.decided(library.db, policy, videos).items()}
+    return {video: {"action": action, "at": at} for video, (action, at) in library.db.outcomes(policy, videos).items()}
 
 
 def lines(library: Library, policy: Policy, kind: Format) -> Iterator[str]:

@@ -22,7 +22,7 @@ def open_cases(library: Library, cases: Sequence[NewCase]) -> int:
 
 def decided(db: Database, policy: str, videos: Iterable[str]) -> dict[str, str]:
     """Return by video what people decided last ("pass" or "block") under a policy, whatever its version."""
-    return db.outcomes(policy, videos)
+    return {video: action for video, (action, _) in db.outcomes(policy, videos).items()}
 
 
 def golden(library: Library, video: str, policy: str, answer: str) -> Docket:
