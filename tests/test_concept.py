@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from hit import concept, search
-from hit.concept import BACKGROUND, FREE, LINE, STEEP, Background, Concept
+from hit.concept import BACKGROUND, FREE, LINE, STEEP, TRUST, Background, Concept
 from hit.errors import UserError
 from hit.types import Floats
 from toy import ToyEncoder
@@ -94,7 +94,8 @@ def test_examples_pull_and_push_and_what_is_measured_does_not_know_them() -> Non
     assert not np.allclose(left, found.scores(liked))
 
 
-def test_an_example_is_scored_by_a_probe_without_its_fold() -> None:
+def test_an_example_is_scored_by_a_probe_without_its_fold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(concept, "TRUST", TRUST[:1])
     encoder, ground = ToyEncoder(), GROUND[:50]
     liked = vectors(concept.FOLDS, 2)  # one to a fold
     found = concept.make(encoder, ["red"], (), liked, NONE, ground)
@@ -105,6 +106,25 @@ def test_an_example_is_scored_by_a_probe_without_its_fold() -> None:
         rows = concept._Rows.of(rest, NONE, kept)._replace(weight=np.repeat([1.0, 5 / 50], [len(rest), len(kept)]))
         expected = prior.score(ordered[fold : fold + 1].astype(np.float64), prior.probe(rows))
         np.testing.assert_allclose(found.honest(ordered[fold : fold + 1]), expected, atol=1e-5)
+
+
+def test_words_that_say_something_else_give_way_to_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How far words are trusted, the examples decide: held to its words, the probe is worse at what it has not seen."""
+    encoder, rng = ToyEncoder(), np.random.default_rng(0)
+    meant = encoder.embed_texts(["blue"])[0]
+
+    def near(count: int) -> Floats:
+        return (meant + 0.3 * rng.normal(size=(count, 8))).astype(np.float32)
+
+    liked, strangers = near(10), np.concatenate([near(200), vectors(200, 9)])
+    free = concept.make(encoder, ["red"], (), liked, NONE, GROUND).scores(strangers)
+    monkeypatch.setattr(concept, "TRUST", TRUST[:1])
+    firm = concept.make(encoder, ["red"], (), liked, NONE, GROUND).scores(strangers)
+
+    def wins(scores: Floats) -> float:
+        return float((scores[:200, None] > scores[None, 200:]).mean())
+
+    assert wins(free) > wins(firm) > 0.5
 
 
 def test_probabilities_rise_with_scores_and_promise_what_comes_of_strangers() -> None:

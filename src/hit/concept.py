@@ -20,6 +20,7 @@ from hit.types import Encoder, Floats
 STEEP = 2.0  # log-odds by which the texts' score counts for each of its deviations in the background
 LINE = 2.0  # deviations above the background's mean at which texts alone leave it open, before there are examples
 FREE = 3.0  # deviation of the log-odds in the background that a probe may differ by from its texts, before examples speak
+TRUST = (1.0, 0.3, 0.0)  # shares of what the texts say that a probe may begin with: the examples choose one
 BACKGROUND = 1.0  # weight of the whole background beside examples of weight 1, where there are examples against
 FOLDS = 5
 ALTERNATIVES = 3  # from which on concepts are contrasted
@@ -122,23 +123,20 @@ def contrasted(alternatives: Sequence[Concept]) -> list[Concept]:
 def refined(said: Concept, liked: Floats, disliked: Floats, background: Floats) -> Concept:
     """Return what texts say, refined by examples: vectors (n, d) of each kind, and of what nobody has looked at.
 
-    It is a logistic regression whose prior is the texts' direction. The order of the examples does not matter.
+    It is a logistic regression whose prior is the texts' direction; how far that is to be trusted, the examples say, by what is
+    lost on those that are left out. Their order does not matter.
     """
     if not len(liked) and not len(disliked):
         return said
-    prior = _Prior.of(said, background)
     rows = _Rows.of(liked, disliked, background)
-    whole = prior.probe(rows)
-    crossed = np.empty(len(rows.vectors))
-    for fold in range(FOLDS):
-        out = rows.fold == fold
-        crossed[out] = prior.score(rows.vectors[out], prior.probe(rows.kept(~out), whole))
-    intercept, slope = logistic.fit(crossed[:, None], rows.right, rows.weight).tolist()
-    odds = (intercept, slope) if len(liked) else None  # of what is only known not to be meant, no chance is known
+    enough = rows.right.sum() >= FOLDS  # else what is left out says nothing
+    tried = [_Tried.of(_Prior.of(said, background, trust), rows) for trust in (TRUST if enough else TRUST[:1])]
+    best = min(tried, key=lambda one: one.loss)
+    odds = best.odds if len(liked) else None  # of what is only known not to be meant, no chance is known
     examples = slice(0, len(rows.vectors) - len(background))
     keys = _keys(rows.vectors[examples].astype(np.float32))
-    held = dict(zip(keys, crossed[examples].astype(np.float32).tolist(), strict=True))
-    direction: Floats = (whole[:-1] / prior.slope).astype(np.float32)
+    held = dict(zip(keys, best.crossed[examples].astype(np.float32).tolist(), strict=True))
+    direction: Floats = (best.weights[:-1] / best.prior.slope).astype(np.float32)
     return Concept(direction, said.barred, "probe", odds, held)
 
 
@@ -180,13 +178,13 @@ class _Prior(NamedTuple):
     slope: float
 
     @classmethod
-    def of(cls, said: Concept, background: Floats) -> "_Prior":
+    def of(cls, said: Concept, background: Floats, trust: float = 1.0) -> "_Prior":
         """Take the scale from the background: texts score by its deviation, and a probe's freedom is measured by it."""
         scores = said.scores(background).astype(np.float64)
         middle, deviation = (float(scores.mean()), float(scores.std())) if len(scores) else (0.0, 0.0)
         spread = float(background.astype(np.float64).var(axis=0).sum()) if len(background) else 1.0
         slope = STEEP / max(deviation, 1e-3)
-        weights = np.append(slope * said.direction.astype(np.float64), -slope * middle - STEEP * LINE)
+        weights = np.append(trust * slope * said.direction.astype(np.float64), -trust * slope * middle - STEEP * LINE)
         ridge = np.full(len(weights), max(spread, 1e-6) / FREE**2)
         ridge[-1] = 1 / STEEP**2
         return cls(weights, ridge, slope)
@@ -211,6 +209,29 @@ class _Prior(NamedTuple):
         """Return scores (N,) on the texts' scale."""
         found: Values = vectors @ (weights[:-1] / self.slope)
         return found
+
+
+class _Tried(NamedTuple):
+    """A probe by one prior: its weights (d + 1,), the scores of its rows (N,) by probes without them, their odds and log-loss."""
+
+    prior: _Prior
+    weights: Values
+    crossed: Values
+    odds: tuple[float, float]
+    loss: float
+
+    @classmethod
+    def of(cls, prior: _Prior, rows: _Rows) -> "_Tried":
+        """Fit it, and each fold's."""
+        whole = prior.probe(rows)
+        crossed = np.empty(len(rows.vectors))
+        for fold in range(FOLDS):
+            out = rows.fold == fold
+            crossed[out] = prior.score(rows.vectors[out], prior.probe(rows.kept(~out), whole))
+        intercept, slope = logistic.fit(crossed[:, None], rows.right, rows.weight).tolist()
+        odds = intercept + slope * crossed
+        loss = float(rows.weight @ (np.logaddexp(0, odds) - rows.right * odds))
+        return cls(prior, whole, crossed, (intercept, slope), loss)
 
 
 def _keys(vectors: Floats) -> Iterator[bytes]:
