@@ -114,28 +114,28 @@ def fill(db: Database, cases: int) -> None:
 def work(url: str, folder: Path, reviewers: int, processes: int) -> dict[str, Any]:
     """Have reviewers work until nothing waits, and kill one process on the way; return how it went."""
     context = multiprocessing.get_context("spawn")
-    tallies: Any = context.SimpleQueue()
     each = reviewers // processes
     begun = time.perf_counter()
 
-    def start(number: int) -> Any:
-        process = context.Process(target=crew, args=(url, folder, number, each, tallies))
+    def start(number: int) -> tuple[Any, Any]:
+        told, tells = context.Pipe(duplex=False)  # of its own: who is killed in a shared one's lock would hold it for ever
+        process = context.Process(target=crew, args=(url, folder, number, each, tells))
         process.start()
-        return process
+        tells.close()
+        return process, told
 
     crews = [start(number) for number in range(processes)]
-    tallies.get()  # somebody is at work
-    os.kill(crews[0].pid, signal.SIGKILL)
-    crews[0].join()
+    process, told = crews[0]
+    told.recv()  # somebody is at work
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
     crews[0] = start(0)  # the same people, who know nothing of what they held
-    total, spent, ended = Counter[str](), list[float](), 0
-    while ended < processes:
-        told = tallies.get()
-        if told is not None:
-            total.update(told[0])
-            spent += told[1]
-            ended += 1
-    for process in crews:
+    total, spent = Counter[str](), list[float]()
+    for process, told in crews:
+        told.recv()
+        tally, own = told.recv()
+        total.update(tally)
+        spent += own
         process.join()
     seconds = time.perf_counter() - begun
     return {
@@ -148,16 +148,15 @@ def work(url: str, folder: Path, reviewers: int, processes: int) -> dict[str, An
     }
 
 
-def crew(url: str, folder: Path, number: int, reviewers: int, tallies: Any) -> None:
+def crew(url: str, folder: Path, number: int, reviewers: int, tells: Any) -> None:
     """Be some reviewers, each a thread; tell once that they are at work, and at the end what they did."""
     db = Database(url, folder)
     db.lease, db.golden_share = LEASE, 0.0
-    total, spent, told = Counter[str](), list[float](), threading.Event()
+    total, spent, begun = Counter[str](), list[float](), threading.Semaphore(1)
 
     def at_work() -> None:
-        if not told.is_set():
-            told.set()
-            tallies.put(None) if number == 0 else None
+        if begun.acquire(blocking=False):
+            tells.send(None)
 
     def person(index: int) -> None:
         one = Reviewer(db, f"reviewer {number}.{index}", index < max(1, reviewers * SENIORS), at_work)
@@ -170,7 +169,8 @@ def crew(url: str, folder: Path, number: int, reviewers: int, tallies: Any) -> N
         thread.start()
     for thread in threads:
         thread.join()
-    tallies.put((dict(total), spent))
+    at_work()  # where others were quicker with all that waited
+    tells.send((dict(total), spent))
     db.close()
 
 

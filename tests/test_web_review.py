@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -11,6 +12,7 @@ from playwright.sync_api import Page, expect
 
 from browser import EVIL, Look, Site, browser, filmed, is_as_wide_as_its_window, look, serving, until, violations
 from hit.db import Assignment, Segment
+from hit.files import BusyError
 from hit.review import NewCase
 from hit.review.cases import open_cases
 from hit.service.access import Role
@@ -84,6 +86,19 @@ def court(filmed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Co
     """Serve a library in which each test opens cases of a policy of its own."""
     with serving(shutil.copytree(filmed, tmp_path_factory.mktemp("court") / "lib"), auth="on") as site:
         yield Court(site)
+
+
+@pytest.fixture(autouse=True)
+def _given_back(court: Court) -> Iterator[None]:
+    """Give back what people of a test hold still: browsers that are shut at once do not always come to it."""
+    yield
+    with court.db.read() as session:
+        held = session.execute(
+            sa.select(Assignment.id, Assignment.claim, Assignment.owner).where(Assignment.state == "claimed")
+        ).all()
+    for number, claim, owner in held:
+        with suppress(BusyError):
+            court.db.release_seat(number, claim or "", owner or "")
 
 
 def begin(page: Page) -> Page:

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from hit.api.auth import Reviewer, Senior
 from hit.api.common import Served, router
@@ -43,12 +43,16 @@ class CaseList(BaseModel):
 class Why(Given):
     """Why something is done."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "it is a play"}]})
     reason: Reason
 
 
 class BulkRequest(Why):
     """What is decided at once. Cases that are not open are left as they are."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"cases": [1, 2], "action": "pass", "reason": "all of one harmless series"}]}
+    )
     cases: Annotated[list[Number], Field(min_length=1, max_length=1000)]
     action: Action
 
@@ -70,6 +74,9 @@ class UndoneJson(BaseModel):
 class GoldenRequest(Given):
     """A video whose answer under a policy is known."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"video_id": "3f8a3f0d4ad70c11", "policy": "fights", "answer": "pass"}]}
+    )
     video_id: Id
     policy: Annotated[str, Field(min_length=1, max_length=100)]
     answer: Action
@@ -92,7 +99,7 @@ def listed(
     return {"cases": rows, "total": total, "next_page_token": token}
 
 
-@routes.get("/cases/{number}", response_model=CaseDetail)
+@routes.get("/cases/{number:int}", response_model=CaseDetail)
 def case(number: Case, served: Served, who: Reviewer) -> dict[str, Any]:
     """Return a case: all of it to a senior, to whoever holds or decided it what they judge or judged it by."""
     held = next((one for one in served.db.held_seats(who.name) if one.case_id == number), None)
@@ -109,7 +116,7 @@ def case(number: Case, served: Served, who: Reviewer) -> dict[str, Any]:
     return {**shown, **row, "policy": shown["policy"], "seats": [seat_json(one, now) for one in served.db.seats(number)]}
 
 
-@routes.post("/cases/{number}/appeal", response_model=DecisionJson)
+@routes.post("/cases/{number:int}/appeal", response_model=DecisionJson)
 def appeal(number: Case, why: Why, served: Served, who: Reviewer) -> dict[str, Any]:
     """Have a decided case judged by a senior who has not judged it. A reviewer may appeal what they decided."""
     if not who.may("senior") and not any(one.reviewer == who.name for one in served.db.history(number)):
@@ -117,7 +124,7 @@ def appeal(number: Case, why: Why, served: Served, who: Reviewer) -> dict[str, A
     return decision_json(served.db.appeal_case(number, who.name, why.reason), named=True)
 
 
-@routes.post("/cases/{number}/reopen", response_model=DecisionJson)
+@routes.post("/cases/{number:int}/reopen", response_model=DecisionJson)
 def reopen(number: Case, why: Why, served: Served, who: Senior) -> dict[str, Any]:
     """Have a decided case judged anew, by others."""
     return decision_json(served.db.reopen_case(number, who.name, why.reason), named=True)

@@ -34,7 +34,7 @@ class PolicyDocument(Given):
     min_duration: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     scope: Annotated[str, Field(max_length=20_000)] = ""
     reviewers: Annotated[int, Field(ge=1, le=2)] = 1
-    bank: bool = False
+    bank: Annotated[bool, Field(strict=True)] = False
     note: Text = ""
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from hit import review as verb
 from hit.api.auth import Admin, Reviewer, Senior
@@ -183,6 +183,7 @@ class Verified(BaseModel):
 class EraseRequest(Given):
     """Whose name is to be blanked."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"person": "ann"}]})
     person: Annotated[str, Field(min_length=1, max_length=100)]
 
 
@@ -193,9 +194,8 @@ class Erased(BaseModel):
 
 
 @routes.post("/review/claim", response_model=AssignmentJson, responses={204: {"description": "Nothing waits."}})
-def claim(served: Served, who: Reviewer, wanted: ClaimRequest | None = None) -> Any:
+def claim(served: Served, who: Reviewer, wanted: ClaimRequest = ClaimRequest()) -> Any:  # noqa: B008 (it is frozen in effect)
     """Take the seat that comes first: the most severe case, then the one of highest priority, then the oldest."""
-    wanted = wanted or ClaimRequest()
     asked = Wanted(wanted.policy, wanted.severity_min or 0, who.may("senior"))
     seat = served.db.claim_seat(who.name, asked, wanted.hold)
     return Response(status_code=204) if seat is None else assignment_json(served, seat, who)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from hit.api.auth import Principal
 from hit.api.cards import video_card
@@ -157,6 +157,7 @@ class AssignmentJson(BaseModel):
 class ClaimRequest(Given):
     """What one would judge."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"policy": "fights", "hold": 2}]})
     policy: Annotated[str, Field(max_length=100)] | None = None
     severity_min: Annotated[int, Field(ge=1, le=5)] | None = None
     hold: Annotated[int, Field(ge=1, le=3, description="How many seats one may hold at once.")] = 1
@@ -165,18 +166,25 @@ class ClaimRequest(Given):
 class Held(Given):
     """The lease that one has."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"claim": "b3f1c2"}]})
     claim: Claim
 
 
 class SkipRequest(Held):
     """Why one would not judge a case."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"claim": "b3f1c2", "reason": "I know who is seen"}]})
     reason: Reason
 
 
 class DecideRequest(Held):
     """A decision. The same claim again is answered the same."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"claim": "b3f1c2", "action": "block", "reason": "people hit each other", "seconds": 12.5}]
+        }
+    )
     action: Action
     reason: Reason
     note: Annotated[str, Field(max_length=5000)] | None = None

@@ -72,9 +72,11 @@ def _judge(library: Library, videos: list[str] | None, progress: Progress, names
         report = {"name": policy.name, "version": policy.version, "state": policy.state, "pass": 0, "review": 0, "block": 0}
         reports.append(report | {"changed": 0, "cases": 0, "fitted": fresh})
         work.append((policy, made, reports[-1]))
+    if not work:
+        return {"videos": len(wanted), "policies": [], "failed": failed, "unhashed": []}
     known = bank.open_bank(library) if any(made.document.bank for _, made, _ in work) else None
     with progress.task("Judging", len(wanted)) as task:
-        for start in range(0, len(wanted) if work else 0, _VIDEOS):
+        for start in range(0, len(wanted), _VIDEOS):
             some = wanted[start : start + _VIDEOS]
             reels = list(trail.reels(library, some))
             hashes = db.hashes(reel.video for reel in reels)
