@@ -114,7 +114,7 @@ def test_words_that_say_something_else_give_way_to_examples(monkeypatch: pytest.
     meant = encoder.embed_texts(["blue"])[0]
 
     def near(count: int) -> Floats:
-        return (meant + 0.3 * rng.normal(size=(count, 8))).astype(np.float32)
+        return np.asarray(meant + 0.3 * rng.normal(size=(count, 8)), np.float32)
 
     liked, strangers = near(10), np.concatenate([near(200), vectors(200, 9)])
     free = concept.make(encoder, ["red"], (), liked, NONE, GROUND).scores(strangers)
