@@ -36,6 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 import postgres
 
 WORKED = 100_000  # cases at most that are worked through
+THREADS = 16  # of a process that serve reviewers
 LEASE = 10.0  # seconds: the dead are to be seen
 SENIORS = 0.1  # of the reviewers
 DIES, LEAVES, TWICE = 0.03, 0.02, 0.02  # chances at each claim: never comes back; releases or skips; decides again
@@ -152,6 +153,7 @@ def crew(url: str, folder: Path, number: int, reviewers: int, tells: Any) -> Non
     """Be some reviewers, each a thread; tell once that they are at work, and at the end what they did."""
     db = Database(url, folder)
     db.lease, db.golden_share = LEASE, 0.0
+    served = Served(db)
     total, spent, begun = Counter[str](), list[float](), threading.Semaphore(1)
 
     def at_work() -> None:
@@ -159,7 +161,7 @@ def crew(url: str, folder: Path, number: int, reviewers: int, tells: Any) -> Non
             tells.send(None)
 
     def person(index: int) -> None:
-        one = Reviewer(db, f"reviewer {number}.{index}", index < max(1, reviewers * SENIORS), at_work)
+        one = Reviewer(served, f"reviewer {number}.{index}", index < max(1, reviewers * SENIORS), at_work)
         one.work()
         total.update(one.tally)
         spent.extend(one.spent)
@@ -174,10 +176,30 @@ def crew(url: str, folder: Path, number: int, reviewers: int, tells: Any) -> Non
     db.close()
 
 
+class Served:
+    """A database behind as many threads as a server has: whoever comes while all are at work waits for one."""
+
+    def __init__(self, db: Database) -> None:
+        self._db, self._room = db, threading.BoundedSemaphore(THREADS)
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*given: Any, **named: Any) -> Any:
+            with self._room:
+                return getattr(self._db, name)(*given, **named)
+
+        return call
+
+    def finished(self) -> bool:
+        """Tell whether all seats are done."""
+        with self._room, self._db.read() as session:
+            left = sa.select(Assignment.id).where(Assignment.state.in_(("open", "claimed"))).limit(1)
+            return session.scalar(left) is None
+
+
 class Reviewer:
     """Somebody who takes what comes, and is not always reliable."""
 
-    def __init__(self, db: Database, name: str, senior: bool, at_work: Any) -> None:
+    def __init__(self, db: Served, name: str, senior: bool, at_work: Any) -> None:
         self.db, self.name, self.wanted = db, name, Wanted(senior=senior)
         self.at_work, self.chance = at_work, random.Random(name)
         self.tally, self.spent = Counter[str](), list[float]()
@@ -194,7 +216,7 @@ class Reviewer:
                 continue
             self.spent.append(time.perf_counter() - begun)
             if seat is None:
-                if self.finished():
+                if self.db.finished():
                     return
                 time.sleep(LEASE / 4)
                 continue
@@ -210,12 +232,6 @@ class Reviewer:
             if late is not None and self.chance.random() < 0.05:
                 self.decide(late)
                 late = None
-
-    def finished(self) -> bool:
-        """Tell whether all seats are done."""
-        with self.db.read() as session:
-            left = sa.select(Assignment.id).where(Assignment.state.in_(("open", "claimed"))).limit(1)
-            return session.scalar(left) is None
 
     def leave(self, seat: Assignment) -> None:
         """Give a seat back."""
