@@ -38,7 +38,7 @@ import postgres
 WORKED = 100_000  # cases at most that are worked through
 THREADS = 16  # of a process that serve reviewers
 LEASE = 10.0  # seconds: the dead are to be seen
-SENIORS = 0.1  # of the reviewers
+SENIORS = 0.1  # of the reviewers, and two of each process: where two disagree, a third must be left
 DIES, LEAVES, TWICE = 0.03, 0.02, 0.02  # chances at each claim: never comes back; releases or skips; decides again
 ANSWERS = ("pass", "block")
 
@@ -161,7 +161,7 @@ def crew(url: str, folder: Path, number: int, reviewers: int, tells: Any) -> Non
             tells.send(None)
 
     def person(index: int) -> None:
-        one = Reviewer(served, f"reviewer {number}.{index}", index < max(1, reviewers * SENIORS), at_work)
+        one = Reviewer(served, f"reviewer {number}.{index}", index < max(2, reviewers * SENIORS), at_work)
         one.work()
         total.update(one.tally)
         spent.extend(one.spent)

@@ -28,8 +28,9 @@ function choosing(segment, names, dialog) {
   const lacks = h("input", { type: "radio", name: "shows" });
   const fill = async () => {
     const { labels } = await get(setPath(set.value));
+    const chosen = label.value || (set.value === last.set ? last.label : ""); // by somebody who was quicker than the answer, or last time
     put(label, labels.map((one) => option(one.name)));
-    if (set.value === last.set && labels.some((one) => one.name === last.label)) label.value = last.label;
+    if (labels.some((one) => one.name === chosen)) label.value = chosen;
   };
   if (names.includes(last.set)) set.value = last.set;
   fill().catch((problem) => toast(problem.message, "bad"));
