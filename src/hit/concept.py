@@ -4,9 +4,10 @@ Shapes: N segments, d numbers of an embedding, E exceptions. Directions bear the
 has the formulas and what they reach.
 """
 
+import base64
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,20 @@ class Concept:
     kind: str = "text"
     odds: tuple[float, float] | None = None
     crossed: Mapping[bytes, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `from_json` reads."""
+        crossed = {_text(key): score for key, score in self.crossed.items()}
+        packed = {"direction": _pack(self.direction), "barred": _pack(self.barred)}
+        return {"kind": self.kind, **packed, "odds": self.odds and list(self.odds), "crossed": crossed}
+
+    @classmethod
+    def from_json(cls, table: Mapping[str, Any]) -> "Concept":
+        """Read a concept that was kept."""
+        direction = _unpack(table["direction"])
+        odds = (table["odds"][0], table["odds"][1]) if table["odds"] else None
+        crossed = {base64.b64decode(key): score for key, score in table["crossed"].items()}
+        return cls(direction, _unpack(table["barred"]).reshape(-1, len(direction)), table["kind"], odds, crossed)
 
     def scores(self, vectors: Floats) -> Floats:
         """Return the raw scores (N,) of vectors (N, d)."""
@@ -236,3 +251,15 @@ class _Tried(NamedTuple):
 
 def _keys(vectors: Floats) -> Iterator[bytes]:
     return (row.tobytes() for row in np.ascontiguousarray(vectors, np.float32))
+
+
+def _pack(values: Floats) -> str:
+    return _text(np.ascontiguousarray(values, "<f4").tobytes())
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _unpack(text: str) -> Floats:
+    return np.frombuffer(base64.b64decode(text), "<f4").astype(np.float32)

@@ -2,20 +2,22 @@
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from hit.calibration import Calibration
-from hit.db import Segment
+from hit.db import Segment, StaleError
 from hit.errors import NotFoundError
 from hit.library import Library
 from hit.types import Floats, Keys
 
+T = TypeVar("T")
 _VIDEOS = 200  # read at once
+_TRIES = 5  # where rows are numbered anew meanwhile
 _GROUND = 1000  # segments that stand for the library where the model has no background
 
 
@@ -35,11 +37,28 @@ class Reel:
 
     def evidence(self, scores: Floats, threshold: float) -> list[dict[str, Any]]:
         """Return the segments that score (n,) the threshold or more, in the order of time, as JSON."""
-        return [
-            {"segment_id": one.id, "start": one.start, "end": one.end, "seek": one.seek, "score": score}
-            for one, score in zip(self.segments, scores.tolist(), strict=True)
-            if score >= threshold
-        ]
+        return [evidence(one, score) for one, score in zip(self.segments, scores.tolist(), strict=True) if score >= threshold]
+
+
+def evidence(segment: Segment, score: float) -> dict[str, Any]:
+    """Return a segment that shows something, and how well, as JSON."""
+    times = {"start": segment.start, "end": segment.end, "seek": segment.seek}
+    return {"segment_id": segment.id, **times, "score": score}
+
+
+def steady(library: Library, work: Callable[[], T]) -> T:
+    """Return what comes of work that reads rows; it is begun anew, a few times, where these are numbered anew meanwhile.
+
+    As `Library.asked`, but for work that can do without the model.
+    """
+    for left in reversed(range(_TRIES)):
+        try:
+            return work()
+        except StaleError:
+            if not left:
+                raise
+            library.renew()
+    raise AssertionError
 
 
 def reels(library: Library, videos: Iterable[str] | None = None) -> Iterator[Reel]:

@@ -4,7 +4,6 @@ The score of a video is the highest that segments reach which last `min_duration
 where that is shorter.
 """
 
-import base64
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -61,18 +60,14 @@ class Fit:
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` reads."""
-        made = self.concept
-        packed = {name: _pack(values) for name, values in (("direction", made.direction), ("barred", made.barred))}
         lines = {"review": self.lines.review, "block": self.lines.block, "floor": self.floor, "size": self.size}
-        return {**lines, "kind": made.kind, "odds": made.odds and list(made.odds), **packed}
+        return {**lines, **self.concept.to_json()}
 
     @classmethod
     def from_json(cls, revision: str, table: Mapping[str, Any]) -> Self:
         """Read what is kept."""
-        direction = _unpack(table["direction"])
-        odds = (table["odds"][0], table["odds"][1]) if table["odds"] else None
-        made = Concept(direction, _unpack(table["barred"]).reshape(-1, len(direction)), table["kind"], odds)
-        return cls(revision, made, Lines(table["review"], table["block"]), table["floor"], table["size"])
+        lines = Lines(table["review"], table["block"])
+        return cls(revision, Concept.from_json(table), lines, table["floor"], table["size"])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,7 +108,7 @@ class Bench:
             score=score,
             confidence=self._confidence(score),
             audit=audit,
-            evidence=[_evidence(segments[i], float(scores[i])) for i in sorted(best.tolist())],
+            evidence=[trail.evidence(segments[i], float(scores[i])) for i in sorted(best.tolist())],
             matches=list(matches),
         )
 
@@ -247,16 +242,3 @@ def _covered(times: Times) -> float:
 
 def _times(segments: Sequence[Segment]) -> Times:
     return np.array([(one.start, one.end) for one in segments], np.float64).reshape(-1, 2)
-
-
-def _evidence(segment: Segment, score: float) -> dict[str, Any]:
-    times = {"start": segment.start, "end": segment.end, "seek": segment.seek}
-    return {"segment_id": segment.id, **times, "score": score}
-
-
-def _pack(values: Floats) -> str:
-    return base64.b64encode(np.ascontiguousarray(values, "<f4").tobytes()).decode()
-
-
-def _unpack(text: str) -> Floats:
-    return np.frombuffer(base64.b64decode(text), "<f4").astype(np.float32)

@@ -7,7 +7,7 @@ import numpy as np
 
 from hit import trail
 from hit.concept import Background
-from hit.db import Judged, Policy, StaleError
+from hit.db import Judged, Policy
 from hit.library import Library
 from hit.moderation import bank, lifecycle
 from hit.moderation.document import Document, read
@@ -17,7 +17,6 @@ NEAREST = 12  # videos at a line
 CHANGES = 200
 _BINS = 40
 _VIDEOS = 200  # judged at once
-_TRIES = 5
 
 
 def trial(library: Library, name: str, version: int | None = None, document: Document | None = None) -> dict[str, Any]:
@@ -29,14 +28,9 @@ def trial(library: Library, name: str, version: int | None = None, document: Doc
     """
     policy = None if document is not None else library.db.policy(name, version)
     number = policy.version if policy else None
-    for left in reversed(range(_TRIES)):
-        try:
-            return _trial(library, name, policy, document or read(library.db.policy(name, number).document))
-        except StaleError:
-            if not left:
-                raise
-            library.renew()
-    raise AssertionError
+    return trail.steady(
+        library, lambda: _trial(library, name, policy, document or read(library.db.policy(name, number).document))
+    )
 
 
 def _trial(library: Library, name: str, policy: Policy | None, document: Document) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from hit import trail
-from hit.db import IN_FORCE, Judged, Policy, StaleError
+from hit.db import IN_FORCE, Judged, Policy
 from hit.errors import UserError
 from hit.library import Library
 from hit.moderation import bank
@@ -16,7 +16,6 @@ from hit.types import Progress, Silent
 
 log = logging.getLogger(__name__)
 _VIDEOS = 200  # judged at once
-_TRIES = 5  # where rows are numbered anew meanwhile
 BY_MODEL = "the model"  # who fits a policy to a new revision
 
 
@@ -34,14 +33,7 @@ def judge(
     and judge nothing; unhashed are videos that could not be compared with the bank.
     """
     wanted = None if videos is None else sorted(set(videos))
-    for left in reversed(range(_TRIES)):
-        try:
-            return _judge(library, wanted, progress or Silent(), names)
-        except StaleError:
-            if not left:
-                raise
-            library.renew()
-    raise AssertionError
+    return trail.steady(library, lambda: _judge(library, wanted, progress or Silent(), names))
 
 
 def ready(library: Library, policy: Policy) -> tuple[Bench, bool]:

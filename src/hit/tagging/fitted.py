@@ -1,6 +1,5 @@
 """What a version of a label set becomes for one model: a concept and a threshold for each label, kept with the version."""
 
-import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -50,25 +49,14 @@ class Fitted:
         return {
             "revision": self.revision,
             "answers": self.answers,
-            "labels": [
-                {"kind": one.kind, "threshold": line, "direction": _pack(one.direction), "barred": _pack(one.barred)}
-                | {"odds": one.odds, "crossed": {_text(key): score for key, score in one.crossed.items()}}
-                for one, line in zip(self.concepts, self.thresholds, strict=True)
-            ],
+            "labels": [{**one.to_json(), "threshold": line} for one, line in zip(self.concepts, self.thresholds, strict=True)],
         }
 
     @classmethod
     def from_json(cls, table: Mapping[str, Any], labels: Sequence[Label]) -> Self:
         """Read what is kept of these labels."""
-        concepts, lines = [], []
-        for one in table["labels"]:
-            direction = _unpack(one["direction"])
-            barred = _unpack(one["barred"]).reshape(-1, len(direction))
-            odds = None if one["odds"] is None else (one["odds"][0], one["odds"][1])
-            crossed = {base64.b64decode(key): score for key, score in one["crossed"].items()}
-            concepts.append(Concept(direction, barred, one["kind"], odds, crossed))
-            lines.append(one["threshold"])
-        return cls(table["revision"], table["answers"], labels, concepts, lines)
+        concepts = [Concept.from_json(one) for one in table["labels"]]
+        return cls(table["revision"], table["answers"], labels, concepts, [one["threshold"] for one in table["labels"]])
 
 
 def labels_of(one: LabelSet) -> list[Label]:
@@ -163,15 +151,3 @@ def _said(labels: Sequence[Label], answers: Mapping[str, Mapping[str, bool]]) ->
 
 def _chosen(vectors: Mapping[str, Floats], keys: Sequence[str], dim: int) -> Floats:
     return np.array([vectors[key] for key in keys if key in vectors], np.float32).reshape(-1, dim)
-
-
-def _pack(values: Floats) -> str:
-    return _text(np.ascontiguousarray(values, "<f4").tobytes())
-
-
-def _text(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
-def _unpack(text: str) -> Floats:
-    return np.frombuffer(base64.b64decode(text), "<f4").astype(np.float32)
