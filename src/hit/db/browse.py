@@ -1,8 +1,5 @@
 """Looking through a library: its videos page by page, and what a page shows of each."""
 
-import base64
-import binascii
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,10 +9,11 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from hit import pages
 from hit.db import where
 from hit.db.schema import File, Segment, Tag, Video
 from hit.db.session import Sessions, batches
-from hit.errors import NotFoundError, UserError
+from hit.errors import NotFoundError
 from hit.filters import Node
 
 Order = Literal["added", "title", "duration"]
@@ -140,17 +138,15 @@ def _cards(session: Session, videos: Sequence[Video], whole: bool = True) -> lis
 
 
 def _token(order: Order, last: Any, video: str) -> str:
-    shown = last.isoformat() if isinstance(last, datetime) else last
-    return base64.urlsafe_b64encode(json.dumps([order, shown, video]).encode()).decode().rstrip("=")
+    return pages.pack(order, last.isoformat() if isinstance(last, datetime) else last, video)
 
 
 def _read(token: str, order: Order) -> tuple[Any, str]:
     kinds: dict[Order, type] = {"added": str, "title": str, "duration": float}
     try:
-        made, last, video = json.loads(base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True))
-        f"{last}{video}".encode()  # fails for half a character, which no database takes
+        made, last, video = pages.unpack(token)
         if made == order and isinstance(video, str) and isinstance(last, kinds[order]):
             return (datetime.fromisoformat(str(last)) if order == "added" else last), video
-    except (ValueError, TypeError, RecursionError, binascii.Error):
+    except ValueError:
         pass
-    raise UserError("the page token", "is not one of this list", "take `next_page_token` as it stands, with the same order")
+    raise pages.stray(f"{pages.AS_IT_STANDS}, with the same order")

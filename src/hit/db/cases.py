@@ -1,7 +1,5 @@
 """Cases for review: how they are opened and withdrawn, lists of them, and what may be removed of them."""
 
-import base64
-import binascii
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,13 +8,14 @@ from typing import Literal
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from hit import pages
 from hit.db import chain
 from hit.db.access import aware
 from hit.db.decisions import RULINGS, SEATS, DecisionRecords, final, state_of, withdraw
 from hit.db.queue import seat_of
 from hit.db.schema_review import Assignment, Case, Decision, Policy, Skip, Verdict
 from hit.db.session import batches
-from hit.errors import NotFoundError, UserError
+from hit.errors import NotFoundError
 
 State = Literal["open", "decided", "withdrawn"]
 _WORKED = ("open", "claimed")
@@ -120,7 +119,7 @@ class ReviewRecords(DecisionRecords):
         with self.read() as session:
             total = session.scalar(sa.select(sa.func.count()).select_from(Case).where(*fits)) or 0
             found = _standings(session, session.scalars(query.order_by(Case.id.desc()).limit(limit)).all())
-        return found, total, _token(found[-1].case.id) if len(found) == limit else None
+        return found, total, pages.pack("case", found[-1].case.id) if len(found) == limit else None
 
     def policy_at(self, name: str, version: int) -> Policy | None:
         """Return a version of a policy, where it is there still."""
@@ -226,15 +225,8 @@ def _answered(case: Case, others: Iterable[Docket]) -> bool:
     )
 
 
-def _token(number: int) -> str:
-    return base64.urlsafe_b64encode(f"case {number}".encode()).decode().rstrip("=")
-
-
 def _read(token: str) -> int:
-    try:
-        word, number = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode().split(" ")
-        if word == "case" and 0 < int(number) < 2**31:
-            return int(number)
-    except (ValueError, binascii.Error):
-        pass
-    raise UserError("the page token", "is not one of this list", "take `next_page_token` as it stands")
+    match pages.unpack(token):
+        case ["case", int() as number] if number is not True and 0 < number < 2**31:
+            return number
+    raise pages.stray()

@@ -1,8 +1,5 @@
 """Policies by version, and what each says of which video."""
 
-import base64
-import binascii
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -11,6 +8,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from hit import pages
 from hit.db import where
 from hit.db.bank import BankRecords
 from hit.db.cases import withdraw_policy
@@ -154,7 +152,7 @@ class PolicyRecords(BankRecords, WebhookRecords):
         with self.read() as session:
             total = session.scalar(sa.select(sa.func.count()).select_from(Verdict).where(*fits)) or 0
             found = list(session.scalars(query))
-        return found, total, _token(found[-1]) if len(found) == limit else None
+        return found, total, pages.pack(found[-1].score, found[-1].video_id) if len(found) == limit else None
 
     def said(self, name: str, version: int) -> dict[str, str]:
         """Return a version's verdict on each video."""
@@ -285,16 +283,8 @@ def _plain(value: Any) -> Any:
     return [dict(one) for one in value] if isinstance(value, list | tuple) else value
 
 
-def _token(last: Verdict) -> str:
-    return base64.urlsafe_b64encode(json.dumps([last.score, last.video_id]).encode()).decode().rstrip("=")
-
-
 def _read(token: str) -> tuple[float, str]:
-    try:
-        score, video = json.loads(base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True))
-        if isinstance(score, float) and isinstance(video, str):
-            video.encode()  # fails for half a character, which no database takes
+    match pages.unpack(token):
+        case [float() as score, str() as video]:
             return score, video
-    except (ValueError, TypeError, RecursionError, binascii.Error):
-        pass
-    raise UserError("the page token", "is not one of this list", "take `next_page_token` as it stands")
+    raise pages.stray()
