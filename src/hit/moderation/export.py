@@ -1,7 +1,5 @@
 """Verdicts for other programs: a line of JSON each, or a table."""
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
@@ -9,6 +7,7 @@ from typing import Any, Literal
 from hit.db import Policy, Verdict
 from hit.db.access import aware
 from hit.library import Library
+from hit.review.export import csv_line, guarded
 
 Format = Literal["jsonl", "csv"]
 COLUMNS = (
@@ -26,7 +25,7 @@ def decisions(library: Library, policy: str, videos: Sequence[str]) -> dict[str,
 def lines(library: Library, policy: Policy, kind: Format) -> Iterator[str]:
     """Yield the lines of a file of all that a version says, the highest score first."""
     if kind == "csv":
-        yield _row(COLUMNS)
+        yield csv_line(COLUMNS, "\n")
     page = None
     while True:
         found, _, page = library.db.verdicts(policy.name, policy.version, limit=_PAGE, page=page)
@@ -36,7 +35,7 @@ def lines(library: Library, policy: Policy, kind: Format) -> Iterator[str]:
             if one.video_id in cards:
                 card = cards[one.video_id]
                 table = _table(one, card.title, card.video.content_hash, decided.get(one.video_id, {}).get("action"))
-                yield json.dumps(table) + "\n" if kind == "jsonl" else _row([_cell(table[name]) for name in COLUMNS])
+                yield json.dumps(table) + "\n" if kind == "jsonl" else csv_line([_cell(table[name]) for name in COLUMNS], "\n")
         if page is None:
             return
 
@@ -48,13 +47,4 @@ def _table(one: Verdict, title: str, content_hash: str, decision: str | None) ->
 
 
 def _cell(value: Any) -> Any:
-    """Return a value as a cell. One that a spreadsheet would take for a formula is text."""
-    if isinstance(value, list):
-        return json.dumps(value)
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
-
-
-def _row(values: Sequence[Any]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerow(values)
-    return out.getvalue()
+    return json.dumps(value) if isinstance(value, list) else guarded(value)

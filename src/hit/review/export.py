@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC
 from typing import Any, Literal
 
@@ -12,21 +12,8 @@ from hit.db.access import aware
 
 FIELDS = (
     *("number", "at", "case_id", "assignment_id", "seat", "kind", "action", "policy", "version", "revision", "video_id"),
-    *(
-        "reason",
-        "note",
-        "reviewer",
-        "seconds",
-        "evidence",
-        "batch",
-        "claim",
-        "salt",
-        "person",
-        "noted",
-        "shown",
-        "before",
-        "hash",
-    ),
+    *("reason", "note", "reviewer", "seconds", "evidence", "batch", "claim", "salt", "person", "noted", "shown", "before"),
+    "hash",
 )
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # by which a spreadsheet takes a text for something to work out
 
@@ -37,9 +24,9 @@ def lines(db: Database, form: Literal["csv", "jsonl"]) -> Iterator[str]:
         for link in numbers.links(db):
             yield json.dumps(_row(link), ensure_ascii=False) + "\n"
         return
-    yield _csv(FIELDS)
+    yield csv_line(FIELDS)
     for link in numbers.links(db):
-        yield _csv([_cell(value) for value in _row(link).values()])
+        yield csv_line([_cell(value) for value in _row(link).values()])
 
 
 def _row(link: Decision) -> dict[str, Any]:
@@ -47,13 +34,17 @@ def _row(link: Decision) -> dict[str, Any]:
     return {**row, "at": aware(link.at).astimezone(UTC).isoformat(timespec="microseconds")}
 
 
-def _cell(value: Any) -> Any:
-    if isinstance(value, list):
-        value = " ".join(map(str, value))
+def guarded(value: Any) -> Any:
+    """Return a value as a spreadsheet may open it: text that begins like a formula has an apostrophe before it."""
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
-def _csv(row: Any) -> str:
+def csv_line(cells: Sequence[Any], end: str = "\r\n") -> str:
+    """Return a line of csv. Line breaks inside a cell are quoted [RFC 4180]."""
     out = io.StringIO()
-    csv.writer(out).writerow(row)  # RFC 4180: line breaks inside a cell are quoted
+    csv.writer(out, lineterminator=end).writerow(cells)
     return out.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    return guarded(" ".join(map(str, value)) if isinstance(value, list) else value)
