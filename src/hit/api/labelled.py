@@ -239,7 +239,8 @@ def answer_label(
     """Say whether a segment shows what a label means. Nothing is tagged otherwise until the label is fitted anew."""
     sets.answer(served.library, name, label, given.segment_id, given.yes, who.name)
     fitted = fitting.of_label(served.library, served.db.label_set(name, version), label)
-    return viewing.judged(served.library, name, fitted, fitted.thresholds[0] if threshold is None else threshold)
+    said = served.db.label_answers(name).get(label, {})
+    return viewing.judged(served.library, said, fitted, fitted.thresholds[0] if threshold is None else threshold)
 
 
 @routes.post("/label-sets/{name}/labels/{label}/refit", response_model=LabelSetJson)

@@ -1,5 +1,6 @@
 """A label's threshold as a page shows it: what counts at every line, which clips lie beside it, and how right it is so far."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ def view(library: Library, name: str, label: str, version: int | None = None, th
     rule = sets.find(one, label).rule
     fitted = fitting.of_label(library, one, label)
     line = fitted.thresholds[0] if threshold is None else threshold
+    said = library.db.label_answers(name).get(label, {})
     rows, videos, scores = library.asked(lambda shelf: _scored(shelf, fitted))
     there = scores > NOTHING
     best = _best(videos, scores)
@@ -53,18 +55,17 @@ def view(library: Library, name: str, label: str, version: int | None = None, th
         "counts_at": lines,
         "percentiles": ground.percentiles(np.array([at for at, _ in lines], np.float32)).tolist(),
         "histogram": histogram(scores[there], ground.scores),
-        **{side: _near(library, name, fitted, ground, rows[at], scores[at]) for side, at in sides.items()},
-        **judged(library, name, fitted, line),
+        **{side: _near(library, said, fitted, ground, rows[at], scores[at]) for side, at in sides.items()},
+        **judged(library, said, fitted, line),
         "model": {"id": model.id, "revision": model.revision},
     }
 
 
-def judged(library: Library, name: str, fitted: Fitted, line: float) -> dict[str, Any]:
-    """Return {precision, answers} of a set's one fitted label at a line: what people said so far of its clips.
+def judged(library: Library, said: Mapping[str, bool], fitted: Fitted, line: float) -> dict[str, Any]:
+    """Return {precision, answers} of one fitted label at a line, by what people said so far of its clips.
 
     Segments that the label was made of count by their scores under a probe that had not seen them.
     """
-    said = library.db.label_answers(name).get(fitted.labels[0].name, {})
     vectors = library.db.segment_vectors(library.stored, said)
     yes = np.array([said[key] for key in vectors], np.bool_)
     found = np.array(list(vectors.values()), np.float32).reshape(-1, library.stored.dim)
@@ -105,10 +106,11 @@ def histogram(scores: Floats, background: NDArray[np.float64]) -> dict[str, list
     return {"edges": edges.tolist(), **{key: np.histogram(values, edges)[0].tolist() for key, values in counts.items()}}
 
 
-def _near(library: Library, name: str, fitted: Fitted, ground: Background, rows: Keys, scores: Floats) -> list[dict[str, Any]]:
+def _near(
+    library: Library, said: Mapping[str, bool], fitted: Fitted, ground: Background, rows: Keys, scores: Floats
+) -> list[dict[str, Any]]:
     sure, places = confidences(library, fitted, 0, scores), ground.percentiles(scores).tolist()
     found = library.db.places(library.stored, rows.tolist())
-    said = library.db.label_answers(name).get(fitted.labels[0].name, {})
     return [
         {
             "segment_id": (key := found[row].segment.id),

@@ -9,10 +9,10 @@ import { onWellness, wellnessBar } from "./wellness.js";
 const SEATS = { first: "First review", second: "Second review", senior: "Senior review", appeal: "Appeal" };
 const KINDS = { decide: "decided", uphold: "upheld", overturn: "overturned", appeal: "appealed", reopen: "reopened", undo: "taken back" };
 
-export const seatName = (seat) => SEATS[seat] ?? seat;
+const seatName = (seat) => SEATS[seat] ?? seat;
 
 /** What the policy asks. */
-export function policyPanel(policy) {
+function policyPanel(policy) {
   const list = (title, texts) => texts?.length > 0 && [h("h3", null, title), h("ul", null, texts.map((text) => h("li", null, text)))];
   return h(
     "section.panel.policy-text",
@@ -26,7 +26,7 @@ export function policyPanel(policy) {
 }
 
 /** What came before, newest last. */
-export function historyPanel(history) {
+function historyPanel(history) {
   if (!history.length) return null;
   const item = (one) =>
     h(

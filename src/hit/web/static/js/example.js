@@ -1,5 +1,6 @@
 // "Use as example": a segment shows what a label means, or does not. It is written into a draft of the label's set.
 import { get } from "./api.js";
+import { exampleChoice } from "./choice.js";
 import { h, icon, openDialog, problemView, put, stateView, toast } from "./dom.js";
 import { setPath, writeLabel } from "./labeldata.js";
 import { drafted, form, sets } from "./labelform.js";
@@ -24,8 +25,7 @@ function choosing(segment, names, dialog) {
   const option = (value) => h("option", { value }, value);
   const set = h("select", { onchange: () => fill() }, names.map(option));
   const label = h("select", { required: true });
-  const shows = h("input", { type: "radio", name: "shows", checked: true });
-  const lacks = h("input", { type: "radio", name: "shows" });
+  const { picture, choice, into } = exampleChoice(segment, "It shows this");
   const fill = async () => {
     const { labels } = await get(setPath(set.value));
     const chosen = label.value || (set.value === last.set ? last.label : ""); // by somebody who was quicker than the answer, or last time
@@ -36,18 +36,15 @@ function choosing(segment, names, dialog) {
   fill().catch((problem) => toast(problem.message, "bad"));
   const save = async () => {
     last = { set: set.value, label: label.value };
-    const [into, from] = shows.checked ? ["examples_for", "examples_against"] : ["examples_against", "examples_for"];
-    const change = (one) => ({ ...one, [into]: [...new Set([...one[into], segment])], [from]: one[from].filter((id) => id !== segment) });
-    const answer = await writeLabel(last.set, last.label, change);
+    const answer = await writeLabel(last.set, last.label, into);
     dialog.close();
     toast(drafted(answer));
   };
-  const picture = h("img.example-poster", { src: `/v1/segments/${encodeURIComponent(segment)}/poster`, alt: "The clip", width: 160, height: 90 });
   return form(
     save,
     picture,
     h("div.pair", null, h("label.field", null, "Set", set), h("label.field", null, "Label", label)),
-    h("fieldset.row", null, h("legend.hidden", null, "What it is an example of"), h("label.row", null, shows, "It shows this"), h("label.row", null, lacks, "It does not")),
+    choice,
     h("div.row.end", null, h("button.primary", { type: "submit" }, icon("plus"), "Add to a draft")),
   );
 }

@@ -8,7 +8,7 @@ const pathOf = (one, verb = "") => `/v1/review/assignments/${one.id}${verb && `/
 const later = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 /** Whether a refusal means that a case is no longer ours. */
-export const isLost = (problem) => GONE.has(problem.status);
+const isLost = (problem) => GONE.has(problem.status);
 
 /**
  * @param {{onlost: (assignment: any, problem: any) => void, onreach: (reached: boolean) => void}} told

@@ -1,5 +1,6 @@
 // "Use as policy example": a clip shows what a policy means, or does not. It is written into a draft, which does nothing by itself.
 import { get, put as store } from "./api.js";
+import { exampleChoice } from "./choice.js";
 import { h, icon, openDialog, problemView, put, stateView, toast } from "./dom.js";
 import { policyPage } from "./verdict.js";
 
@@ -21,16 +22,14 @@ export async function policyExample(segment) {
 
 function choosing(segment, names, dialog) {
   const which = h("select", null, names.map((one) => h("option", { value: one, selected: one === last }, one)));
-  const shows = h("input", { type: "radio", name: "shows", checked: true });
-  const lacks = h("input", { type: "radio", name: "shows" });
+  const { picture, choice, into } = exampleChoice(segment, "It breaks this policy");
   const wrong = h("p.wrong", { role: "alert" });
   const save = async (event) => {
     event.preventDefault();
     last = which.value;
-    const [into, from] = shows.checked ? ["examples_for", "examples_against"] : ["examples_against", "examples_for"];
     try {
       const { document } = await get(`/v1${policyPage(last)}`);
-      const made = await store(`/v1${policyPage(last)}`, { ...document, [into]: [...new Set([...document[into], segment])], [from]: document[from].filter((id) => id !== segment) });
+      const made = await store(`/v1${policyPage(last)}`, into(document));
       dialog.close();
       toast(`Added to version ${made.version} of ${made.name}, a draft`);
     } catch (problem) {
@@ -40,9 +39,9 @@ function choosing(segment, names, dialog) {
   return h(
     "form.stack",
     { onsubmit: save },
-    h("img.example-poster", { src: `/v1/segments/${encodeURIComponent(segment)}/poster`, alt: "The clip", width: 160, height: 90 }),
+    picture,
     h("label.field", null, "Policy", which),
-    h("fieldset.row", null, h("legend.hidden", null, "What it is an example of"), h("label.row", null, shows, "It breaks this policy"), h("label.row", null, lacks, "It does not")),
+    choice,
     wrong,
     h("div.row.end", null, h("button.primary", { type: "submit" }, icon("plus"), "Add to a draft")),
   );
