@@ -182,6 +182,13 @@ def test_what_fits_an_exception_better_is_excepted() -> None:
     assert not Concept(found.direction, np.zeros((0, 8), np.float32)).excepted(clips, found.scores(clips)).any()
 
 
+def test_where_nothing_was_found_nothing_is_shown() -> None:
+    """A segment without words has no vector for a model of words: its score of 0 may be above a line, and says nothing."""
+    found = concept.of_texts(ToyEncoder(), ["red"])
+    clips = np.stack([-found.direction, np.zeros(8, np.float32), found.direction])
+    assert found.excepted(clips, found.scores(clips)).tolist() == [False, True, False]
+
+
 def test_alternatives_count_by_what_sets_them_apart() -> None:
     """What all alternatives say adds nothing: a constant between any two of them, and their exceptions, stays what it was."""
     encoder = ToyEncoder()

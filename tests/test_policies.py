@@ -20,7 +20,7 @@ from hit.db import Base, Database, Delivery, Endpoint, Found, Judged, Segment, S
 from hit.errors import NotFoundError, UserError
 from hit.library import Library
 from hit.moderation import document as documents
-from hit.moderation import export, lifecycle
+from hit.moderation import export, lifecycle, verdicts
 from hit.moderation.document import Document
 from hit.moderation.judging import Fit, Lines, averaged, bench, draw, fit, lasting
 from hit.moderation.trial import trial
@@ -224,6 +224,15 @@ def test_colours_are_judged_and_a_second_run_writes_nothing(library: Library) ->
 def test_what_shows_an_exception_is_no_evidence(library: Library) -> None:
     force(library, {**RED, "exceptions": ["red"]})
     assert set(titled(library, "reds", 1).values()) == {"pass"}
+
+
+def test_where_the_model_found_nothing_nothing_is_flagged(library: Library) -> None:
+    force(library, {**RED, "review": {"score": -5}, "block": {"score": -4}})
+    made, _ = verdicts.ready(library, library.db.policy("reds"))
+    reel = next(trail.reels(library))
+    blank = replace(reel, vectors=np.zeros_like(reel.vectors))
+    said = [made.judge(one, "hash") for one in (reel, blank)]
+    assert [one and one.verdict for one in said] == ["block", "pass"]
 
 
 def test_only_what_is_in_the_scope_is_judged_and_what_leaves_it_is_forgotten(library: Library) -> None:

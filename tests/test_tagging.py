@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from hit import tagging
+from hit import tagging, trail
 from hit.concept import of_texts
 from hit.db import keywords
 from hit.errors import NotFoundError, UserError
@@ -157,6 +157,13 @@ def test_what_fits_an_exception_better_is_not_tagged(small: Library) -> None:
     left = {key for key, vector in by_segment(small).items() if vector @ red > vector @ blue}
     shown = {one["segment_id"] for row in small.db.tagged_by("things").values() for one in row.segments}
     assert shown == left and 0 < len(left) < 18
+
+
+def test_where_the_model_found_nothing_nothing_is_tagged(small: Library) -> None:
+    """In a library of words most segments have none: all of them scored 0, which reached the line of such a background."""
+    made = fitted.make(small, "things", [replace(RED, rule=Rule("score", -5)), BLUE])
+    vectors = np.concatenate([np.zeros((1, 8), np.float32), trail.background(small)[:1]])
+    assert (made.scores(vectors) == fitted.NOTHING).tolist() == [[True, True], [False, False]]
 
 
 # -- how it changes

@@ -73,10 +73,14 @@ class Concept:
         return logistic.chance(self.odds[0] + self.odds[1] * scores.astype(np.float64)).astype(np.float32)
 
     def excepted(self, vectors: Floats, scores: Floats) -> NDArray[np.bool_]:
-        """Tell which vectors (N, d) fit an exception at least as well as what is meant, by these scores (N,)."""
-        if not len(self.barred) or not len(vectors):
-            return np.zeros(len(vectors), np.bool_)
-        return np.asarray((products(vectors, self.barred) >= scores[:, None]).any(axis=1))
+        """Tell which vectors (N, d) show nothing of what is meant, however they score (N,).
+
+        They fit an exception at least as well, or the model has found nothing in them at all: their score, 0, says nothing.
+        """
+        nothing = np.asarray(~vectors.any(axis=1), np.bool_)
+        if len(self.barred) and len(vectors):
+            nothing |= (products(vectors, self.barred) >= scores[:, None]).any(axis=1)
+        return nothing
 
 
 def of_texts(encoder: Encoder, texts: Sequence[str], exceptions: Sequence[str] = ()) -> Concept:

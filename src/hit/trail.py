@@ -77,14 +77,19 @@ def reels(library: Library, videos: Iterable[str] | None = None) -> Iterator[Ree
 
 
 def background(library: Library) -> Floats:
-    """Return (C, d): the clips of the model's background, or, where it has none, segments of the library, always the same."""
+    """Return (C, d): the clips of the model's background, or, where it has none, segments of the library, always the same.
+
+    Segments in which the model has found nothing stand for nothing, unless there are no others.
+    """
     judge = library.judge
     if isinstance(judge, Calibration) and len(judge.clips):
         return judge.clips
     rows = library.db.rows(library.stored.revision)
     if len(rows) > _GROUND:
         rows = np.sort(np.random.default_rng(0).permutation(rows)[:_GROUND])
-    return library.db.vectors(library.stored, rows)
+    found = library.db.vectors(library.stored, rows)
+    said = found.any(axis=1)
+    return found[said] if said.any() else found
 
 
 def source(library: Library, name: str) -> Path:

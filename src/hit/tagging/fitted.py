@@ -18,7 +18,7 @@ from hit.tagging.labels import Label, from_tables
 from hit.tagging.thresholds import Answered, Rule, fit
 from hit.types import Encoder, Floats, Progress, Silent
 
-NOTHING = -np.inf  # the score of a segment that shows an exception
+NOTHING = -np.inf  # the score of a segment that shows an exception, or in which the model has found nothing
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,11 +32,12 @@ class Fitted:
     thresholds: Sequence[float]
 
     def scores(self, vectors: Floats) -> Floats:
-        """Return the scores (N, L) of vectors (N, d); NOTHING where an exception fits at least as well."""
+        """Return the scores (N, L) of vectors (N, d); NOTHING where a label's concept is excepted."""
         found = products(vectors, np.stack([one.direction for one in self.concepts]))
         for column, one in enumerate(self.concepts):
             if len(one.barred):
                 found[one.excepted(vectors, found[:, column]), column] = NOTHING
+        found[~vectors.any(axis=1)] = NOTHING  # for all labels at once, whatever they bar
         return found
 
     def only(self, name: str) -> "Fitted":
