@@ -220,3 +220,22 @@ class Changes(Base):
     __tablename__ = "changes"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     count: Mapped[int] = mapped_column(sa.BigInteger)
+
+
+class Shared(Base):
+    """What library.toml says, for all machines that have the library open: one row, where the database is a server's."""
+
+    __tablename__ = "shared"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    settings: Mapped[dict[str, Any]]
+
+
+class Chunk(Base):
+    """Rows `first` to `last` (exclusive) of an array, as an object of the library's object store: see `hit.objects`."""
+
+    __tablename__ = "chunks"
+    revision: Mapped[str] = mapped_column(primary_key=True)
+    generation: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    first: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True, autoincrement=False)
+    last: Mapped[int] = mapped_column(sa.BigInteger)
+    name: Mapped[str] = mapped_column(unique=True)

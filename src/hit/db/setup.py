@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from hit.db import copies
 from hit.errors import UserError
 
-HEAD = "0006"  # the newest migration
+HEAD = "0007"  # the newest migration
 _LOCK = 0x4869_5421  # PostgreSQL's advisory lock of those who write
 _WAIT = 30_000  # milliseconds for others who write
 _POOL = 16  # connections that are kept, and as many again for a rush: a service has more threads than that, none for long

@@ -1,0 +1,84 @@
+"""hit.toml: one deployment, of one machine or of many. Without it everything is on this machine, in the folders that are named.
+
+The same commands do the same with it: what they would be told by options on a cluster, they read here.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from hit import config as configs
+from hit.errors import UserError
+
+NAME, VARIABLE = "hit.toml", "HIT_CONFIG"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where libraries that are made here have their parts. Empty: in the library's folder."""
+
+    database: str = ""  # URL, see `settings.LibraryConfig`
+    store: str = ""  # URI of the vector store
+    objects: str = ""  # URL of a folder in an object store, for all that is a file: see `hit.objects`
+
+
+@dataclass(frozen=True)
+class Log:
+    """What is logged, and how: "json" writes an object a line."""
+
+    format: Literal["line", "json"] = "line"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A hit.toml.
+
+    pool: who looks at videos: "local" for processes of this machine, "ray" for a Ray of this machine, HOST:PORT for a cluster. roots: names for folders of videos, each a path or a URL: databases know files by NAME:PATH. serve: as in
+    serve.toml, which it overrules. trace: where OpenTelemetry traces go, http://HOST:4318; empty: nowhere.
+    """
+
+    pool: str = "local"
+    library: Places = Places()
+    roots: Mapping[str, str] = field(default_factory=dict)
+    serve: Mapping[str, Any] = field(default_factory=dict)
+    log: Log = Log()
+    trace: str = ""
+
+
+def path() -> Path | None:
+    """Return the hit.toml that holds here: the one that HIT_CONFIG names, else that of the working folder; None without one."""
+    if named := os.environ.get(VARIABLE):
+        return Path(named)
+    return Path(NAME) if Path(NAME).is_file() else None
+
+
+def read() -> Deployment:
+    """Return what the hit.toml says that holds here. Raises UserError for what does not fit."""
+    if (found := path()) is None:
+        return Deployment()
+    try:
+        table = tomllib.loads(found.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(found, "there is no such file", f"see to {VARIABLE}") from None
+    except OSError as error:
+        raise UserError(found, f"cannot be read: {error.strerror}", "see who may read it") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(found, f"not a TOML file: {error}") from None
+    return check(configs.build(Deployment, table, str(found)))
+
+
+def check(deployment: Deployment) -> Deployment:
+    """Return a deployment that makes sense. Raises UserError for one that does not."""
+    for name, place in deployment.roots.items():
+        if not re.fullmatch(r"[a-z][a-z0-9_-]+", name) or name == "library":  # one letter is a drive elsewhere
+            raise UserError("roots", f"'{name}' is no name for one", "two or more of a to z, 0 to 9, - and _; 'library' is taken")
+        if "://" not in place and not Path(place).is_absolute():
+            raise UserError(
+                f"root {name}", f"'{place}' is another folder wherever it is read", "write its path in full, or a URL"
+            )
+    return deployment
