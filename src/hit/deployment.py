@@ -38,8 +38,9 @@ class Log:
 class Deployment:
     """A hit.toml.
 
-    pool: who looks at videos: "local" for processes of this machine, "ray" for a Ray of this machine, HOST:PORT for a cluster. roots: names for folders of videos, each a path or a URL: databases know files by NAME:PATH. serve: as in
-    serve.toml, which it overrules. trace: where OpenTelemetry traces go, http://HOST:4318; empty: nowhere.
+    pool: who looks at videos: "local" for processes of this machine, "ray" for a Ray of this machine, HOST:PORT for a cluster.
+    roots: names for folders of videos, each a path or a URL: databases know files by NAME:PATH. serve: as in serve.toml, which it
+    overrules. trace: where OpenTelemetry traces go, http://HOST:4318; empty: nowhere.
     """
 
     pool: str = "local"
