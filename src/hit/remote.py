@@ -14,13 +14,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
-from hit import files
+from hit import files, objects
 from hit.errors import UserError
 from hit.types import Progress, Silent, Task
 
@@ -29,7 +28,6 @@ WEB = ("http", "https")
 _GIB = 2**30
 _BLOCK = 8 * 2**20  # bytes of an object that are asked for at once
 _TIMEOUT = 30.0  # seconds for a connection, and between two pieces of a web server's answer
-_PATIENCE = timedelta(seconds=120)  # for a block of an object, and for all tries to get it
 _PAUSES = (1.0, 4.0)  # seconds before a web server is asked again; object stores' own libraries do this themselves
 _LONGEST = 180  # bytes of a step in a copy's path: file systems take 255, and ours have more names beside it
 
@@ -240,16 +238,10 @@ class _Object:
 
 def _objects(url: str) -> list[_File]:
     """Return what a store's URL means: a file, whatever its suffix; or the videos in a folder, or those that a pattern fits."""
-    from obstore.store import from_url
-
     scheme, rest = _scheme(url), url.partition("://")[2]
     bucket, _, key = rest.partition("/")
     top, key = f"{scheme}://{bucket}", key.strip("/")
-    store: Any = from_url(
-        top,
-        client_options={"timeout": _PATIENCE, "allow_http": True},  # where the environment names such an end point
-        retry_config={"retry_timeout": _PATIENCE, "max_retries": 5},
-    )
+    store = objects.store(top)
     with contextlib.suppress(FileNotFoundError):
         if key:
             return [_Object(store, top, store.head(key))]
