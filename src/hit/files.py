@@ -14,6 +14,9 @@ from hit.errors import UserError
 VIDEO_SUFFIXES = frozenset(  # by what folders are searched; a file that is named may be called anything
     ".3gp .asf .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .vob .webm .wmv".split(),  # noqa: SIM905
 )
+# Side files are looked for under these names, in this order: a video's stem with one of them. A folder is not searched for
+# other languages, for folders may be large and the default text encoder knows English only.
+SUBTITLES = tuple(f"{language}{suffix}" for language in ("", ".en", ".eng") for suffix in (".srt", ".vtt", ".SRT", ".VTT"))
 _FULL = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 _BARRED = frozenset([errno.EROFS, errno.EACCES, errno.EPERM])
 _POLL = 0.05  # seconds between two tries for a lock

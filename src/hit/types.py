@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from pathlib import Path, PurePosixPath
+from typing import Any, Optional, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,47 @@ Keys = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
+class Far:
+    """A file in an object store, by its URL; see `hit.places` for what can be done with it.
+
+    size (bytes), mark (another one for another content) and side (the subtitles beside it) are as its store said last, -1 and
+    empty where nobody has asked.
+    """
+
+    url: str
+    size: int = field(default=-1, compare=False)
+    mark: str = field(default="", compare=False)
+    side: Optional["Far"] = field(default=None, compare=False)
+
+    def __str__(self) -> str:
+        return self.url
+
+    @property
+    def name(self) -> str:
+        """The last step of its URL."""
+        return self.url.rpartition("/")[2]
+
+    @property
+    def stem(self) -> str:
+        """Its name without the suffix."""
+        return PurePosixPath(self.name).stem
+
+    @property
+    def suffix(self) -> str:
+        """What its name ends with, from the last dot on."""
+        return PurePosixPath(self.name).suffix
+
+
+Where = Path | Far  # a file: on this machine, or in an object store
+
+
+@dataclass(frozen=True, slots=True)
 class Clip:
     """A stretch of one video: what is embedded, found and shown."""
 
     id: str
     video: str
-    path: Path
+    path: Where
     start: float = 0.0
     end: float = float("inf")
 

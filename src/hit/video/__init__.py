@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hit.errors import UserError
 from hit.files import write_whole
-from hit.types import Bytes, Clip, FrameWant, Media, Want
+from hit.types import Bytes, Clip, FrameWant, Media, Want, Where
 from hit.video.collect import TICK
 from hit.video.cut import cut
 from hit.video.facts import Facts, facts
@@ -56,7 +56,7 @@ class VideoInfo:
     audio_rate: int  # samples a second, 0 without audio
 
 
-def probe(path: Path, tick: Callable[[float], None] | None = None) -> VideoInfo:
+def probe(path: Where, tick: Callable[[float], None] | None = None) -> VideoInfo:
     """Look at a file, without reading it through unless its header does not say how long it is.
 
     Then `tick` is called with the seconds that have gone by. Raises UserError where it is no media file or no picture decodes.
@@ -77,7 +77,7 @@ def probe(path: Path, tick: Callable[[float], None] | None = None) -> VideoInfo:
 
 
 def read(
-    path: Path, spans: Sequence[Clip], wants: Iterable[Want], tick: Callable[[float], None] | None = None
+    path: Where, spans: Sequence[Clip], wants: Iterable[Want], tick: Callable[[float], None] | None = None
 ) -> Iterator[Media]:
     """Decode all `wants` of all clips of one file in one sequential pass; yield each clip's media once it is complete.
 
@@ -106,7 +106,7 @@ def read(
             index = None
 
 
-def _index(path: Path, wants: Iterable[Want], tick: Callable[[float], None] | None) -> Index | None:
+def _index(path: Where, wants: Iterable[Want], tick: Callable[[float], None] | None) -> Index | None:
     """Return where key pictures lie, if any want is content with them and they are fewer than all."""
     if all(want.exact for want in wants if isinstance(want, FrameWant)):
         return None
@@ -114,7 +114,7 @@ def _index(path: Path, wants: Iterable[Want], tick: Callable[[float], None] | No
         return None if source.video is None or source.intra else source.scan(tick)
 
 
-def frame(path: Path, time: float, side: int) -> Bytes:
+def frame(path: Where, time: float, side: int) -> Bytes:
     """Return the picture (height, width, 3) on screen at `time`, upright, its shorter side `side` long; after the end, the last.
 
     Raises UserError where there is none.
@@ -139,7 +139,7 @@ def frame(path: Path, time: float, side: int) -> Bytes:
     raise UserError(path, f"has no picture at {time:.2f} s")
 
 
-def sprites(path: Path, duration: float, target: Path, tick: Callable[[float], None] | None = None) -> Sheet:
+def sprites(path: Where, duration: float, target: Path, tick: Callable[[float], None] | None = None) -> Sheet:
     """Write a JPEG of small pictures of a video, one for each `interval` of its `duration`, row by row; say how they lie.
 
     Key pictures will do where there are enough of them. Where the file ends before, the last picture fills up its row.

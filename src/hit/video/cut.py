@@ -5,6 +5,7 @@ from pathlib import Path
 
 import av
 
+from hit.types import Where
 from hit.video.collect import TICK
 from hit.video.rendition import rendition
 from hit.video.source import AHEAD, BACK, Source
@@ -39,7 +40,7 @@ class Head:
     discard: bool  # it is there to be decoded, and not shown
 
 
-def cut(path: Path, start: float, end: float, target: Path) -> tuple[float, float]:
+def cut(path: Where, start: float, end: float, target: Path) -> tuple[float, float]:
     """Write what a video shows and sounds from `start` to `end` (seconds) to an mp4; return the times really cut at.
 
     Packets are copied as they are: from the key picture before the start on, since what follows is drawn upon it, but players
@@ -60,7 +61,7 @@ def cut(path: Path, start: float, end: float, target: Path) -> tuple[float, floa
     return start, start + written
 
 
-def _plan(path: Path, start: float, end: float) -> Plan | None:
+def _plan(path: Where, start: float, end: float) -> Plan | None:
     """Say what to copy, by the packets' heads; None where they do not allow it."""
     for back in BACK:
         with Source(path) as source:
@@ -113,7 +114,7 @@ def _fits(source: Source) -> bool:
     return video in VIDEO and audio in AUDIO
 
 
-def _copy(path: Path, plan: Plan, start: float, part: Path) -> None:
+def _copy(path: Where, plan: Plan, start: float, part: Path) -> None:
     with Source(path) as source, av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         source.seek(start, plan.back)
         given = [source.video] if source.audio is None else [source.video, source.audio]

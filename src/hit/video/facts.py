@@ -1,8 +1,8 @@
 """What a file is made of, and whether a browser plays it as it stands."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
+from hit.types import Where
 from hit.video.source import Source, rotation
 
 # What Chromium plays, with sound and pictures and in step with our clock; tests/test_media.py asks one.
@@ -41,7 +41,7 @@ class Facts:
         return not self.why
 
 
-def facts(path: Path) -> Facts:
+def facts(path: Where) -> Facts:
     """Look at a file, decoding no more than its first picture. Raises UserError where it is no video or that does not decode."""
     with Source(path) as source:
         picture = source.first()

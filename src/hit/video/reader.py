@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import av
@@ -15,7 +14,7 @@ from av.video.frame import PictureType
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from hit.errors import UserError
-from hit.types import AudioWant, Bytes, Clip, Floats, FrameWant, Media, Want
+from hit.types import AudioWant, Bytes, Clip, Floats, FrameWant, Media, Want, Where
 from hit.video.collect import TICK, Ear, Reel
 from hit.video.source import MAX_SIDE, STILL, Index, Source, UnkeyedError, rotation
 
@@ -232,7 +231,7 @@ def converted(picture: av.VideoFrame, convert: Callable[[av.VideoFrame], av.Vide
         return convert(picture)
 
 
-def _fit(path: Path, size: tuple[int, int], side: int) -> tuple[int, int]:
+def _fit(path: Where, size: tuple[int, int], side: int) -> tuple[int, int]:
     longer = max(side, round(side * max(size) / min(size)))
     if longer > MAX_SIDE:
         raise UserError(path, f"its pictures of {size[0]} x {size[1]} are too long and thin to be read")

@@ -15,7 +15,7 @@ from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from hit.errors import UserError
-from hit.types import Bytes, Floats
+from hit.types import Bytes, Floats, Where
 from hit.video.collect import TICK, Ear
 from hit.video.reader import SCALING, OvershotError, converted
 from hit.video.source import BACK, STILL, Source, rotation
@@ -30,7 +30,7 @@ AAC = {"b": "128k", "aac_coder": "fast"}
 
 
 def rendition(
-    path: Path,
+    path: Where,
     target: Path,
     tick: Callable[[float], None] | None = None,
     side: int = 1080,
@@ -52,7 +52,7 @@ def rendition(
         raise UserError(path, f"has no picture between {span[0]:.2f} and {span[1]:.2f} s")
 
 
-def _size(path: Path, side: int) -> tuple[int, int]:
+def _size(path: Where, side: int) -> tuple[int, int]:
     """Return the width and height of the copy: even, of the video's shape."""
     with Source(path) as source:
         size = source.display(source.first())

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import stat
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -16,7 +17,9 @@ import av
 from av.stream import Disposition
 from av.video.frame import PictureType
 
+from hit import places
 from hit.errors import UserError
+from hit.types import Far, Where
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +58,12 @@ class Index:
 class Source:
     """An open file: its streams, its clock, and packets that are decoded one by one."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Where):
         self.path, self.damaged, self.reason = path, 0, ""
-        self.size = _size(path)
-        allowed = {"protocol_whitelist": "file", "format_whitelist": ",".join(FORMATS.split())}
+        self.size, source, protocol = _opened(path)
+        allowed = {"protocol_whitelist": protocol, "format_whitelist": ",".join(FORMATS.split())}
         try:
-            self.container = av.open(f"file:{path}", options=allowed, metadata_errors="replace")
+            self.container = av.open(source, options=allowed, metadata_errors="replace")
         except av.ArgumentError:  # what a format that is not allowed ends in
             raise UserError(path, "of a kind that is not read here, or damaged", "convert it to mp4 or mkv") from None
         except av.FFmpegError as error:
@@ -275,6 +278,21 @@ class Source:
 def rotation(picture: av.VideoFrame) -> int:
     """Return by how much a coded picture is turned counter-clockwise for display: 0, 90, 180 or 270."""
     return round(picture.rotation / 90) * 90 % 360
+
+
+def _opened(path: Where) -> tuple[int, Any, str]:
+    """Return a file's bytes, what FFmpeg is to read, and by which protocol it may. Raises UserError where it is no file."""
+    if not isinstance(path, Far):
+        return _size(path), f"file:{path}", "file"
+    try:
+        file = places.open_far(path)
+    except FileNotFoundError:
+        raise UserError(path, "there is no such file") from None
+    size = file.seek(0, os.SEEK_END)
+    if not size:
+        raise UserError(path, "is empty")
+    file.seek(0)
+    return size, file, "none"  # it is read by us: FFmpeg has nothing to open
 
 
 def _size(path: Path) -> int:

@@ -5,17 +5,15 @@ import html
 import re
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import av
 from av.stream import Disposition
 
+from hit import places
+from hit.files import SUBTITLES
+from hit.types import Far, Where
 from hit.video.source import Source
-
-# Side files are looked for under these names, in this order: a video's stem with one of them. A folder is not searched for
-# other languages, for folders may be large and the default text encoder knows English only.
-SIDE = tuple(f"{language}{suffix}" for language in ("", ".en", ".eng") for suffix in (".srt", ".vtt", ".SRT", ".VTT"))
 
 LAST = 5.0  # seconds for which the last line of a track stands, where it does not say how long it does
 
@@ -35,18 +33,22 @@ class Cue:
     text: str
 
 
-def side_file(path: Path) -> Path | None:
+def side_file(path: Where) -> Where | None:
     """Return the .srt or .vtt file that lies beside a video, None where there is none."""
-    return next((file for ending in SIDE if (file := path.with_name(path.stem + ending)).is_file()), None)
+    if isinstance(path, Far):
+        return (path if path.size >= 0 else places.look(path)).side
+    return next((file for ending in SUBTITLES if (file := path.with_name(path.stem + ending)).is_file()), None)
 
 
-def beside(path: Path) -> list[Cue] | None:
+def beside(path: Where) -> list[Cue] | None:
     """Return the cues of the .srt or .vtt file that lies beside a video, in the order of time; None where there is none."""
     file = side_file(path)
-    return None if file is None else parse(decode(file.read_bytes()))
+    if file is None:
+        return None
+    return parse(decode(b"".join(places.blocks(file)) if isinstance(file, Far) else file.read_bytes()))
 
 
-def embedded(path: Path) -> list[Cue] | None:
+def embedded(path: Where) -> list[Cue] | None:
     """Return the cues of a video's text track, in the order of time; None where it has none.
 
     Of several tracks it is the one marked as default, else the first; tracks of pictures (DVD, Blu-ray) are not read.

@@ -1,0 +1,259 @@
+"""Where files are, whatever the machine: databases know them by NAME:PATH, where NAME is a root that hit.toml names.
+
+videos:cats/1.mp4       in the root `videos`: a folder of this machine, elsewhere on the next one, or one in an object store
+library:uploads/1.mp4   in the library's own folder
+s3://bucket/1.mp4       in an object store, in no root
+/data/cats/1.mp4        on this machine: where hit.toml names no roots, and in databases from before it named some
+"""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import unquote
+
+from hit import files, objects
+from hit.errors import UserError
+from hit.types import Far, Where
+
+LIBRARY = "library"
+STORES = ("s3", "gs", "az")
+_PIECE = 8 << 20  # bytes of a file that is read through that are asked for at once
+
+
+@dataclass(frozen=True)
+class Places:
+    """The roots of a deployment by their names, each a path or a URL, and what `library` stands for: a library's folder.
+
+    objects: the URL of what of the library lies in an object store, if any does.
+    """
+
+    roots: Mapping[str, str] = field(default_factory=dict)
+    library: Path = Path()
+    objects: str = ""
+
+    def name_of(self, where: Where | str) -> str:
+        """Return what a database calls a file or folder: the root that holds it, the deepest one, and its path in there.
+
+        Links lead out of no root. Raises UserError for what lies in none, where hit.toml names some.
+        """
+        if isinstance(where, Far) or _store(str(where)):
+            return self._of_url(str(where))
+        if "\0" in str(where):
+            raise UserError(_plain(where), "is no name that a file can have")
+        path = Path(os.path.abspath(where))  # noqa: PTH100  # resolve() would follow links: names stay as they were given
+        real = Path(os.path.realpath(path))
+        found = self._of_path(path, 0, real) or self._of_path(real, 1, real)
+        if not found and self.roots:
+            roots = ", ".join(f"{name} = {place}" for name, place in self.roots.items())
+            raise UserError(_plain(path), f"is in none of the roots: {roots}", "put it there, or name its folder in hit.toml")
+        return found or str(path)
+
+    def locate(self, name: str) -> Where:
+        """Return where a file is that a database knows. Raises UserError for a root that is not known here, and for a way out."""
+        where = self._at(name)
+        head = name.partition(":")[0]
+        if isinstance(where, Path) and head in self._folders:
+            real = Path(os.path.realpath(where))
+            if not real.is_relative_to(self._folders[head][1]):
+                raise UserError(_plain(name), f"leads out of the root {head}, by a link", "put what is to be found into the root")
+        return where
+
+    def seen(self, name: str) -> Where:
+        """Return the same to show it: nothing is looked at, and a name that stands for nothing here is shown as it is."""
+        try:
+            return self._at(name)
+        except UserError:
+            return Path(_plain(name))
+
+    def given(self, text: str | Path) -> Where:
+        """Return what a user names: NAME:PATH, NAME one of the roots, a URL of an object store, or a path."""
+        head, colon, _ = str(text).partition(":")
+        known = colon and (head == LIBRARY or head in self.roots)
+        return self.locate(str(text)) if known or _store(str(text)) else Path(text)
+
+    def names_of(self, text: str | Path) -> tuple[str, ...]:
+        """Return what a database may call what a user names: the name it has now, and that from before there were roots."""
+        where = self.given(text)
+        own = where if isinstance(where, Far) else where.absolute()
+        return tuple(dict.fromkeys((self.portable(own), str(own))))
+
+    def portable(self, where: Where | str) -> str:
+        """Return a file's or folder's name where it lies in a root, else what was given."""
+        with contextlib.suppress(UserError):
+            return objects.shown(self.name_of(where))
+        return str(where)
+
+    def gone(self, name: str) -> bool:
+        """Tell whether a file is not there any more; one that cannot be looked at, or whose root cannot, is not gone."""
+        head = name.partition(":")[0]
+        try:
+            where = self.locate(name)
+            if head in self._folders and not self._folders[head][0].is_dir():
+                return False
+            return not exists(where)
+        except UserError:
+            return False
+
+    # -- names to places and back
+
+    @cached_property
+    def _folders(self) -> Mapping[str, tuple[Path, Path]]:
+        """The roots on this machine: the path of each, and where that leads."""
+        own = {} if self.objects else {LIBRARY: str(self.library.absolute())}
+        paths = {name: _path(place) for name, place in {**self.roots, **own}.items() if not _store(place)}
+        return {name: (path, Path(os.path.realpath(path))) for name, path in paths.items()}
+
+    @cached_property
+    def _urls(self) -> Mapping[str, str]:
+        own = {LIBRARY: self.objects} if _store(self.objects) else {}
+        return {name: place.rstrip("/") for name, place in {**self.roots, **own}.items() if _store(place)}
+
+    def _at(self, name: str) -> Where:
+        head, colon, rest = name.partition(":")
+        if _store(name):
+            return Far(name)
+        if not colon or not re.fullmatch(r"[a-z][a-z0-9_-]+", head):
+            return Path(name)
+        steps = rest.split("/") if rest else []
+        if any(step in ("", ".", "..") or "\0" in step for step in steps):
+            raise UserError(_plain(name), f"is no path in the root {head}")
+        if head in self._urls:
+            return Far("/".join((self._urls[head], *steps)))
+        if head not in self._folders:
+            raise UserError(_plain(name), f"there is no root '{head}' here", "name it under [roots] in hit.toml")
+        return self._folders[head][0].joinpath(*steps)
+
+    def _of_url(self, url: str) -> str:
+        fits = [(len(top), name) for name, top in self._urls.items() if f"{url.rstrip('/')}/".startswith(f"{top}/")]
+        if not fits:
+            return url
+        length, name = max(fits)
+        return f"{name}:{url[length:].strip('/')}"
+
+    def _of_path(self, path: Path, way: int, real: Path) -> str:
+        """Return a path's name by the roots as they are named (0) or as links lead (1), if it really lies in one."""
+        fits = [(len(both[way].parts), name) for name, both in self._folders.items() if path.is_relative_to(both[way])]
+        for _, name in sorted(fits, reverse=True):
+            if real.is_relative_to(self._folders[name][1]):
+                below = path.relative_to(self._folders[name][way])
+                return f"{name}:{below.as_posix() if below.parts else ''}"
+        return ""
+
+
+def basename(name: str) -> str:
+    """Return the last step of what a database calls a file."""
+    last = name.rpartition("/")[2]
+    return last if "/" in name else last.partition(":")[2] or last
+
+
+# -- files in object stores
+
+
+def look(far: Far) -> Far:
+    """Ask a store what it says of a file now. Raises FileNotFoundError, and UserError where it cannot be asked."""
+    folder, key = _split(far.url)
+    about = folder.head(key)
+    side = None
+    for ending in files.SUBTITLES:
+        with contextlib.suppress(FileNotFoundError):
+            beside = folder.head(key.removesuffix(far.name) + far.stem + ending)
+            side = Far(f"{folder.url}/{beside.name}", beside.size, beside.mark)
+            break
+    return Far(far.url, about.size, about.mark, side)
+
+
+def exists(where: Where) -> bool:
+    """Tell whether a file is there. Raises UserError where a store cannot be asked."""
+    if isinstance(where, Path):
+        return where.exists()
+    folder, key = _split(where.url)
+    try:
+        return bool(folder.head(key))
+    except FileNotFoundError:
+        return False
+
+
+def open_far(far: Far) -> BinaryIO:
+    """Open a file to be read here and there, by ranges. Raises FileNotFoundError, and UserError as `hit.objects` does."""
+    folder, key = _split(far.url)
+    return folder.open(key)
+
+
+def blocks(far: Far) -> Iterator[bytes]:
+    """Read a file through, as it was looked at. Raises UserError where it has changed since, or cannot be read."""
+    folder, key = _split(far.url)
+    for start in range(0, far.size, _PIECE):
+        yield folder.read_range(key, start, min(start + _PIECE, far.size), far.mark)
+
+
+def videos(url: str) -> list[Far]:
+    """Return what a URL stands for: a file, whatever its suffix; the videos in a folder; or those that a pattern fits.
+
+    As one listing has them, in the order of their keys, without hidden ones. Raises UserError where there is none.
+    """
+    folder, key = _split(url)
+    with contextlib.suppress(FileNotFoundError):
+        if key:
+            return [look(Far(f"{folder.url}/{key}"))]
+    above, pattern, found = key, list[str](), _videos(folder, key)
+    if not found and (magic := re.search(r"[*?\[]", key)):
+        above = key[: magic.start()].rpartition("/")[0]
+        pattern = key.removeprefix(above).strip("/").split("/")
+        found = _videos(folder, above)
+    top = f"{folder.url}/{above}".rstrip("/")
+    seen = [far for far in found if fits(far.url.removeprefix(top).strip("/").split("/"), pattern)]
+    if not seen:
+        raise UserError(objects.shown(url), "there is no such file, and no video in such a folder")
+    return seen
+
+
+def fits(steps: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Tell whether a pattern fits a path or a folder above it; ** stands for any number of folders."""
+    if not pattern:
+        return True
+    if pattern[0] == "**":
+        return any(fits(steps[i:], pattern[1:]) for i in range(len(steps)))
+    return bool(steps) and fnmatchcase(steps[0], pattern[0]) and fits(steps[1:], pattern[1:])
+
+
+def _videos(folder: objects.Folder, above: str) -> list[Far]:
+    entries = {one.name: one for one in folder.list(above)}
+
+    def far(name: str, side: Far | None = None) -> Far:
+        return Far(f"{folder.url}/{name}", entries[name].size, entries[name].mark, side)
+
+    found = []
+    for name in entries:
+        steps = name.removeprefix(above).strip("/").split("/")
+        if files.is_video(steps[-1]) and not any(step.startswith(".") for step in steps):
+            stem = name.removesuffix(Path(name).suffix)
+            side = next((stem + ending for ending in files.SUBTITLES if stem + ending in entries), None)
+            found.append(far(name, far(side) if side else None))
+    return found
+
+
+def _store(place: str) -> bool:
+    """Tell the URL of an object store."""
+    return re.match(rf"({'|'.join(STORES)})://", place) is not None
+
+
+def _split(url: str) -> tuple[objects.Folder, str]:
+    """Return the bucket of a URL and the key in it."""
+    scheme, _, rest = url.partition("://")
+    bucket, _, key = rest.partition("/")
+    return objects.folder(f"{scheme}://{bucket}"), key.strip("/")
+
+
+def _path(place: str) -> Path:
+    return Path(unquote(place.removeprefix("file://")) if place.startswith("file://") else place)
+
+
+def _plain(text: object) -> str:
+    """Return what was named as one line that can be printed."""
+    return repr(str(text))[1:-1] if not str(text).isprintable() else str(text)
