@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from hit import logs
 from hit.errors import UserError
 
 MAKE_ROOM = "free some space or name another folder, then run it again: it goes on where it stopped"
@@ -85,7 +86,8 @@ def _ends_a_line(file: Any) -> bool:
 def logged(path: Path) -> Iterator[None]:
     """Have everything that hit logs meanwhile added to a file. Raises OSError where it cannot be."""
     handler = _Log(path, encoding="utf-8", delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(logs.Line("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setLevel(logging.WARNING)
     logger = logging.getLogger("hit")
     logger.addHandler(handler)
     try:

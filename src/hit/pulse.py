@@ -1,6 +1,7 @@
 """The pulse of work that a job stands for: a thread that shows it alive, and how far it is, to whoever asks the database."""
 
 import contextlib
+import contextvars
 import logging
 import os
 import secrets
@@ -49,7 +50,9 @@ class Pulse:
         self._db, self._lost = db, lost
         self._parts = [_Part("", None)]  # the innermost last
         self._cancelled, self._end = False, threading.Event()
-        self._thread = threading.Thread(target=self._beat, name=f"pulse of job {number}", daemon=True)
+        self._thread = threading.Thread(
+            target=contextvars.copy_context().run, args=(self._beat,), name=f"pulse of job {number}", daemon=True
+        )
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -1,20 +1,19 @@
 """What every answer bears, whatever made it: a request's id, headers that keep browsers careful, a line in the log, a count."""
 
 import logging
-import re
 import time
-import uuid
+from collections.abc import Callable
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hit import traces
 from hit.api import problems
-from hit.api.metrics import Metrics
+from hit.api.metrics import Metrics, route_of
 from hit.errors import UserError
 
 log = logging.getLogger("hit.access")
-_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 _LONGEST = 200  # characters of a path in the log
 _CAREFUL = (
     (b"x-content-type-options", b"nosniff"),
@@ -42,9 +41,8 @@ class Envelope:
             await self._app(scope, receive, send)
             return
         begun, status = time.perf_counter(), 0
-        given = Headers(scope=scope).get("x-request-id", "")
-        number = given if _ID.fullmatch(given) else uuid.uuid4().hex[:16]
-        scope.setdefault("state", {})["request_id"] = number
+        headers = Headers(scope=scope)
+        number = scope.setdefault("state", {})["request_id"] = traces.take(headers.get("x-request-id", ""))
 
         async def dressed(message: Message) -> None:
             nonlocal status
@@ -53,24 +51,35 @@ class Envelope:
                 status = message["status"]
             await send(message)
 
-        self._metrics.flying.inc()
+        with traces.span(scope["method"], headers.get("traceparent", "")) as span:
+            self._metrics.flying.inc()
+            try:
+                await self._answer(scope, receive, dressed, lambda: status)
+            finally:
+                took = time.perf_counter() - begun
+                self._metrics.flying.dec()
+                self._metrics.count(scope, status, took)
+                span.say(f"{scope['method']} {route_of(scope)}", **{"http.response.status_code": status})
+                _note(scope, number, status, took)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, begun: Callable[[], int]) -> None:
         try:
-            await self._app(scope, receive, dressed)
+            await self._app(scope, receive, send)
         except Exception as error:
-            if status:  # half an answer is out: nothing but the end of the connection tells that it is not whole
+            if begun():  # half an answer is out: nothing but the end of the connection tells that it is not whole
                 raise
             request = Request(scope)
             answer = problems.response(request, problems.of(request, error)) if isinstance(error, UserError) else None
-            await (answer or problems.unexpected(request, error))(scope, receive, dressed)
-        finally:
-            took = time.perf_counter() - begun
-            self._metrics.flying.dec()
-            self._metrics.count(scope, status, took)
-            who = scope["state"].get("who")
-            path = scope.get("raw_path", scope["path"].encode()).decode("ascii", "backslashreplace")[:_LONGEST]
-            line = "%s %s %s %s %d %.1fms %s"
-            client = scope["client"][0] if scope.get("client") else "-"
-            log.info(line, number, client, scope["method"], path, status, took * 1000, who.name if who else "-")
+            await (answer or problems.unexpected(request, error))(scope, receive, send)
+
+
+def _note(scope: Scope, number: str, status: int, took: float) -> None:
+    """Write a line of the log, without what was asked for."""
+    who, client = scope["state"].get("who"), scope["client"][0] if scope.get("client") else "-"
+    path = scope.get("raw_path", scope["path"].encode()).decode("ascii", "backslashreplace")[:_LONGEST]
+    said = {"client": client, "method": scope["method"], "path": path, "status": status, "ms": round(took * 1000, 1)}
+    said["who"] = who.name if who else "-"
+    log.info("%s %s %s %s %d %.1fms %s", number, *said.values(), extra={"fields": said})
 
 
 def dress(scope: Scope, message: Message) -> None:

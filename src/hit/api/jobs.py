@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Header, Path, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from hit.api.auth import Admin, Principal, Viewer
 from hit.api.common import Served, router
@@ -53,6 +53,7 @@ class JobJson(BaseModel):
     detail: dict[str, Any]
     result: dict[str, Any] | None
     error: str | None
+    request_id: str | None = Field(default=None, description="Of the request that asked for it, as the log has it.")
 
 
 class JobList(BaseModel):

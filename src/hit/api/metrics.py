@@ -37,7 +37,7 @@ class Metrics:
 
     def count(self, scope: Scope, status: int, seconds: float) -> None:
         """Count an answer, by the template of its route: whoever asks for what is not there makes no new rows."""
-        route = getattr(scope.get("route"), "path", "other")
+        route = route_of(scope)
         known = scope["method"] if scope["method"] in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH") else "other"
         self._requests.labels(known, route, str(status)).inc()
         self._seconds.labels(known, route).observe(seconds)
@@ -58,6 +58,11 @@ class Metrics:
             registry.register(self._own)
         registry.register(_Library(self._service))
         return generate_latest(registry)
+
+
+def route_of(scope: Scope) -> str:
+    """Return the template of the route that a request took."""
+    return getattr(scope.get("route"), "path", "other")
 
 
 class _Library:

@@ -1,6 +1,5 @@
 """`hit serve`: the address that is listened at, and what a process does that answers there."""
 
-import logging.config
 import os
 import signal
 import socket
@@ -14,6 +13,7 @@ from typing import Any
 
 import uvicorn
 
+from hit import deployment, logs, traces
 from hit.analysis import ServingEncoder
 from hit.api import create_app
 from hit.api.wire import Protocol
@@ -24,14 +24,6 @@ from hit.service import ServeConfig, Service
 
 GRACE = 10.0  # seconds for requests in flight, once the server is told to end
 _BACKLOG = 2048  # connections that wait to be accepted, while a worker begins or all are busy
-_LOG = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s [%(process)d] %(name)s: %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
-    "loggers": {"hit": {"level": "INFO"}, "uvicorn": {"level": "WARNING"}},  # what uvicorn says at INFO is said here, or by none
-    "root": {"handlers": ["stderr"], "level": "WARNING"},
-}
 
 
 def serve(
@@ -47,7 +39,7 @@ def serve(
         config = replace(config, port=listening.getsockname()[1])
         if config.workers == 1:
             return work(library, config, encoder, listening, lambda: ready(url_of(config)))
-        logging.config.dictConfig(_LOG)
+        logs.set_up()
         with tempfile.TemporaryDirectory(prefix="hit-serve-") as figures:
             # Read by the workers as they begin: they share the cores, and what each has counted is added up.
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = figures
@@ -92,6 +84,8 @@ def work(
 
     alone: no supervisor ends this process where it is in a hurry, so a second signal does.
     """
+    described = deployment.read()
+    traces.start(described.trace)
     service = Service(library, config, encoder)
     try:
         service.warm()
@@ -103,7 +97,7 @@ def work(
         uvicorn.Config(
             create_app(service),  # which closes it
             http=Protocol,
-            log_config=_LOG,
+            log_config=logs.config(described.log),
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=int(GRACE),
@@ -114,6 +108,7 @@ def work(
         alone,
     )
     server.run([listening])
+    traces.stop()
     return 130 if server.ended_by == signal.SIGINT else 0 if server.started else 1
 
 

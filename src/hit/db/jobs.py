@@ -12,6 +12,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from hit import traces
 from hit.db.schema import Job
 from hit.db.session import Sessions
 from hit.errors import NotFoundError, UserError
@@ -32,14 +33,15 @@ class JobRecords(Sessions):
         """Put work into the queue, and return its job: the earlier one, where the same waits there already."""
         with self.write(content=False) as session:
             same = sa.select(Job).where(Job.state == "queued", Job.kind == kind).order_by(Job.id)
-            found = next((job for job in session.scalars(same) if job.detail == detail), None)
-            return found or _add(session, Job(kind=kind, state="queued", created_at=_now(), by=by, detail=dict(detail)))
+            found = next((job for job in session.scalars(same) if _work(job.detail) == _work(detail)), None)
+            passed = {**_work(detail), **traces.passed_on()}
+            return found or _add(session, Job(kind=kind, state="queued", created_at=_now(), by=by, detail=passed))
 
     def begin_job(self, kind: str, detail: Mapping[str, Any], owner: str = "") -> int:
         """Note that work begins at once, and return its number."""
         with self.write(content=False) as session:
-            now = _now()
-            job = Job(kind=kind, state="running", created_at=now, begun_at=now, beat_at=now, owner=owner, detail=dict(detail))
+            now, passed = _now(), {**detail, **traces.passed_on()}
+            job = Job(kind=kind, state="running", created_at=now, begun_at=now, beat_at=now, owner=owner, detail=passed)
             return _add(session, job).id
 
     def claim_job(self, owner: str, kinds: Collection[str], stale: float = STALE) -> Job | None:
@@ -128,6 +130,11 @@ class JobRecords(Sessions):
             query = query if value is None else query.where(column == value)
         with self.read() as session:
             return list(session.scalars(query if before is None else query.where(Job.id < before)))
+
+
+def _work(detail: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is to be done, whoever asked for it."""
+    return {key: value for key, value in detail.items() if key not in traces.KEYS}
 
 
 def _now() -> datetime:

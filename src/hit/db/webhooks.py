@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from hit import traces
 from hit.db.records import check
 from hit.db.schema_review import Delivery, Endpoint
 from hit.db.session import Sessions
@@ -18,14 +19,15 @@ _KEPT = timedelta(days=7)  # what was sent
 
 
 def put_event(session: Session, event: str, body: Mapping[str, Any]) -> None:
-    """Queue an event for all endpoints that want it, in the transaction that makes it true."""
+    """Queue an event for all endpoints that want it, in the transaction that makes it true, with the present request's id."""
     assert event in EVENTS, event
     told: list[Endpoint] | None = session.info.get("endpoints")
+    asked = {"request_id": request} if (request := traces.current_id()) else {}
     if told is None:  # once in a transaction, which may queue thousands
         told = session.info["endpoints"] = list(session.scalars(sa.select(Endpoint).order_by(Endpoint.name)))
     for endpoint in told:
         if not endpoint.events or event in endpoint.events:
-            session.add(_delivery(endpoint.name, event, body))
+            session.add(_delivery(endpoint.name, event, {**body, **asked}))
 
 
 class WebhookRecords(Sessions):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from hit import traces
 from hit.db import Job
 from hit.db.access import aware
 from hit.jobs.runner import Runner
@@ -52,6 +53,7 @@ def to_json(job: Job, whole: bool = True) -> dict[str, Any]:
     """Return a job as it is shown to programs; not `whole`: without what names files on this machine."""
     detail = dict(job.detail)
     result, error = detail.pop("result", None), detail.pop("error", None)
+    request, _ = (detail.pop(key, None) for key in traces.KEYS)
     if not whole:
         detail = {key: detail[key] for key in ("video", "videos", "title", "label_set", "version") if key in detail}
         result, error = None, error and "see an administrator"
@@ -68,6 +70,7 @@ def to_json(job: Job, whole: bool = True) -> dict[str, Any]:
         "detail": detail,
         "result": result,
         "error": error,
+        "request_id": request,
     }
 
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hit import pulse
+from hit import pulse, traces
 from hit.analysis import ServingEncoder
 from hit.db import Database, Job
 from hit.db.jobs import WRITERS
@@ -70,7 +70,8 @@ class Runner:
             job = None
             try:
                 if job := self._db.claim_job(owner, kinds):
-                    self._do(job, owner)
+                    with traces.about(job.detail.get("request", ""), job.id):
+                        self._do(job, owner)
             except Exception:  # a server that is away for a moment, or a defect: neither ends the work on other jobs
                 log.exception("job %s", job.id if job else "queue")
             if job:

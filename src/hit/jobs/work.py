@@ -10,7 +10,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from hit import intake, journal, moderation, sources
+from hit import deployment, intake, journal, logs, moderation, sources, traces
 from hit.analysis import ServingEncoder
 from hit.errors import EndedError, UserError
 from hit.files import BusyError
@@ -34,14 +34,24 @@ def main(path: Path, number: int, owner: str, kind: Kind, encoder: ServingEncode
     signal.signal(signal.SIGTERM, _end)
     threading.Thread(target=_follow_parent, daemon=True).start()
     os.nice(_NICE)
+    described = deployment.read()
+    logs.set_up(described.log)
+    traces.start(described.trace)
     with Library.open(path, encoder=encoder, mend=False) as library, journal.logged(path / "library.log"):
-        detail = library.db.job(number).detail
-        with Pulse(library.db, number, owner, lambda: os._exit(1)) as pulse:
-            library.pulse = pulse
-            ending = _run(kind, library, pulse, detail)
+        job = library.db.job(number)
+        asked, parent = (job.detail.get(key, "") for key in traces.KEYS)
+        with traces.about(asked, number), traces.span("job", parent, kind=job.kind), _pulse(library, number, owner) as pulse:
+            log.info("%s begins", job.kind)
+            ending = _run(kind, library, pulse, job.detail)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             pulse.say()
         ending()
+    traces.stop()
+
+
+def _pulse(library: Library, number: int, owner: str) -> Pulse:
+    library.pulse = Pulse(library.db, number, owner, lambda: os._exit(1))
+    return library.pulse
 
 
 def _run(kind: Kind, library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Callable[[], None]:

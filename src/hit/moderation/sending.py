@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 import hit
+from hit import traces
 from hit.db import Delivery, Endpoint
 from hit.errors import UserError
 from hit.library import Library
@@ -101,7 +102,9 @@ def _trust() -> ssl.SSLContext:
 async def _one(
     library: Library, client: httpx2.AsyncClient, delivery: Delivery, endpoint: Endpoint, private: bool, seconds: float
 ) -> str:
-    """Try a delivery, and note how it went."""
+    """Try a delivery, and note how it went. It is a task: what it logs bears the request of the delivery and of no other."""
+    if request := delivery.body.get("request_id"):
+        traces.take(request)
     error, gone, after = None, False, 0.0
     try:
         async with asyncio.timeout(seconds):
@@ -137,6 +140,8 @@ async def _post(library: Library, client: httpx2.AsyncClient, delivery: Delivery
         "User-Agent": f"hit/{hit.__version__}",
         "Host": parts.netloc.decode("ascii"),
     }
+    if asked := traces.current_id():
+        headers["X-Request-ID"] = asked
     request = client.build_request("POST", parts.copy_with(host=address), content=body, headers=headers)
     request.extensions = {**request.extensions, "sni_hostname": parts.raw_host.decode("ascii")}
     answer = await client.send(request, stream=True)

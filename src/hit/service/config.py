@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hit import config as configs
+from hit import deployment
 from hit.errors import UserError
 
 
@@ -48,7 +49,10 @@ class ServeConfig:
 
 
 def read(library: Path, overrides: Iterable[str] = ()) -> ServeConfig:
-    """Return a library's `serve.toml`, if it has one, under overrides. Raises UserError for what does not fit."""
+    """Return a library's `serve.toml`, if it has one, under hit.toml's [serve], under overrides.
+
+    Raises UserError for what does not fit.
+    """
     path = library / "serve.toml"
     try:
         table: dict[str, Any] = tomllib.loads(path.read_text())
@@ -58,6 +62,9 @@ def read(library: Path, overrides: Iterable[str] = ()) -> ServeConfig:
         raise UserError(path, f"cannot be read: {error.strerror}", "see who may read it") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(path, f"not a TOML file: {error}") from None
+    if told := deployment.read().serve:
+        configs.build(ServeConfig, told, f"{deployment.path()}: serve")  # which is to be named for what is wrong in it
+        table |= told
     where = str(path) if table else "the settings"  # of the command line, where there is no file
     return check(configs.build(ServeConfig, configs.overridden(table, overrides), where))
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hit import arrays, index
+from hit import arrays, index, traces
 from hit.db import Job, copies, upkeep
 from hit.errors import UserError
 from hit.library import CACHE, UPLOADS, Library
@@ -34,7 +34,9 @@ def info(library: Library, taken: Mapping[str, int] | None = None) -> dict[str, 
 
 
 def _job(job: Job) -> dict[str, Any]:
-    detail = {key: value for key, value in job.detail.items() if key != "result"} | job.detail.get("result", {})
+    detail = {key: value for key, value in job.detail.items() if key not in ("result", *traces.KEYS)} | job.detail.get(
+        "result", {}
+    )
     return {"kind": job.kind, "state": job.state, "begun_at": job.begun_at, "ended_at": job.ended_at, **detail}
 
 
