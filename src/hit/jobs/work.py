@@ -10,7 +10,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from hit import intake, journal, moderation, sources
+from hit import deployment, intake, journal, moderation, sources
 from hit.analysis import ServingEncoder
 from hit.errors import EndedError, UserError
 from hit.files import BusyError
@@ -37,7 +37,7 @@ def main(path: Path, number: int, owner: str, kind: Kind, encoder: ServingEncode
     with Library.open(path, encoder=encoder, mend=False) as library, journal.logged(path / "library.log"):
         detail = library.db.job(number).detail
         with Pulse(library.db, number, owner, lambda: os._exit(1)) as pulse:
-            library.pulse = pulse
+            library.pulse, library.pool = pulse, deployment.read().pool
             ending = _run(kind, library, pulse, detail)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             pulse.say()

@@ -42,6 +42,7 @@ class Cluster:
 
     def __init__(self, where: str, workers: int, gpus: bool) -> None:
         self._name, self._workers, self._gpus, self._lost = f"pool {where}", workers, gpus, False
+        _address(where)
         self._begun = self._checked = time.monotonic()
         self._own = not ray.is_initialized()
         if self._own:
@@ -92,7 +93,9 @@ class Cluster:
             self._lost = True
             why = f"its head has not answered for {LOST:g} s"
             raise UserError(self._name, why, "see to it, then give the same command: it goes on from what is done")
-        if now > self._begun + SCARCE and not any(worker.placed for worker in workers):
+        if any(worker.placed for worker in workers):
+            self._begun = math.inf
+        elif now > self._begun + SCARCE:
             self._begun = math.inf
             log.warning("%s: no free core yet, others may be at work there; it begins when there is one", self._name)
 
@@ -217,20 +220,25 @@ def _connect(where: str, workers: int) -> None:
             cores = workers or os.cpu_count()
             ray.init("local", num_cpus=cores, include_dashboard=False, object_store_memory=STORE, **quiet)
         else:
-            address = where.removeprefix("ray://")
-            _reach(where, address)
+            _reach(where)
             try:
-                ray.init(address, **quiet)
+                ray.init(":".join(_address(where)), **quiet)
             except (RuntimeError, ConnectionError, ValueError, exceptions.RayError) as error:
-                raise _problem(where, address, error) from error
+                raise _problem(where, error) from error
     # Ray prints what it notices to standard output, where our JSON is.
     ray._private.worker.print_to_stdstream = lambda data, ignore_prefix: log.debug("%s", " ".join(data["lines"]))
 
 
-def _reach(where: str, address: str) -> None:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
+def _address(where: str) -> tuple[str, str]:
+    """Return a cluster's host and port."""
+    host, _, port = where.removeprefix("ray://").rpartition(":")
+    if where != "ray" and not (host and port.isdecimal()):
         raise UserError(f"pool {where}", "is no pool", "say local, ray or HOST:PORT of a Ray cluster's head")
+    return host, port
+
+
+def _reach(where: str) -> None:
+    host, port = _address(where)
     try:
         socket.create_connection((host, int(port)), REACH).close()
     except OSError as error:
@@ -238,7 +246,7 @@ def _reach(where: str, address: str) -> None:
         raise UserError(f"pool {where}", why, f"start it with `ray start --head --port={port}`, or name another") from None
 
 
-def _problem(where: str, address: str, error: Exception) -> UserError:
+def _problem(where: str, error: Exception) -> UserError:
     said = f"{error} {error.__cause__ or ''}"
     if "ersion mismatch" in said:
         found = re.findall(r"Ray: ([\w.]+)\s+Python: ([\w.]+)", said)
@@ -246,7 +254,7 @@ def _problem(where: str, address: str, error: Exception) -> UserError:
         return UserError(f"pool {where}", f"its versions are not those here: {versions}", "install the same on all machines")
     if "Authentication" in said or "AuthToken" in said:
         return UserError(f"pool {where}", "asks for a token", "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the cluster's")
-    fix = f"give the command on a machine of it, or make this one such: `ray start --address={address}`"
+    fix = f"give the command on a machine of it, or make this one such: `ray start --address={':'.join(_address(where))}`"
     return UserError(f"pool {where}", f"cannot be joined from here: {_line(error)}", fix)
 
 
