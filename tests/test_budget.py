@@ -6,7 +6,7 @@ from pathlib import Path
 MODULE_LINES = 400
 FUNCTION_LINES = 60
 PARAMETERS = 8
-OPTIONS = 16  # of a command: nobody calls one in code, and each is there to be read in `--help`
+OPTIONS = 17  # of a command: nobody calls one in code, and each is there to be read in `--help`
 PACKAGE_LINES = 38_500  # drawn for 9,000; importers (issue 4), ingest (5), library (6), service (7) and review (8) need the rest
 
 

@@ -389,7 +389,7 @@ def mine(owner, name):
         return result
     setattr(owner, name, wrapped)
 
-def one_process(function, items, workers, initializer, args, limits):  # quicker to start
+def one_process(function, items, workers, initializer, args, *_, **__):  # quicker to start
     initializer(*args)
     items = list(items)
     return ((items[number], part) for number, part in function(iter(items)))

@@ -60,7 +60,8 @@ class Piece:
 
 def crew(experts: Mapping[str, ExpertConfig], identities: Mapping[str, str], segments: SegmentConfig) -> watch.Crew[Job]:
     """Return who cuts videos into segments and looks at them: for each segment a Piece is told."""
-    return watch.Crew(partial(load_experts, dict(experts), dict(identities)), partial(_plan, segments), _piece)
+    load = partial(load_experts, dict(experts), dict(identities))
+    return watch.Crew(load, partial(_plan, segments), _piece, gpus=registry.want_gpus(experts))
 
 
 def load_experts(experts: Mapping[str, ExpertConfig], identities: Mapping[str, str]) -> dict[str, Expert]:

@@ -23,7 +23,7 @@ from hit import (
     cli_serve,
     cli_tagging,
 )
-from hit.door import Http, Json, LibraryFolder, Memory, Patience, Workers, emit, remark
+from hit.door import Http, Json, LibraryFolder, Lists, Memory, Patience, Pool, Workers, emit, remark
 from hit.errors import UserError
 
 if TYPE_CHECKING:
@@ -110,18 +110,20 @@ def extract(
     recipe: Annotated[str | None, typer.Option(help="Take the experts from this recipe instead of the default ones.")] = None,
     http: Http = False,
     workers: Workers = 0,
+    pool: Pool = "",
     patience: Patience = 600.0,
     memory: Memory = 4.0,
     as_json: Json = False,
 ) -> None:
     """Run the experts over a data set's clips, or over any videos, once; a second run does only what is missing."""
-    from hit import config, experts
+    from hit import config, deployment, experts
     from hit import extract as verb
     from hit.console import Bars
 
     (data, missed), chosen = _data(names, out, http), config.load(recipe).experts if recipe else {}
     chosen = chosen or data.experts or experts.DEFAULT
-    report = verb.extract(data, chosen, out, workers=workers, limits=_limits(patience, memory), progress=Bars())
+    limits, where = _limits(patience, memory), pool or deployment.read().pool
+    report = verb.extract(data, chosen, out, workers=workers, limits=limits, where=where, progress=Bars())
     emit(
         {
             "done": report.done,
@@ -156,13 +158,11 @@ def index(
     window: Annotated[float, typer.Option(help="Length of windows in seconds, in a new library.")] = 8.0,
     overlap: Annotated[float, typer.Option(help="How many seconds two windows have in common, in a new library.")] = 0.0,
     workers: Workers = 0,
+    pool: Pool = "",
     patience: Patience = 600.0,
     memory: Memory = 4.0,
     retry: Annotated[bool, typer.Option("--retry", help="Try files again that failed before.")] = False,
-    lists: Annotated[
-        list[str] | None,
-        typer.Option("--list", metavar="FILE", help="A .csv, .jsonl or .txt that names videos; -: lines of standard input."),
-    ] = None,
+    lists: Lists = None,
     http: Http = False,
     max_download: Annotated[float, typer.Option(metavar="GIB", min=0, help="Fetch no file that is larger.")] = 20.0,
     database: Annotated[
@@ -174,7 +174,7 @@ def index(
     as_json: Json = False,
 ) -> None:
     """Make videos searchable. A second run does only what is new; files that fail are listed and stop nothing."""
-    from hit import intake, sources
+    from hit import deployment, intake, sources
     from hit.console import Bars
     from hit.library import Library
     from hit.remote import Remote
@@ -185,6 +185,7 @@ def index(
     sources.check(names or [], Remote(folder / "remote", http))  # before a library is begun for nothing
     cut = SegmentConfig(segments, window, overlap=overlap)
     with Library.prepare(folder, model, segments=cut, database=database, store=store, say=remark) as library:
+        library.pool = pool or deployment.read().pool
         report = library.index(
             names or [],
             lists=lists or [],

@@ -14,6 +14,17 @@ DatasetFolder = Annotated[
 LibraryFolder = Annotated[Path, typer.Argument(metavar="LIB", help="A library folder; `hit index` makes it.")]
 Http = Annotated[bool, typer.Option("--http", help="Fetch http:// and https:// URLs too.")]
 Workers = Annotated[int, typer.Option(min=0, help="How many processes; 0: one per core.")]
+Pool = Annotated[
+    str,
+    typer.Option(
+        metavar="local|ray|HOST:PORT",
+        help="Who works: processes of this machine, a Ray of this machine, or the Ray cluster with its head at HOST:PORT.",
+    ),
+]
+Lists = Annotated[
+    list[str] | None,
+    typer.Option("--list", metavar="FILE", help="A .csv, .jsonl or .txt that names videos; -: lines of standard input."),
+]
 Patience = Annotated[float, typer.Option(metavar="SECONDS", min=5, help="Give a file up that makes no progress for so long.")]
 Memory = Annotated[float, typer.Option(metavar="GIB", min=0.1, help="Give a file up that needs more memory than that.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout, and nothing else there.")]

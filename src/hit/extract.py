@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from hit.journal import Entry, Journal, Status
 from hit.types import Clip, Expert, Features, Progress, Silent
 
 SHARD = 64  # clips written at once; a crash loses at most so many
+HOLD = 10.0  # seconds after which a worker of a cluster writes fewer
 STRETCH = 120.0  # seconds of a long clip that the experts see at once: a whole number of most experts' windows
 REST = 30.0  # seconds: a shorter rest of a clip is seen with the stretch before it
 
@@ -59,23 +61,27 @@ def extract(
     *,
     workers: int = 0,
     limits: pool.Limits | None = None,
+    where: str = "",
     progress: Progress | None = None,
 ) -> Report:
     """Compute what is lacking of the features of a data set's clips into `root` (its own `features` folder).
 
-    Clips that cannot be read are listed in the report and in the journal there, and are tried again by the next run.
-    May be killed at any moment; the next run goes on. Raises UserError for experts that do not load, a full disk and a
-    data set without any video.
+    `where` names who does it, see `pool.stream`; the workers of a cluster write features themselves. Clips that cannot be read
+    are listed in the report and in the journal there, and are tried again by the next run. May be killed at any moment; the next
+    run goes on. Raises UserError for experts that do not load, a full disk and a data set without any video.
     """
     begun, progress = time.monotonic(), progress or Silent()
     root = dataset.root / "features" if root is None else root
     folders = {name: features.Folder(root, expert) for name, expert in plugins.load_all(experts).items()}
     journal = Journal(root / features.JOURNAL)
     todo = _todo(dataset, folders, journal, progress)
-    work = _Work(folders, journal, todo.keys)
-    crew: watch.Crew[Job] = watch.Crew(partial(plugins.load_all, dict(experts)), _plan, _tell)
+    spread = where not in pool.LOCAL
+    work = _Ledger(folders, journal) if spread else _Work(folders, journal)
+    keep = partial(_Keeper, root.absolute()) if spread else None
+    load, gpus = partial(plugins.load_all, dict(experts)), plugins.want_gpus(experts)
+    crew: watch.Crew[Job] = watch.Crew(load, _plan, _tell, keep, gpus)
     with progress.task("Extracting features", len(todo.jobs)) as task:
-        watch.follow(crew(todo.jobs, workers, limits), work, task)
+        watch.follow(crew(todo.jobs, workers, limits, where), work, task)
     for folder in folders.values():
         _share(folder, {twin: todo.keys[twin] for twin in todo.twins})
     failed = work.failed | work.fail(todo.twins, dataset)
@@ -97,9 +103,7 @@ class _Todo:
 def _todo(dataset: Dataset, folders: Mapping[str, features.Folder], journal: Journal, progress: Progress) -> _Todo:
     """Return the work that is left, once what is known of the same content under another name has been copied."""
     files = _contents(dataset, folders, journal, progress)
-    keys = {
-        clip.id: f"{files[clip.path][1]} {clip.start} {clip.end}" if clip.path in files else "" for clip in dataset.clips.values()
-    }
+    keys = {clip.id: _key(files[clip.path][1], clip) if clip.path in files else "" for clip in dataset.clips.values()}
     for folder in folders.values():
         _share(folder, keys)
     have = {name: folder.contents() for name, folder in folders.items()}
@@ -117,6 +121,11 @@ def _todo(dataset: Dataset, folders: Mapping[str, features.Folder], journal: Jou
     jobs = [Job(path, tuple(clips), *files.get(path, (content.Look(0, 0), ""))) for path, clips in by_file.items()]
     twins = {clip: other for clip, names in lacking.items() if (other := first.get((keys[clip], names), clip)) != clip}
     return _Todo(jobs, len(lacking), keys, twins)
+
+
+def _key(digest: str, clip: Clip) -> str:
+    """Say what a clip's features are made from, where the digest of its file is known."""
+    return f"{digest} {clip.start} {clip.end}" if digest else ""
 
 
 def _lacks(have: Mapping[str, str], clip: str, key: str) -> bool:
@@ -204,8 +213,9 @@ def _tell(seen: watch.Seen) -> tuple[str, float, Mapping[str, Features] | str]:
 class _Work:
     """Gathers what was seen in clips, and writes it: whole clips, and of each file what became of it."""
 
-    def __init__(self, folders: Mapping[str, features.Folder], journal: Journal, keys: Mapping[str, str]) -> None:
-        self._folders, self._journal, self._keys = folders, journal, keys
+    def __init__(self, folders: Mapping[str, features.Folder], journal: Journal) -> None:
+        self._folders, self._journal = folders, journal
+        self._keys: dict[str, str] = {}  # what the clips to be written are made from
         self._parts: defaultdict[str, dict[float, Mapping[str, Features] | str]] = defaultdict(dict)  # by start
         self._whole: dict[str, dict[str, Features | None]] = {}  # clips to be written
         self._entries: list[Entry] = []
@@ -218,6 +228,11 @@ class _Work:
 
     def end(self, job: Job, end: watch.End) -> None:
         """Take note that a file is done: all of its clips, or those that were complete before it broke."""
+        self._note(job, end)
+        if len(self._whole) >= SHARD:
+            self.flush()
+
+    def _note(self, job: Job, end: watch.End) -> None:
         failed = {}
         if end.error is None and job.digest and content.changed(job.path, job.look):
             end = watch.End(None, end.seconds, UserError(job.path, "changed while it was read", "run it again"))
@@ -227,6 +242,7 @@ class _Work:
             seen = [found for found in parts if not isinstance(found, str)]
             whole = end.info is not None and len(parts) >= (1 if end.error is None else len(stretches(clip, end.info.duration)))
             if whole and len(seen) == len(parts):
+                self._keys[clip.id] = _key(job.digest, clip)
                 self._whole[clip.id] = {name: _join([found[name] for found in seen if name in found]) for name in names}
             else:
                 failed[clip.id] = next((found for found in parts if isinstance(found, str)), why)
@@ -236,8 +252,6 @@ class _Work:
         duration = end.info.duration if end.info else 0.0
         about = (job.digest, job.look.size, job.look.mtime_ns)
         self._entries.append(Entry(str(job.path.absolute()), status, reason, round(end.seconds, 3), duration, *about, failed))
-        if len(self._whole) >= SHARD:
-            self.flush()
 
     def fail(self, twins: Mapping[str, str], dataset: Dataset) -> dict[str, str]:
         """Note that clips have failed as those did whose content they share; return why."""
@@ -248,13 +262,72 @@ class _Work:
             self._journal.write(replace(before, status="failed", reason=reason, clips={twin: reason}))
         return failed
 
-    def flush(self) -> None:
+    def flush(self) -> Any:
         """Write what is whole, a shard an expert, then what became of the files."""
         for name, folder in self._folders.items():
             folder.write({clip: found[name] for clip, found in self._whole.items() if name in found}, self._keys)
         self._whole.clear()
+        self._keys.clear()
         self._journal.write(*self._entries)
         self._entries.clear()
+
+
+class _Keeper(_Work):
+    """Writes in a worker itself; what became of the files is for the parent to write."""
+
+    def __init__(self, root: Path, experts: Mapping[str, Expert], output: float) -> None:
+        super().__init__(
+            {name: features.Folder(root, expert) for name, expert in experts.items()}, Journal(root / features.JOURNAL)
+        )
+        self._output, self._said, self._flushed = output, defaultdict[Path, int](int), time.monotonic()
+
+    def add(self, job: Job, told: tuple[str, float, Mapping[str, Features] | str]) -> None:
+        """Take what was seen in a stretch. Raises UserError where a file yields too much."""
+        if not isinstance(told[2], str):
+            self._said[job.path] += sum(found.values.nbytes + found.times.nbytes for found in told[2].values())
+        if self._said[job.path] > self._output:
+            raise UserError(job.path, f"yields more than {self._output / 2**20:.1f} MiB", "cut it into shorter videos")
+        super().add(job, told)
+
+    def end(self, job: Job, end: watch.End) -> None:
+        """Take note that a file is done."""
+        self._said.pop(job.path, None)
+        self._note(job, end)
+
+    def due(self) -> bool:
+        """Say whether there is a shard to be written, or some of it for long enough."""
+        return len(self._whole) >= SHARD or time.monotonic() > self._flushed + HOLD
+
+    def flush(self) -> list[Entry]:
+        """Write what is whole and not there yet; return what became of the files."""
+        entries, self._entries = self._entries, []
+        for name, folder in self._folders.items():  # another worker, taken for lost, may have written it
+            there = folder.contents()
+            for clip in [clip for clip in self._whole if self._keys[clip] and there.get(clip) == self._keys[clip]]:
+                self._whole[clip].pop(name, None)
+        super().flush()
+        self._flushed = time.monotonic()
+        return entries
+
+
+class _Ledger(_Work):
+    """Takes note of what workers have written."""
+
+    def __init__(self, folders: Mapping[str, features.Folder], journal: Journal) -> None:
+        super().__init__(folders, journal)
+        self._told: dict[Path, Entry] = {}
+
+    def add(self, job: Job, told: Any) -> None:
+        """Take what a Keeper says became of a file."""
+        self._told[job.path] = told
+
+    def end(self, job: Job, end: watch.End) -> None:
+        """Take note that a file is done; of one that was lost with its worker nothing was said."""
+        if entry := self._told.pop(job.path, None):
+            self._entries.append(entry)
+            self.failed |= entry.clips
+        else:
+            super().end(job, end)
 
 
 def _join(found: Sequence[Features]) -> Features | None:

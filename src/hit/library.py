@@ -75,6 +75,7 @@ class Library:
         self._stored: Stored | None = None
         self._store: Store | None = None
         self.pulse: Pulse | None = None  # of the job of the queue that is worked on
+        self.pool = ""  # who looks at videos, see `hit.pool.stream`
         self._guard = threading.RLock()  # several threads may search: over what `renew` replaces
         if mend:
             self._mend()
@@ -246,9 +247,9 @@ class Library:
     ) -> indexing.Report:
         """Bring files, folders, URLs and what patterns and lists name into the library; see `hit.sources` and `hit.index`.
 
-        Web addresses are fetched only with `http`, and no file of more than `max_download` GiB. With a new model, everything
-        known is embedded anew. Raises UserError for a name that fits nothing, and where another process indexes into this
-        library.
+        `self.pool` looks at them. Web addresses are fetched only with `http`, and no file of more than `max_download` GiB. With
+        a new model, everything known is embedded anew. Raises UserError for a name that fits nothing, and where another process
+        indexes into this library.
         """
         chosen = [str(name) for name in names]
         with self.writing(), journal.logged(self.path / "library.log"):
@@ -268,7 +269,7 @@ class Library:
                     db=self.db,
                     store=store,
                     encoder=encoder,
-                    look=lambda jobs: crew(jobs, workers, limits),
+                    look=lambda jobs: crew(jobs, workers, limits, self.pool),
                     folder=self.path,
                     retry=retry,
                     progress=progress,

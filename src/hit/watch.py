@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -67,22 +67,58 @@ class Crew(Generic[JobT]):
 
     `load` gives the experts. `plan` says what to look at in a file, given them and a function to be called, as often as it
     likes, with how many seconds of the video it has been through. `tell` makes of what was seen in a stretch what is to be kept
-    of it, or raises what the whole file ends in.
+    of it, or raises what the whole file ends in. With `keep`, given the experts and how many bytes a file may yield, a worker
+    keeps what it tells itself. gpus: whether the experts want one.
     """
 
     load: Callable[[], Mapping[str, Expert]]
     plan: Callable[[JobT, Mapping[str, Expert], Callable[[float], None]], Plan]
     tell: Callable[[Seen], Any]
+    keep: "Callable[[Mapping[str, Expert], float], Keeper] | None" = None
+    gpus: bool = False
 
-    def __call__(self, jobs: Iterable[JobT], workers: int, limits: pool.Limits | None = None) -> Iterator[tuple[JobT, Any]]:
+    def __call__(
+        self, jobs: Iterable[JobT], workers: int, limits: pool.Limits | None = None, where: str = ""
+    ) -> Iterator[tuple[JobT, Any]]:
         """Yield (job, part) as they come: what was told of its stretches, in their order, and last an End.
 
         Between them come pool.Beat with the seconds of video that have gone by. What was told of a file is told again where
-        its worker had several files when it was lost, see `pool.stream`.
+        its worker had several files when it was lost, see `pool.stream`, which also says what `where` is. With `keep`, what a
+        Keeper says of it comes instead, once it is kept; what a Keeper raises is raised here.
         """
-        for job, part in pool.stream(_work, jobs, workers, _start, (self,), limits or LIMITS):
+        limits = limits or LIMITS
+        for job, part in pool.stream(_work, jobs, workers, _start, (self, limits.output), limits, where, gpus=self.gpus):
+            if isinstance(part, _Broken):
+                raise part.error
             if part is not None:
                 yield job, End(None, 0.0, part) if isinstance(part, Exception) else part
+
+
+class Keeper(Protocol):
+    """What a worker does with what it tells, where that is not to go through the parent. It may hold files for a while."""
+
+    def add(self, job: Any, told: Any) -> None:
+        """Take what is told of a stretch. Raises what the whole file ends in."""
+        ...
+
+    def end(self, job: Any, end: End) -> None:
+        """Take note that a file is done."""
+        ...
+
+    def due(self) -> bool:
+        """Say whether it has enough to be written."""
+        ...
+
+    def flush(self) -> Sequence[Any]:
+        """Write down what is whole; return, for each file that has ended since the last time in their order, what is told of it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Broken:
+    """What nobody can go on after, such as a full disk."""
+
+    error: Exception
 
 
 class Work(Protocol):
@@ -155,28 +191,84 @@ _Drawn = tuple[int, Any, Plan | None, Media | End]  # a job's number, the job, i
 
 _crew: Crew[Any]
 _experts: Mapping[str, Expert]
+_output: float
 
 
-def _start(crew: Crew[Any]) -> None:
-    global _crew, _experts  # a process's own: experts are loaded once in each
-    _crew, _experts = crew, crew.load()
+def _start(crew: Crew[Any], output: float) -> None:
+    global _crew, _experts, _output  # a process's own: experts are loaded once in each
+    _crew, _experts, _output = crew, crew.load(), output
 
 
 def _work(jobs: Iterator[Any]) -> Iterator[tuple[int, Any]]:
     """Yield (number of a job, what was told of a stretch), then its End, then None."""
+    kept = _Kept(_crew.keep(_experts, _output)) if _crew.keep else None
+    for number, job, thing in _told(jobs):
+        if kept:
+            yield from kept.take(number, job, thing)
+        else:
+            yield number, thing
+            if isinstance(thing, End):
+                yield number, None
+    if kept:
+        yield from kept.release()
+
+
+def _told(jobs: Iterator[Any]) -> Iterator[tuple[int, Any, Any]]:
+    """Yield (number of a job, the job, what is told of a stretch or its End)."""
     failed: dict[int, Exception] = {}
     with closing(_Ahead(_decoded(jobs, failed))) as groups:
         for group in groups:
             for (number, job, _, thing), features in zip(group, _look(group), strict=True):
                 if isinstance(thing, Media) and number not in failed:
                     try:
-                        yield number, _crew.tell(Seen(thing, features))
+                        told = _crew.tell(Seen(thing, features))
                     except Exception as problem:  # the verb's word: the whole file ends in it
                         failed[number] = problem
+                    else:
+                        yield number, job, told
                 elif isinstance(thing, End):
                     error = failed.pop(number, thing.error)
-                    yield number, End(thing.info, time.monotonic() - thing.seconds, error and _plain(job, error))
-                    yield number, None
+                    yield number, job, End(thing.info, time.monotonic() - thing.seconds, error and _plain(job, error))
+
+
+class _Kept:
+    """Files whose keeper has not yet written them: they stay this worker's, so that they are done again where it is lost."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+        self._failed: dict[int, Exception] = {}
+        self._held: list[tuple[int, End]] = []
+
+    def take(self, number: int, job: Any, thing: Any) -> Iterator[tuple[int, Any]]:
+        """Keep what is told of a file; yield what there is to be said."""
+        if not isinstance(thing, End):
+            if number not in self._failed:
+                try:
+                    self._keeper.add(job, thing)
+                except UserError as problem:
+                    self._failed[number] = problem
+            return
+        if number in self._failed:
+            thing = replace(thing, error=self._failed.pop(number))
+        self._keeper.end(job, thing)
+        self._held.append((number, thing))
+        if self._keeper.due():
+            yield from self.release()
+
+    def release(self) -> Iterator[tuple[int, Any]]:
+        """Have what is held written, and say so."""
+        if not self._held:
+            return
+        try:
+            notes = self._keeper.flush()
+        except Exception as error:
+            yield self._held[0][0], _Broken(pool.portable(error))
+            return
+        for (number, end), note in zip(self._held, notes, strict=True):
+            yield number, note
+            yield number, end
+            yield number, None
+        self._held.clear()
 
 
 def _decoded(jobs: Iterator[Any], failed: Mapping[int, Exception]) -> Generator[_Drawn]:

@@ -93,6 +93,11 @@ def load_all(configs: Mapping[str, ExpertConfig]) -> dict[str, Expert]:
     return {name: load(name, config) for name, config in configs.items()}
 
 
+def want_gpus(configs: Mapping[str, ExpertConfig]) -> bool:
+    """Say whether any of them is to work on a GPU."""
+    return any(str(config.options.get("device", "")).startswith("cuda") for config in configs.values())
+
+
 def wants(experts: Mapping[str, Expert]) -> tuple[Want, ...]:
     """Return all that the experts ask for, each once."""
     return tuple(dict.fromkeys(want for expert in experts.values() for want in expert.wants))

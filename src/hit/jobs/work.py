@@ -38,7 +38,7 @@ def main(path: Path, number: int, owner: str, kind: Kind, encoder: ServingEncode
     logs.set_up(described.log)
     traces.start(described.trace)
     with Library.open(path, encoder=encoder, mend=False) as library, journal.logged(path / "library.log"):
-        job = library.db.job(number)
+        job, library.pool = library.db.job(number), described.pool
         asked, parent = (job.detail.get(key, "") for key in traces.KEYS)
         with traces.about(asked, number), traces.span("job", parent, kind=job.kind), _pulse(library, number, owner) as pulse:
             log.info("%s begins", job.kind)

@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 GONE = (EOFError, BrokenPipeError, ConnectionResetError)  # what a pipe says whose other end has died
 WANT, BEAT, PART, END, ERROR, LOG = b"w", b"b", b"p", b"e", b"x", b"l"  # the first byte of a message
 PAUSE = 1.0  # seconds between two signs of life, at least
 
-_pipe: Connection | None = None
+_line: "Line | None" = None
 _beaten = -math.inf  # when the last sign of life was given
 _speaking = threading.Lock()
 
@@ -31,9 +31,9 @@ def beat(number: int = 0, note: Any = None) -> None:
     One a second is heard. Anywhere else this does nothing.
     """
     global _beaten  # noqa: PLW0603  # of this worker process
-    if _pipe is not None and time.monotonic() >= _beaten + PAUSE:
+    if _line is not None and time.monotonic() >= _beaten + PAUSE:
         _beaten = time.monotonic()
-        _say(_pipe, BEAT, (number, note))
+        _say(_line, BEAT, (number, note))
 
 
 def one_by_one(function: Callable[[Any], Any], items: Iterator[Any]) -> Iterator[tuple[int, Any]]:
@@ -46,28 +46,45 @@ def one_by_one(function: Callable[[Any], Any], items: Iterator[Any]) -> Iterator
         yield number, None
 
 
+class Line(Protocol):
+    """What a worker hears and speaks through. Its methods raise one of GONE where nobody is at the other end."""
+
+    def recv_bytes(self) -> bytes:
+        """Return the next message."""
+        ...
+
+    def send_bytes(self, message: bytes, /) -> None:
+        """Send a message."""
+        ...
+
+
 def work(pipe: Connection) -> None:
     """Do what the parent says, until it says no more or is gone."""
-    global _pipe  # noqa: PLW0603  # a process's own
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; it is for the parent to act on
     threading.Thread(target=_follow_parent, daemon=True).start()
+    serve(pipe, pipe.recv)
+
+
+def serve(line: Line, setup: Callable[[], Any]) -> None:
+    """Initialise as the setup says, and work on what comes, until it ends or nobody listens."""
+    global _line  # noqa: PLW0603  # a process's own
     try:
-        problem, function, memory = _prepare(pipe)
-        _say(pipe, END, problem)
+        problem, function, memory = _prepare(setup)
+        _say(line, END, problem)
         if problem is not None:
             return
-        _pipe = pipe
+        _line = line
         logging.getLogger("hit").addHandler(_Relay())
         logging.getLogger("hit").propagate = False
         _limit(memory)
         try:
-            for part in function(_drawn(pipe)):
-                _say(pipe, PART, part)
-            _say(pipe, END, None)
+            for part in function(_drawn(line)):
+                _say(line, PART, part)
+            _say(line, END, None)
         except GONE:
             raise
         except Exception as error:  # in which all items end that this worker has
-            _say(pipe, ERROR, portable(error))
+            _say(line, ERROR, portable(error))
     except GONE:
         pass  # the parent has no more work, or is gone
 
@@ -76,23 +93,23 @@ class _Relay(logging.Handler):
     """Has the parent log what this process logs."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if _pipe is not None and record.levelno >= logging.WARNING:
-            _say(_pipe, LOG, (record.name, record.levelno, record.getMessage()))
+        if _line is not None and record.levelno >= logging.WARNING:
+            _say(_line, LOG, (record.name, record.levelno, record.getMessage()))
 
 
-def _drawn(pipe: Connection) -> Iterator[Any]:
+def _drawn(line: Line) -> Iterator[Any]:
     while True:
-        _say(pipe, WANT, None)
-        drawn = pickle.loads(pipe.recv_bytes())  # noqa: S301 from our own parent
+        _say(line, WANT, None)
+        drawn = pickle.loads(line.recv_bytes())  # noqa: S301 from our own parent
         if drawn is None:
             return
         yield drawn[0]
 
 
-def _say(pipe: Connection, kind: bytes, content: Any) -> None:
+def _say(line: Line, kind: bytes, content: Any) -> None:
     message = kind + pickle.dumps(content)
     with _speaking:  # a thread that decodes ahead asks for items, and has signs of life to give
-        pipe.send_bytes(message)
+        line.send_bytes(message)
 
 
 def _limit(memory: float) -> None:
@@ -115,9 +132,9 @@ def _follow_parent() -> None:
     os._exit(1)
 
 
-def _prepare(pipe: Connection) -> tuple[Exception | None, Callable[[Any], Any], float]:
+def _prepare(setup: Callable[[], Any]) -> tuple[Exception | None, Callable[[Any], Any], float]:
     try:
-        function, initializer, arguments, memory = pipe.recv()
+        function, initializer, arguments, memory = setup()
         if initializer is not None:
             initializer(*arguments)
     except GONE:
