@@ -176,7 +176,7 @@ class Library:
         """Open the store of an array, where this library's are, or at another address."""
         where = self.config.store if uri is None else uri
         if where:
-            return stores.open(where, stored.dim, f"{self.config.id}_{stored.revision}_{stored.generation}")
+            return stores.open(where, stored.dim, f"{self.config.id}_{stored.dim}/{stored.revision}_{stored.generation}")
         return stores.open(self.path / stored.name, stored.dim)
 
     def renew(self) -> bool:

@@ -6,6 +6,10 @@ In exchange a write ends with one `Strong` read, after which its change is seen 
 
 A write is durable when Milvus acknowledges it: it is in its log then. A flush would add nothing but many small segments, and
 servers ration it. Milvus Lite is told to flush all the same: it searches 20,000 rows in 70 ms then, and in 1,400 ms before.
+
+A library has one collection for each width of its vectors, and in it a partition for each revision of a model and generation of
+its array: going over to another model makes and drops partitions, which a server does in no time, and never a collection. Keys
+are those of a partition: the same key in another one is another vector.
 """
 
 import contextlib
@@ -22,7 +26,7 @@ from urllib.parse import parse_qsl, urlsplit
 import numpy as np
 
 from hit.arrays import among, products
-from hit.errors import UserError
+from hit.errors import AwayError, UserError
 from hit.stores import given, lite
 from hit.types import Floats, Keys
 
@@ -44,7 +48,8 @@ _ROWS = 16384  # results that a server gives for a query at most
 _IDS = 20_000  # keys named in one filter
 _SPARE = 16  # candidates beyond twice the limit
 _TRIES = 3
-_NOT_LOADED = 101  # Milvus' code for it
+_AWAY = "cannot be reached, or does not answer", "see that the server runs there"
+_NOT_LOADED = (101, 201)  # Milvus' codes for it: of a collection, of a partition
 
 
 @dataclass(frozen=True)
@@ -58,14 +63,14 @@ class _Address:
 
 
 class Milvus:
-    """Vectors of width `dim` in one collection, made where it is missing. Keys are below 2**63.
+    """Vectors of width `dim` in one partition of a collection, made where they are missing. Keys are below 2**63.
 
     Raises UserError for an address that is none, a server that does not answer or let one in, or a collection of another shape.
     """
 
-    def __init__(self, where: str, dim: int, collection: str) -> None:
+    def __init__(self, where: str, dim: int, collection: str, partition: str = "_default") -> None:
         address = _parse(where)
-        self.where, self.dim, self.collection = where, dim, collection
+        self.where, self.dim, self.collection, self.partition = where, dim, collection, partition
         self._effort = address.effort
         self._turn = threading.Lock()  # Milvus Lite loses its count of writes that come at once
         self._window = max(1, min(_ROWS, _BYTES // (4 * dim)))  # results of one query in one message
@@ -91,7 +96,7 @@ class Milvus:
             for start in range(0, len(keys), self._window):
                 some = slice(start, start + self._window)
                 rows = [{"id": key, "vector": row} for key, row in zip(keys[some].tolist(), vectors[some], strict=True)]
-                self._ask("upsert", rows)
+                self._ask("upsert", rows, partition_name=self.partition)
             if len(keys):
                 if self._lite:
                     self._ask("flush")
@@ -130,10 +135,10 @@ class Milvus:
         with self._turn, self._told():
             for start in range(0, len(keys), _ROWS):
                 some = keys[start : start + _ROWS].tolist()
-                rows = self._ask("query", ids=some, output_fields=["id"], consistency_level="Strong")
+                rows = self._ask("query", ids=some, output_fields=["id"], **self._strong)
                 there = [row["id"] for row in rows]
                 if there:
-                    self._ask("delete", ids=there)
+                    self._ask("delete", ids=there, partition_name=self.partition)
                 found += len(there)
             if found:
                 self._count()  # a strong read: see above
@@ -148,7 +153,7 @@ class Milvus:
         """Return all keys, ascending."""
         found: list[int] = []
         with self._told():
-            pages = self._ask("query_iterator", batch_size=_ROWS, output_fields=["id"], consistency_level="Strong")
+            pages = self._ask("query_iterator", batch_size=_ROWS, output_fields=["id"], **self._strong)
             with contextlib.closing(pages):
                 while page := pages.next():
                     found += [row["id"] for row in page]
@@ -164,15 +169,16 @@ class Milvus:
             self._embedded = None
 
     def drop(self) -> None:
-        """Do away with the collection, and let go of the connection."""
+        """Do away with the partition, and let go of the connection."""
         with self._told():
-            self._client.drop_collection(self.collection, timeout=_CALL)
+            self._client.release_partitions(self.collection, [self.partition], timeout=_CALL)
+            self._client.drop_partition(self.collection, self.partition, timeout=_CALL)
         self.close()
 
-    # -- the collection
+    # -- the partition
 
     def _prepare(self, address: _Address) -> None:
-        """Make the collection, or see that it is what we would make."""
+        """Make the collection, or see that it is what we would make, and the partition."""
         client, name = self._client, self.collection
         if not client.has_collection(name, timeout=_CALL):
             from pymilvus import DataType, MilvusException
@@ -197,23 +203,29 @@ class Milvus:
         kind = client.describe_index(name, "vector", timeout=_CALL)["index_type"]
         if kind != address.index:
             raise UserError(self.where, f"its collection {name} has the index {kind}", f"say ?index={kind}, or drop it")
-        client.load_collection(name, timeout=_CALL)
+        if not client.has_partition(name, self.partition, timeout=_CALL):
+            client.create_partition(name, self.partition, timeout=_CALL)  # which is no error where another was quicker
+        client.load_partitions(name, [self.partition], timeout=_CALL)
 
     def _ask(self, method: str, *words: Any, **options: Any) -> Any:
-        """Call a method of the client on the collection, which has to be loaded anew where its server was started anew."""
+        """Call a method of the client on the collection. Where the server was started anew, the partition is loaded anew."""
         from pymilvus import MilvusException
 
         try:
             return getattr(self._client, method)(self.collection, *words, timeout=_CALL, **options)
         except MilvusException as error:
-            if error.code != _NOT_LOADED:
+            if error.code not in _NOT_LOADED:
                 raise
-        self._client.load_collection(self.collection, timeout=_CALL)
+        self._client.load_partitions(self.collection, [self.partition], timeout=_CALL)
         return getattr(self._client, method)(self.collection, *words, timeout=_CALL, **options)
 
     def _count(self, ids: Keys | None = None) -> int:
-        rows = self._ask("query", _within(ids), output_fields=["count(*)"], consistency_level="Strong")
-        return int(rows[0]["count(*)"])
+        return int(self._ask("query", _within(ids), output_fields=["count(*)"], **self._strong)[0]["count(*)"])
+
+    @property
+    def _strong(self) -> dict[str, Any]:
+        """What has a read see all that was written before, to this partition."""
+        return {"partition_names": [self.partition], "consistency_level": "Strong"}
 
     # -- searching
 
@@ -255,7 +267,7 @@ class Milvus:
         wanted = min(limit, size)
         effort = {name: max(value, size) if name == "ef" else value for name, value in self._effort.items()}
         for level in ("Bounded", *["Strong"] * _TRIES):
-            options = {"search_params": {"metric_type": "IP", "params": effort}, "consistency_level": level}
+            options = {**self._strong, "search_params": {"metric_type": "IP", "params": effort}, "consistency_level": level}
             hits = self._ask("search", queries, _within(ids), limit=size, output_fields=["vector"], **options)
             found = [_unpack(some, self.dim) for some in hits]
             least = min(len(keys) for keys, _, _ in found)
@@ -278,7 +290,7 @@ class Milvus:
         except (MilvusException, grpc.RpcError) as error:
             if not (complaint := _complaint(error)):
                 raise
-            raise UserError(self.where, *complaint) from None
+            raise (AwayError if complaint == _AWAY else UserError)(self.where, *complaint) from None
 
 
 def _connect(uri: str, database: str) -> Any:
@@ -349,7 +361,7 @@ def _complaint(error: BaseException) -> tuple[str, str] | None:
     if said.UNIMPLEMENTED in codes:
         return "is no Milvus server, or one too old", "give the port of its gRPC service, mostly 19530"
     if {Status.CONNECT_FAILED, said.UNAVAILABLE, said.DEADLINE_EXCEEDED} & {*codes} or "Retry timeout" in text:
-        return "cannot be reached, or does not answer", "see that the server runs there"
+        return _AWAY
     if isinstance(chain[0], MilvusException) and codes[0] in (ErrorCode.RATE_LIMIT, ErrorCode.FORCE_DENY):
         return f"takes no more: {text}", "wait, or give it more room"
     return None
