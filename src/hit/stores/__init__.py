@@ -5,7 +5,8 @@ from pathlib import Path
 
 from hit.errors import UserError
 from hit.stores.local import Local
-from hit.stores.milvus import LITE, Milvus
+from hit.stores.milvus import Milvus
+from hit.stores.milvus_address import LITE
 from hit.types import Store
 
 LOCAL = "local"  # the library's own
@@ -21,7 +22,7 @@ def open(where: str | Path, dim: int, name: str = "vectors") -> Store:  # noqa: 
         collection, _, part = (re.sub(r"[^A-Za-z0-9_]", "_", one) for one in name.partition("/"))
         index = re.search(r"[?&]index=(\w+)", str(where))
         own = f"hit_{collection}_{index[1]}" if index else f"hit_{collection}"
-        return Milvus(str(where), dim, own, f"of_{part}") if part else Milvus(str(where), dim, own)
+        return Milvus(str(where), dim, own, part and f"of_{part}")
     if isinstance(where, str):
         kind = where.partition(":")[0]
         raise UserError(where, f"no kind of store is called '{kind}'", f"say {LITE}:PATH, or http://host:port")

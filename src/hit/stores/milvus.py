@@ -9,38 +9,25 @@ servers ration it. Milvus Lite is told to flush all the same: it searches 20,000
 
 A library has one collection for each width of its vectors, and in it a partition for each revision of a model and generation of
 its array: going over to another model makes and drops partitions, which a server does in no time, and never a collection. Keys
-are those of a partition: the same key in another one is another vector.
+are those of a partition: the same key in another one is another vector. Milvus Lite has one collection for each instead, as it
+takes the same key in another partition for the same vector.
 """
 
 import contextlib
-import importlib.util
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 
 from hit.arrays import among, products
 from hit.errors import AwayError, UserError
-from hit.stores import given, lite
+from hit.stores import given, lite, milvus_address
+from hit.stores.milvus_address import TOKEN, Address
 from hit.types import Floats, Keys
 
-TOKEN = "HIT_MILVUS_TOKEN"  # noqa: S105  # the variable's name
-LITE = "milvus+lite"
-# What an index is built with, and searched with, unless the address says otherwise. FLAT is exact and obeys every filter;
-# AUTOINDEX is the server's choice, a graph: graphs lose results under filters that keep little.
-_INDEXES: dict[str, tuple[dict[str, int], dict[str, int]]] = {
-    "FLAT": ({}, {}),
-    "AUTOINDEX": ({}, {}),
-    "IVF_FLAT": ({"nlist": 1024}, {"nprobe": 64}),
-    "IVF_SQ8": ({"nlist": 1024}, {"nprobe": 64}),
-    "HNSW": ({"M": 32, "efConstruction": 256}, {"ef": 512}),
-}
 _CONNECT = 10.0  # seconds to find a server
 _CALL = 120.0  # seconds for an answer
 _BYTES = 1 << 24  # vectors in one message: a quarter of what a server takes
@@ -52,24 +39,14 @@ _AWAY = "cannot be reached, or does not answer", "see that the server runs there
 _NOT_LOADED = (101, 201)  # Milvus' codes for it: of a collection, of a partition
 
 
-@dataclass(frozen=True)
-class _Address:
-    uri: str  # without database and options; "" for an embedded one
-    path: Path | None = None
-    database: str = ""
-    index: str = "FLAT"
-    build: Mapping[str, int] = field(default_factory=dict)
-    effort: Mapping[str, int] = field(default_factory=dict)
-
-
 class Milvus:
-    """Vectors of width `dim` in one partition of a collection, made where they are missing. Keys are below 2**63.
+    """Vectors of width `dim` in a partition of a collection, made where they are missing, or in all of one. Keys are below 2**63.
 
     Raises UserError for an address that is none, a server that does not answer or let one in, or a collection of another shape.
     """
 
-    def __init__(self, where: str, dim: int, collection: str, partition: str = "_default") -> None:
-        address = _parse(where)
+    def __init__(self, where: str, dim: int, collection: str, partition: str = "") -> None:
+        address = milvus_address.parse(where)
         self.where, self.dim, self.collection, self.partition = where, dim, collection, partition
         self._effort = address.effort
         self._turn = threading.Lock()  # Milvus Lite loses its count of writes that come at once
@@ -79,8 +56,10 @@ class Milvus:
         try:
             with self._told():
                 self._client = _connect(uri, address.database)
-                self._prepare(address)
                 self._lite = self._client.get_server_version(timeout=_CALL).startswith("milvus_lite")
+                if self._lite and partition:
+                    self.collection, self.partition = f"{collection}_{partition}", ""
+                self._prepare(address)
         except BaseException:
             self.close()
             raise
@@ -96,7 +75,7 @@ class Milvus:
             for start in range(0, len(keys), self._window):
                 some = slice(start, start + self._window)
                 rows = [{"id": key, "vector": row} for key, row in zip(keys[some].tolist(), vectors[some], strict=True)]
-                self._ask("upsert", rows, partition_name=self.partition)
+                self._ask("upsert", rows, **self._where)
             if len(keys):
                 if self._lite:
                     self._ask("flush")
@@ -138,7 +117,7 @@ class Milvus:
                 rows = self._ask("query", ids=some, output_fields=["id"], **self._strong)
                 there = [row["id"] for row in rows]
                 if there:
-                    self._ask("delete", ids=there, partition_name=self.partition)
+                    self._ask("delete", ids=there, **self._where)
                 found += len(there)
             if found:
                 self._count()  # a strong read: see above
@@ -169,30 +148,32 @@ class Milvus:
             self._embedded = None
 
     def drop(self) -> None:
-        """Do away with the partition, and let go of the connection."""
+        """Do away with the partition, or the collection, and let go of the connection."""
         with self._told():
-            self._client.release_partitions(self.collection, [self.partition], timeout=_CALL)
-            self._client.drop_partition(self.collection, self.partition, timeout=_CALL)
+            if self.partition:
+                self._client.release_partitions(self.collection, [self.partition], timeout=_CALL)
+                self._client.drop_partition(self.collection, self.partition, timeout=_CALL)
+            else:
+                self._client.drop_collection(self.collection, timeout=_CALL)
         self.close()
 
     # -- the partition
 
-    def _prepare(self, address: _Address) -> None:
+    def _prepare(self, address: Address) -> None:
         """Make the collection, or see that it is what we would make, and the partition."""
-        client, name = self._client, self.collection
-        if not client.has_collection(name, timeout=_CALL):
-            from pymilvus import DataType, MilvusException
+        from pymilvus import DataType
 
+        client, name, part = self._client, self.collection, self.partition
+
+        def make() -> None:
             schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
             schema.add_field("id", DataType.INT64, is_primary=True)
             schema.add_field("vector", DataType.FLOAT_VECTOR, dim=self.dim)
             index = client.prepare_index_params()
             index.add_index("vector", index_type=address.index, metric_type="IP", params=dict(address.build))
-            try:
-                client.create_collection(name, schema=schema, index_params=index, timeout=_CALL)
-            except MilvusException:
-                if not client.has_collection(name, timeout=_CALL):  # another process was quicker
-                    raise
+            client.create_collection(name, schema=schema, index_params=index, timeout=_CALL)
+
+        _once(lambda: client.has_collection(name, timeout=_CALL), make)
         fields = {f["name"]: f for f in client.describe_collection(name, timeout=_CALL)["fields"]}
         if set(fields) != {"id", "vector"}:
             raise UserError(self.where, f"its collection {name} is not one of this program's", "name another database")
@@ -203,9 +184,18 @@ class Milvus:
         kind = client.describe_index(name, "vector", timeout=_CALL)["index_type"]
         if kind != address.index:
             raise UserError(self.where, f"its collection {name} has the index {kind}", f"say ?index={kind}, or drop it")
-        if not client.has_partition(name, self.partition, timeout=_CALL):
-            client.create_partition(name, self.partition, timeout=_CALL)  # which is no error where another was quicker
-        client.load_partitions(name, [self.partition], timeout=_CALL)
+        if part:
+            _once(
+                lambda: client.has_partition(name, part, timeout=_CALL),
+                lambda: client.create_partition(name, part, timeout=_CALL),
+            )
+        self._load()
+
+    def _load(self) -> None:
+        if self.partition:
+            self._client.load_partitions(self.collection, [self.partition], timeout=_CALL)
+        else:
+            self._client.load_collection(self.collection, timeout=_CALL)
 
     def _ask(self, method: str, *words: Any, **options: Any) -> Any:
         """Call a method of the client on the collection. Where the server was started anew, the partition is loaded anew."""
@@ -216,16 +206,21 @@ class Milvus:
         except MilvusException as error:
             if error.code not in _NOT_LOADED:
                 raise
-        self._client.load_partitions(self.collection, [self.partition], timeout=_CALL)
+        self._load()
         return getattr(self._client, method)(self.collection, *words, timeout=_CALL, **options)
 
     def _count(self, ids: Keys | None = None) -> int:
         return int(self._ask("query", _within(ids), output_fields=["count(*)"], **self._strong)[0]["count(*)"])
 
     @property
+    def _where(self) -> dict[str, Any]:
+        """What has a write be one to the partition."""
+        return {"partition_name": self.partition} if self.partition else {}
+
+    @property
     def _strong(self) -> dict[str, Any]:
-        """What has a read see all that was written before, to this partition."""
-        return {"partition_names": [self.partition], "consistency_level": "Strong"}
+        """What has a read be one of the partition, and see all that was written before."""
+        return {"consistency_level": "Strong", **({"partition_names": [self.partition]} if self.partition else {})}
 
     # -- searching
 
@@ -293,6 +288,18 @@ class Milvus:
             raise (AwayError if complaint == _AWAY else UserError)(self.where, *complaint) from None
 
 
+def _once(there: Callable[[], bool], make: Callable[[], None]) -> None:
+    """Make what is not there; another process may be quicker."""
+    from pymilvus import MilvusException
+
+    if not there():
+        try:
+            make()
+        except MilvusException:
+            if not there():
+                raise
+
+
 def _connect(uri: str, database: str) -> Any:
     from pymilvus import MilvusClient
 
@@ -305,41 +312,6 @@ def _connect(uri: str, database: str) -> Any:
         client.close()
         raise UserError(uri, f"has no database '{database}'", "create it, or name another")
     return client
-
-
-def _parse(where: str) -> _Address:
-    """Take an address apart."""
-    if importlib.util.find_spec("pymilvus") is None:
-        raise UserError(where, "needs pymilvus, which is not installed", "pip install 'hit-video[milvus]'")
-    scheme, _, rest = where.partition(":")
-    if scheme == LITE:
-        if not rest:
-            raise UserError(where, "names no folder", f"say {LITE}:PATH")
-        return _Address("", Path(rest).resolve())
-    try:
-        parts = urlsplit(where)
-        host, port = parts.hostname, parts.port or (443 if scheme == "https" else 19530)
-    except ValueError as error:
-        raise UserError(where.rpartition("@")[2], f"is no address: {error}") from None
-    if "@" in parts.netloc:
-        raise UserError(
-            parts.hostname or "Milvus", "its address has a password in it", f"take it out and set {TOKEN}=user:password"
-        )
-    if not host:
-        raise UserError(where, "names no server", "say http://host:port")
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    index = options.pop("index", "FLAT")
-    if index not in _INDEXES:
-        raise UserError(where, f"no index is called '{index}'", f"choose among {', '.join(_INDEXES)}")
-    build, effort = (dict(some) for some in _INDEXES[index])
-    for name, value in options.items():
-        some = build if name in build else effort
-        if name not in some or not value.isdecimal():
-            raise UserError(
-                where, f"'{name}={value}' is nothing that {index} knows", f"it takes {' '.join([*build, *effort]) or 'nothing'}"
-            )
-        some[name] = int(value)
-    return _Address(f"{scheme}://{host}:{port}", None, parts.path.strip("/"), index, build, effort)
 
 
 def _complaint(error: BaseException) -> tuple[str, str] | None:
