@@ -84,7 +84,7 @@ def hosts(count: int) -> Iterator[list[Host]]:
 
     Skips the test where that cannot be, and says why.
     """
-    if why := _lacking():
+    if why := lacking():
         assert not os.environ.get("HIT_REQUIRE_NETNS"), why
         pytest.skip(why)
     mark = f"ht{secrets.token_hex(2)}{next(_numbers)}"  # a link's name has 15 characters
@@ -107,7 +107,8 @@ def bridge_ip(host: Host) -> str:
     return f"{host.ip.rpartition('.')[0]}.1"
 
 
-def _lacking() -> str:
+def lacking() -> str:
+    """Return why there can be no hosts here, "" where there can."""
     if not shutil.which("ip"):
         return "no network namespaces here: iproute2 is not installed"
     name = f"ht{secrets.token_hex(3)}"

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from hit import stores
 from hit.errors import UserError
 from hit.library import Library
-from hit.stores.milvus import TOKEN, Milvus
+from hit.stores.milvus import Milvus
+from hit.stores.milvus_address import TOKEN
 from hit.types import Floats, Store
 from library_helpers import dump
 from milvus_server import Server
@@ -39,7 +40,7 @@ def where(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def store(where: str) -> Iterator[Store]:
-    opened = stores.open(where, DIM, next(names))
+    opened = stores.open(where, DIM, f"tests/{next(names)}")  # a partition is there sooner than a collection
     yield opened
     opened.close()
 
@@ -79,7 +80,7 @@ def test_nearly_equal_rows_are_ranked_by_exact_sums(store: Store) -> None:
 
 def test_put_replaces_and_delete_is_seen_at_once_by_everybody(store: Store, where: str) -> None:
     assert isinstance(store, Milvus)
-    other = Milvus(where, DIM, store.collection)
+    other = Milvus(where, DIM, store.collection, store.partition)
     eye = np.eye(3, dtype=np.float32)
     store.put(keys(1, 2**62), eye[1:])
     store.put(keys(1), 5 * eye[:1])
@@ -212,7 +213,27 @@ def test_a_collection_of_another_shape_is_refused(where: str) -> None:
         stores.open(where, 4, name)
     if where.startswith("http"):
         with pytest.raises(UserError, match="has the index FLAT"):
-            stores.open(f"{where}?index=IVF_FLAT", DIM, name)
+            Milvus(f"{where}?index=IVF_FLAT", DIM, f"hit_{name}")
+        stores.open(f"{where}?index=IVF_FLAT", DIM, name).close()  # which has a collection of its own
+
+
+def test_partitions_are_kept_apart(where: str) -> None:
+    name = next(names)
+    eye = np.eye(3, dtype=np.float32)
+    one, two = (stores.open(where, DIM, f"{name}/{revision}") for revision in ("a_0", "a_1"))
+    one.put(keys(1, 2), eye[:2])
+    two.put(keys(1), eye[2:])
+    assert (one.count(), two.count(), one.keys().tolist(), two.keys().tolist()) == (2, 1, [1, 2], [1])
+    two.put(keys(1), eye[:1])  # neither writing nor removing takes anything from the other one
+    assert search(one, eye[0], 5, [1, 2, 3]) == [(1, 1.0), (2, 0.0)] and search(two, eye[0], 5) == [(1, 1.0)]
+    assert (two.delete(keys(1, 2)), one.count()) == (1, 2)
+    two.put(keys(5), eye[:1])
+    assert isinstance(two, Milvus)
+    two.drop()
+    again = stores.open(where, DIM, f"{name}/a_1")
+    assert (one.count(), again.count()) == (2, 0)
+    one.close()
+    again.close()
 
 
 def test_two_names_are_two_stores(where: str) -> None:

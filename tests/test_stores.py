@@ -28,7 +28,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 def opener(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Store]:
     """Return a function that opens the same store whenever it is called."""
     where = tmp_path / "vectors" if kind == "local" else request.getfixturevalue(kind.replace("-", "_"))
-    name = f"contract_{os.getpid()}_{next(numbers)}"
+    name = f"contract/{os.getpid()}_{next(numbers)}"
     return lambda: stores.open(where, DIM, name)
 
 

@@ -19,11 +19,12 @@ NAME, VARIABLE = "hit.toml", "HIT_CONFIG"
 
 @dataclass(frozen=True)
 class Places:
-    """Where libraries that are made here have their parts. Empty: in the library's folder."""
+    """Where libraries that are made or joined here have their parts. Empty: in the library's folder."""
 
     database: str = ""  # URL, see `settings.LibraryConfig`
     store: str = ""  # URI of the vector store
     objects: str = ""  # URL of a folder in an object store, for all that is a file: see `hit.objects`
+    models: str = ""  # a folder of model folders, where a machine has them elsewhere than the one that named them
 
 
 @dataclass(frozen=True)

@@ -25,5 +25,9 @@ class EndedError(UserError):
     code = 143
 
 
+class AwayError(UserError):
+    """A server that the library needs is not there just now: what was asked for may be asked for again soon."""
+
+
 class NotFoundError(UserError):
     """Something that was named is not there."""

@@ -14,7 +14,6 @@ journal.jsonl   what became of each file that was looked at, see `hit.journal`
 
 import contextlib
 import secrets
-import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -23,13 +22,13 @@ from pathlib import Path
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
 
-from hit import analysis, embeddings, examples, files, journal, settings, sources, stores
+from hit import analysis, deployment, embeddings, examples, files, journal, settings, sources, stores
 from hit import describe as describing
 from hit import index as indexing
 from hit import search as searching
 from hit.analysis import ServingEncoder
 from hit.calibration import Calibration
-from hit.db import Database, StaleError, Stored, upkeep
+from hit.db import Database, StaleError, Stored, shared, upkeep
 from hit.errors import UserError
 from hit.examples import Like
 from hit.pool import Limits
@@ -77,6 +76,8 @@ class Library:
         self.pulse: Pulse | None = None  # of the job of the queue that is worked on
         self.pool = ""  # who looks at videos, see `hit.pool.stream`
         self._guard = threading.RLock()  # several threads may search: over what `renew` replaces
+        if self.db.remote:
+            self.renew()  # library.toml may be of yesterday
         if mend:
             self._mend()
 
@@ -94,33 +95,36 @@ class Library:
     ) -> Self:
         """Make a library in a new or empty folder, for a model folder; without one it makes a zero-shot model of its own.
 
-        `database` and `store` are as in `LibraryConfig`. `say` is told what is fetched for a model, and what it goes without.
-        Raises UserError for a folder that holds other things.
+        `database` and `store` are as in `LibraryConfig`; empty, they are hit.toml's. `say` is told what is fetched for a model,
+        and what it goes without. Raises UserError for a folder that holds other things.
         """
         mine = path / "model"  # where a run was killed before there was a library, it is there already
         if path.exists() and (not path.is_dir() or any(one.name[0] != "." and one != mine for one in path.iterdir())):
             raise UserError(path, "not a library, and not empty", "choose another folder")
+        places = deployment.read().library
+        database, store = database or places.database, store or places.store
         settings.check(database)
         if encoder is None:
             model = model or (mine if (mine / "card.json").exists() else _zero_shot(mine, say))
             encoder = _load(model)
         path.mkdir(parents=True, exist_ok=True)
+        if database:
+            with contextlib.closing(Database(database, path)) as db:
+                if not upkeep.empty(db):
+                    raise UserError("the database", "holds the records of another library", "name one of its own for each")
         made_by = settings.reference(path, model, encoder)
         config = LibraryConfig(made_by, segments or SegmentConfig(), database, stores.address(store), secrets.token_hex(4))
         settings.write(path, config)
         try:
-            library = cls.open(path, encoder=encoder)
-            if database and not upkeep.empty(library.db):
-                raise UserError("the database", "holds the records of another library", "name one of its own for each")
-            return library
+            return cls.open(path, encoder=encoder)
         except UserError:  # also for a database or a store that cannot be reached: nothing is begun
             (path / "library.toml").unlink()
             raise
 
     @classmethod
     def prepare(cls, path: Path, model: Path | None, **making: Unpack[Making]) -> Self:
-        """Open a library, or make it where there is none. Raises UserError for a database or store that an old one has not."""
-        if not (path / "library.toml").exists():
+        """Open a library, join it, or make it where there is none. Raises UserError for a database or store that it has not."""
+        if not (path / "library.toml").exists() and not settings.join(path, making.get("database", "")):
             return cls.create(path, model, **making)
         library = cls.open(path, model)
         for kind, has in (("database", library.config.database), ("store", library.config.store)):
@@ -132,13 +136,13 @@ class Library:
 
     @classmethod
     def open(cls, path: Path, model: Path | None = None, *, encoder: ServingEncoder | None = None, mend: bool = True) -> Self:
-        """Open a library. With a model (its folder, or an encoder) the next `index` goes over to it.
+        """Open a library, or join it: see `settings.found`.
 
-        What a store lacks is made good, unless `mend` says otherwise: the store is then opened when it is first needed.
-        Raises UserError for a folder that is no library, or that a newer program wrote.
+        With a model (its folder, or an encoder) the next `index` goes over to it. What a store lacks is made good, unless `mend`
+        says otherwise: the store is then opened when it is first needed. Raises UserError for a folder that is no library, or
+        that a newer program wrote.
         """
-        config = settings.read(path)
-        library = cls(path, config, encoder or (_load(model) if model else None), mend)
+        library = cls(path, settings.found(path), encoder or (_load(model) if model else None), mend)
         library._model = model
         return library
 
@@ -173,14 +177,14 @@ class Library:
         """Open the store of an array, where this library's are, or at another address."""
         where = self.config.store if uri is None else uri
         if where:
-            return stores.open(where, stored.dim, f"{self.config.id}_{stored.revision}_{stored.generation}")
+            return stores.open(where, stored.dim, f"{self.config.id}_{stored.dim}/{stored.revision}_{stored.generation}")
         return stores.open(self.path / stored.name, stored.dim)
 
     def renew(self) -> bool:
         """Take notice of what other processes have made of the settings and the array; tell whether these are others now."""
         with self._guard:  # all of it: who read earlier must not turn back what another thread has turned
-            look = settings.look(self.path)
-            config = self.config if look == self._look else settings.read(self.path)
+            look = settings.look(self.path, self.db)
+            config = self.config if look == self._look and look else settings.now(self.path, self.db, self.config)
             self._look = look
             stored = self.db.stored(config.model.revision, config.model.dim)
             if config == self.config and stored.name == self.stored.name:
@@ -191,17 +195,18 @@ class Library:
 
     def change(self, config: LibraryConfig) -> None:
         """Go over to other settings, for good. The caller keeps other writers out."""
-        settings.write(self.path, config)
+        settings.write(self.path, config, self.db)
         self._turn(config)
 
     @contextlib.contextmanager
     def writing(self, wait: float | None = None) -> Iterator[None]:
-        """Keep other writers out, and have a full disk told in one line.
+        """Keep other writers out, those of other machines too, and have a full disk told in one line.
 
-        Raises BusyError where another one is at work for longer than `wait` seconds.
+        Raises BusyError where another one is at work for longer than `wait` seconds, and AwayError, in the next change of the
+        records, where another machine may write because the connection to the database was lost.
         """
-        lock = files.locked(self.path / ".lock", _WAIT if wait is None else wait)
-        with files.room(self.path), lock:
+        wait = _WAIT if wait is None else wait
+        with files.room(self.path), files.locked(self.path / ".lock", wait), shared.writing(self.db, self.config.id, wait):
             self.renew()
             yield
 
@@ -214,7 +219,7 @@ class Library:
         """The model, loaded when it is first needed."""
         with self._guard:
             if self._loaded is None:
-                self._loaded = self.wrap(_load(settings.model_folder(self.path, self.config.model) or Path()))
+                self._loaded = self.wrap(_load(settings.model_here(self.path, self.config.model)))
             return self._loaded
 
     @property
@@ -350,7 +355,7 @@ class Library:
     def _shelf(self) -> searching.Shelf:
         """Return what is searched just now, with notice taken of what other processes have made of the settings."""
         with self._guard:
-            if settings.look(self.path) != self._look:  # rows with other numbers are noticed by the database
+            if settings.look(self.path, self.db) != self._look:  # rows with other numbers are noticed by the database
                 self.renew()
             return searching.Shelf(self.db, self.store, self.stored, self.encoder, self.posters.absolute(), self.judge)
 
@@ -364,8 +369,7 @@ class Library:
 
     def _mend(self) -> None:
         """Make the store hold what the database says; a writer at work does this itself."""
-        with contextlib.suppress(files.BusyError), files.room(self.path), files.locked(self.path / ".lock", 0):
-            self.renew()
+        with contextlib.suppress(files.BusyError), self.writing(0):
             indexing.repair(self.db, self.store, self.stored)
 
     def _turn(self, config: LibraryConfig) -> None:
@@ -392,8 +396,4 @@ def _load(model: Path) -> ServingEncoder:
 def _zero_shot(folder: Path, say: Callable[[str], None]) -> Path:
     from hit import zeroshot
 
-    part = folder.with_name(f".{folder.name}.part")  # until it is whole; what a killed run left there is begun anew
-    shutil.rmtree(part, ignore_errors=True)
-    zeroshot.make(part, zeroshot.Plan(), say)
-    part.replace(folder)
-    return folder
+    return zeroshot.make_whole(folder, say)

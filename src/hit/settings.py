@@ -1,25 +1,35 @@
-"""The library.toml: what a library was made with, and where its parts are."""
+"""The library.toml: what a library was made with, and where its parts are.
 
+Where its database is a server's, that one is the truth for all machines that have the library open, and the library.toml of each
+is a copy, but for the address of the database. A machine that has nothing joins by its hit.toml.
+"""
+
+import json
 import os
 import tomllib
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import tomli_w
 
 from hit import config as configs
-from hit import files
+from hit import deployment, files
+from hit.db import Database, shared
 from hit.errors import UserError
 from hit.segments import SegmentConfig
 from hit.types import Encoder
 
 _FORMAT = 1
+# What may lie in a folder that joins: parts that machines share by other means, and what belongs to one machine.
+_PARTS = frozenset(["model", "embeddings", "thumbnails", "remote", "uploads", "cache", "library.log", "serve.toml", "hit.toml"])
 
 
 @dataclass(frozen=True)
 class ModelReference:
-    """The model whose vectors are searched. Its folder is looked for beside the library first, then where it was."""
+    """The model whose vectors are searched, and where its folder was; see `model_folder`."""
 
     id: str
     revision: str
@@ -63,18 +73,71 @@ def read(path: Path) -> LibraryConfig:
         raise UserError(path / "library.toml", f"cannot be read: {error.strerror}", "see who may read it") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(path / "library.toml", f"not a TOML file: {error}") from None
+    return _built(table, path / "library.toml")
+
+
+def _built(table: Mapping[str, Any], where: object) -> LibraryConfig:
     if isinstance(table.get("format"), int) and table["format"] > _FORMAT:
-        raise UserError(path, f"its format {table['format']} is newer than this program's {_FORMAT}", "upgrade hit")
-    return configs.build(LibraryConfig, table, str(path / "library.toml"))
+        raise UserError(where, f"its format {table['format']} is newer than this program's {_FORMAT}", "upgrade hit")
+    return configs.build(LibraryConfig, table, str(where))
 
 
-def look(path: Path) -> object:
-    """Return what tells one state of a library's settings from another, without reading them; None where there are none."""
+def look(path: Path, db: Database) -> object:
+    """Return what tells one state of a library's settings from another, as cheap as can be; None where there are none."""
+    if db.remote:
+        return shared.settings(db)
     try:
         about = (path / "library.toml").stat()
     except FileNotFoundError:
         return None
     return about.st_ino, about.st_mtime_ns, about.st_size
+
+
+def now(path: Path, db: Database, mine: LibraryConfig) -> LibraryConfig:
+    """Return the settings that hold, and have library.toml say them; `mine` are those that held.
+
+    A server's database that has none yet is told mine. Raises UserError for one that is another library's.
+    """
+    if not db.remote:
+        return read(path)
+    if (table := shared.settings(db)) is None:
+        shared.change(db, _shared(mine), first=True)
+        table = shared.settings(db) or {}
+    config = replace(_built(table, "the database"), database=mine.database)
+    if config.id != mine.id:
+        raise UserError("the database", "holds the records of another library", "name one of its own for each")
+    if config != mine:
+        write(path, config)
+    return config
+
+
+def found(path: Path) -> LibraryConfig:
+    """Return the settings of the library in a folder, which joins that of hit.toml's database where it is none yet.
+
+    Raises as `read` and `join` do.
+    """
+    return (None if (path / "library.toml").exists() else join(path)) or read(path)
+
+
+def join(path: Path, database: str = "") -> LibraryConfig | None:
+    """Have a folder without a library.toml be one more of the library that the database of hit.toml holds.
+
+    None where hit.toml names no database, or another than `database`, or one without a library. Raises UserError for a folder
+    that holds other things, and for a library whose vectors are searched on one machine only.
+    """
+    url = deployment.read().library.database
+    check(url)
+    if not url or database not in ("", url) or (table := shared.peek(url)) is None:
+        return None
+    if path.exists() and (not path.is_dir() or any(one.name[0] != "." and one.name not in _PARTS for one in path.iterdir())):
+        raise UserError(path, "not a library, and not empty", "choose another folder")
+    config = replace(_built(table, "the database"), database=url)
+    if not config.store.startswith(("http://", "https://")):
+        what = "the library of this database has its vectors in a store of one machine"
+        raise UserError(path, what, "bring them to a server there: `hit library move LIBRARY http://HOST:19530`")
+    path.mkdir(parents=True, exist_ok=True)
+    write(path, config)
+    return config
 
 
 def reference(library: Path, model: Path | None, encoder: Encoder) -> ModelReference:
@@ -84,14 +147,48 @@ def reference(library: Path, model: Path | None, encoder: Encoder) -> ModelRefer
     return ModelReference(encoder.id, encoder.revision, encoder.dim, relative, absolute)
 
 
-def write(path: Path, config: LibraryConfig) -> None:
-    """Write a library's settings, whole."""
+def write(path: Path, config: LibraryConfig, db: Database | None = None) -> None:
+    """Write a library's settings, whole; with its database for all machines, too."""
+    if db:
+        shared.change(db, _shared(config))
     files.write_whole(path / "library.toml", tomli_w.dumps(configs.to_table(config)).encode())
 
 
+def _shared(config: LibraryConfig) -> dict[str, Any]:
+    return {key: value for key, value in configs.to_table(config).items() if key != "database"}  # which may be reached otherwise
+
+
 def model_folder(library: Path, model: ModelReference) -> Path | None:
-    """Return the folder of a library's model, there or not; None for an encoder that came without one."""
-    beside = (library / model.relative).resolve()
-    if model.relative and beside.exists():
-        return beside
-    return Path(model.absolute) if model.absolute else None
+    """Return the folder of a library's model, there or not; None for an encoder that came without one.
+
+    Looked at are the folder that lay there as seen from the library, the one where it was, LIBRARY/model, and those that lie in
+    hit.toml's folder of models: the first that says it is this revision, else the first that is there.
+    """
+    if not model.absolute:
+        return None
+    there = [folder for folder in _places(library, model) if folder.exists()]
+    return next((folder for folder in there if _revision(folder) == model.revision), there[0] if there else Path(model.absolute))
+
+
+def _places(library: Path, model: ModelReference) -> Iterator[Path]:
+    yield (library / model.relative).resolve()
+    yield Path(model.absolute)
+    yield library / "model"
+    if models := deployment.read().library.models:
+        yield from sorted(one.parent for one in Path(models).glob("*/card.json"))
+
+
+def _revision(folder: Path) -> str | None:
+    try:
+        return str(json.loads((folder / "card.json").read_text())["revision"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def model_here(library: Path, model: ModelReference) -> Path:
+    """Return the folder of a library's model, to be loaded. Raises UserError where this machine does not have it."""
+    folder = model_folder(library, model) or Path()
+    if not folder.exists():
+        fix = f"copy it to there or to {library / 'model'}, or name a folder of models in hit.toml: [library] models"
+        raise UserError(folder, f"the model {model.id} of revision {model.revision} is not on this machine", fix)
+    return folder

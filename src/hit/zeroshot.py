@@ -8,6 +8,7 @@ config.toml (parts, experts), recipe.toml (for `hit extract` and `hit train` wit
 
 import json
 import math
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -194,6 +195,15 @@ def make(folder: Path, plan: Plan, say: Say) -> dict[str, Any]:
         parts[name] = Part(source, side.identity, side.dim, WEIGHTS[name], tuple(experts))
     parts = _weighted(parts, plan.weights)
     return _save(folder, FolderConfig("zero-shot", f"zero-shot ({' + '.join(parts)})", parts, records))
+
+
+def make_whole(folder: Path, say: Say) -> Path:
+    """Make the folder of the default model, all or nothing, and return it."""
+    part = folder.with_name(f".{folder.name}.part")  # until it is whole; what a killed run left there is begun anew
+    shutil.rmtree(part, ignore_errors=True)
+    make(part, Plan(), say)
+    part.replace(folder)
+    return folder
 
 
 def unit(rows: Floats) -> Floats:

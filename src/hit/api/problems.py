@@ -14,11 +14,13 @@ from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
 from hit.api import web
-from hit.errors import NotFoundError, UserError
+from hit.errors import AwayError, NotFoundError, UserError
 from hit.files import BusyError
 
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
+_STATUS = {NotFoundError: 404, BusyError: 409, AwayError: 503}
+_RETRY = "2"  # seconds after which who was told that a server is away may ask again
 
 
 class Problem(Exception):  # noqa: N818 (the standard's own word)
@@ -69,12 +71,15 @@ def response(request: Request, problem: Problem) -> JSONResponse:
 
 
 def of(request: Request, error: UserError) -> Problem:
-    """Return what a user can mend as a problem: 404, 409 where another is at work, else 400. Who is no admin sees no folder."""
-    status = 404 if isinstance(error, NotFoundError) else 409 if isinstance(error, BusyError) else 400
+    """Return what a user can mend as a problem; who is no admin sees no folder.
+
+    404 for what is not there, 409 where another is at work, 503 where a server is away that may soon be back, else 400.
+    """
+    status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 400)
     words = [error.what, error.why, error.fix]
     if (who := getattr(request.state, "who", None)) is None or not who.may("admin"):
         words = [one.replace(str(request.app.state.service.path), "the library") for one in words]
-    return Problem(status, words[0], words[1], words[2])
+    return Problem(status, words[0], words[1], words[2], {"Retry-After": _RETRY} if status == 503 else None)
 
 
 def install(app: FastAPI) -> None:

@@ -30,6 +30,20 @@ class Sessions:
         with complaints(self._engine):
             migrate(self._writer, folder)
 
+    @property
+    def engine(self) -> sa.Engine:
+        """What connections are made by."""
+        return self._engine
+
+    @property
+    def remote(self) -> bool:
+        """Whether other machines may have the same database open."""
+        return self._engine.dialect.name != "sqlite"
+
+    def ensured(self, ensure: Callable[[Session], None] | None) -> None:
+        """Have `ensure` raise in this thread's transactions that change the content, before they do, where they may not."""
+        self._held.ensure = ensure
+
     def close(self) -> None:
         """Let go of all connections."""
         self._engine.dispose()
@@ -55,6 +69,8 @@ class Sessions:
         engine = self._writer if alone else self._crowd
         with complaints(self._engine), Session(engine, expire_on_commit=False) as session, session.begin():
             session.connection()  # waits for its turn here, and not at the first statement
+            if content and (ensure := getattr(self._held, "ensure", None)):
+                ensure(session)
             yield session
             if content:
                 session.execute(sa.update(Changes).values(count=Changes.count + 1))

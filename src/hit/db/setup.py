@@ -8,13 +8,21 @@ from typing import Any
 import sqlalchemy as sa
 
 from hit.db import copies
-from hit.errors import UserError
+from hit.errors import AwayError, UserError
 
 HEAD = "0007"  # the newest migration
-_LOCK = 0x4869_5421  # PostgreSQL's advisory lock of those who write
+LOCK = 0x4869_5421  # PostgreSQL's advisory lock of those who write, and, of two numbers, the first of who has the turn
 _WAIT = 30_000  # milliseconds for others who write
 _POOL = 16  # connections that are kept, and as many again for a rush: a service has more threads than that, none for long
-_CONNECT = 10  # seconds to find a server
+_PATIENCE = 10  # seconds to find a server, for a connection to be free, and for a server to say that it got what was sent
+# How a server is noticed to be gone: by its silence, where nothing else tells.
+_LASTING = {
+    "connect_timeout": _PATIENCE,
+    "keepalives_idle": 5,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 1000 * _PATIENCE,
+}
 _FULL = ("disk is full", "No space left on device", "disk I/O error", "could not extend file")
 
 
@@ -25,9 +33,9 @@ def engines(url: str) -> tuple[sa.Engine, sa.Engine]:
         "postgresql:",
     ):  # as psql and others have it; without a driver SQLAlchemy's choice depends on its version
         url = f"postgresql+psycopg:{url.removeprefix(short)}" if url.startswith(short) else url
-    lasting = {} if url.startswith("sqlite") else {"connect_args": {"connect_timeout": _CONNECT}, "pool_pre_ping": True}
+    lasting = {} if url.startswith("sqlite") else {"connect_args": _LASTING, "pool_pre_ping": True}
     try:
-        engine = sa.create_engine(url, pool_size=_POOL, max_overflow=_POOL, **lasting)
+        engine = sa.create_engine(url, pool_size=_POOL, max_overflow=_POOL, pool_timeout=_PATIENCE, **lasting)
     except ModuleNotFoundError as error:
         what = f"needs the package {error.name}, which is not installed"
         raise UserError("the database", what, "pip install 'hit-video[postgres]'") from None
@@ -42,7 +50,7 @@ def engines(url: str) -> tuple[sa.Engine, sa.Engine]:
         if connection.get_execution_options().get("writes"):
             # Its snapshot is taken anew by each statement: what the one before wrote while this one waited is seen.
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = {_WAIT}")
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
 
     # A reader sees one state, however many statements it needs.
     return engine.execution_options(isolation_level="REPEATABLE READ"), engine.execution_options(writes=True)
@@ -65,15 +73,17 @@ def complaints(engine: sa.Engine) -> Iterator[None]:
             raise UserError(where, "is damaged", "restore a backup with `hit library restore`") from error
         if isinstance(error, sa.exc.OperationalError) and engine.dialect.name == "postgresql":
             if error.connection_invalidated:
-                raise UserError(
+                raise AwayError(
                     where, "its connection was lost", "see that the server runs, and give the command again"
                 ) from error
             if "connection" in text:
                 why = " ".join(text.rpartition("FATAL:")[2].split())
-                raise UserError(where, f"cannot be opened: {why}", "see to its address, its user and PGPASSWORD") from error
+                raise AwayError(where, f"cannot be opened: {why}", "see to its address, its user and PGPASSWORD") from error
         if "permission denied" in text:
             raise UserError(where, " ".join(text.split()), "have its owner grant it") from error
         raise
+    except sa.exc.TimeoutError as error:
+        raise AwayError(_shown(engine), "all connections to it are in use", "ask again in a moment") from error
 
 
 def migrate(engine: sa.Engine, folder: Path) -> None:

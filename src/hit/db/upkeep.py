@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from hit.db import Database, Stored, keywords
-from hit.db.schema import Array, Base, Changes, Embedding, File, Job, Line, Segment, Tag, Unsynced, Video
+from hit.db.schema import Array, Base, Changes, Embedding, File, Job, Line, Segment, Shared, Tag, Unsynced, Video
 from hit.db.session import batches
 from hit.errors import UserError
 from hit.types import Keys
@@ -192,7 +192,7 @@ def size(session: Session) -> int:
 def copy(session: Session, target: Database, advance: Callable[[float], None]) -> None:
     """Write a library's tables into an empty database, all or nothing; `advance` is told of rows.
 
-    Jobs that run are not running there, and its store is taken to hold everything.
+    Jobs that run are not running there, its store is taken to hold everything, and its settings are told to it later.
     """
     with target.write() as out:
         for table in reversed(Base.metadata.sorted_tables):
@@ -201,7 +201,8 @@ def copy(session: Session, target: Database, advance: Callable[[float], None]) -
             for some in session.execute(sa.select(table).execution_options(yield_per=1000)).partitions():
                 out.execute(table.insert(), [dict(row._mapping) for row in some])
                 advance(len(some))
-        out.execute(sa.delete(Unsynced))
+        for own in (Unsynced, Shared):
+            out.execute(sa.delete(own))
         out.execute(sa.delete(Job).where(Job.state == "running"))
         if out.get_bind().dialect.name == "postgresql":
             _count_on(out)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from hit.errors import UserError
 from hit.stores.local import Local
-from hit.stores.milvus import LITE, Milvus
+from hit.stores.milvus import Milvus
+from hit.stores.milvus_address import LITE
 from hit.types import Store
 
 LOCAL = "local"  # the library's own
@@ -14,10 +15,14 @@ LOCAL = "local"  # the library's own
 def open(where: str | Path, dim: int, name: str = "vectors") -> Store:  # noqa: A001  # stores.open, as one says it
     """Open, or make, the store of vectors of width `dim` in a folder (a Path), or at an address of Milvus (a str).
 
-    `name` tells apart what shares a Milvus, see `hit.stores.milvus`. Raises UserError for a store that cannot hold them.
+    `name`, COLLECTION or COLLECTION/PARTITION, tells apart what shares a Milvus, see `hit.stores.milvus`; each kind of index that
+    an address names has its own. Raises UserError for a store that cannot hold them.
     """
     if str(where).startswith((f"{LITE}:", "http://", "https://")):
-        return Milvus(str(where), dim, "hit_" + re.sub(r"[^A-Za-z0-9_]", "_", name))
+        collection, _, part = (re.sub(r"[^A-Za-z0-9_]", "_", one) for one in name.partition("/"))
+        index = re.search(r"[?&]index=(\w+)", str(where))
+        own = f"hit_{collection}_{index[1]}" if index else f"hit_{collection}"
+        return Milvus(str(where), dim, own, part and f"of_{part}")
     if isinstance(where, str):
         kind = where.partition(":")[0]
         raise UserError(where, f"no kind of store is called '{kind}'", f"say {LITE}:PATH, or http://host:port")

@@ -6,37 +6,28 @@ In exchange a write ends with one `Strong` read, after which its change is seen 
 
 A write is durable when Milvus acknowledges it: it is in its log then. A flush would add nothing but many small segments, and
 servers ration it. Milvus Lite is told to flush all the same: it searches 20,000 rows in 70 ms then, and in 1,400 ms before.
+
+A library has one collection for each width of its vectors, and in it a partition for each revision of a model and generation of
+its array: going over to another model makes and drops partitions, which a server does in no time, and never a collection. Keys
+are those of a partition: the same key in another one is another vector. Milvus Lite has one collection for each instead, as it
+takes the same key in another partition for the same vector.
 """
 
 import contextlib
-import importlib.util
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 
 from hit.arrays import among, products
-from hit.errors import UserError
-from hit.stores import given, lite
+from hit.errors import AwayError, UserError
+from hit.stores import given, lite, milvus_address
+from hit.stores.milvus_address import TOKEN, Address
 from hit.types import Floats, Keys
 
-TOKEN = "HIT_MILVUS_TOKEN"  # noqa: S105  # the variable's name
-LITE = "milvus+lite"
-# What an index is built with, and searched with, unless the address says otherwise. FLAT is exact and obeys every filter;
-# AUTOINDEX is the server's choice, a graph: graphs lose results under filters that keep little.
-_INDEXES: dict[str, tuple[dict[str, int], dict[str, int]]] = {
-    "FLAT": ({}, {}),
-    "AUTOINDEX": ({}, {}),
-    "IVF_FLAT": ({"nlist": 1024}, {"nprobe": 64}),
-    "IVF_SQ8": ({"nlist": 1024}, {"nprobe": 64}),
-    "HNSW": ({"M": 32, "efConstruction": 256}, {"ef": 512}),
-}
 _CONNECT = 10.0  # seconds to find a server
 _CALL = 120.0  # seconds for an answer
 _BYTES = 1 << 24  # vectors in one message: a quarter of what a server takes
@@ -44,28 +35,19 @@ _ROWS = 16384  # results that a server gives for a query at most
 _IDS = 20_000  # keys named in one filter
 _SPARE = 16  # candidates beyond twice the limit
 _TRIES = 3
-_NOT_LOADED = 101  # Milvus' code for it
-
-
-@dataclass(frozen=True)
-class _Address:
-    uri: str  # without database and options; "" for an embedded one
-    path: Path | None = None
-    database: str = ""
-    index: str = "FLAT"
-    build: Mapping[str, int] = field(default_factory=dict)
-    effort: Mapping[str, int] = field(default_factory=dict)
+_AWAY = "cannot be reached, or does not answer", "see that the server runs there"
+_NOT_LOADED = (101, 201)  # Milvus' codes for it: of a collection, of a partition
 
 
 class Milvus:
-    """Vectors of width `dim` in one collection, made where it is missing. Keys are below 2**63.
+    """Vectors of width `dim` in a partition of a collection, made where they are missing, or in all of one. Keys are below 2**63.
 
     Raises UserError for an address that is none, a server that does not answer or let one in, or a collection of another shape.
     """
 
-    def __init__(self, where: str, dim: int, collection: str) -> None:
-        address = _parse(where)
-        self.where, self.dim, self.collection = where, dim, collection
+    def __init__(self, where: str, dim: int, collection: str, partition: str = "") -> None:
+        address = milvus_address.parse(where)
+        self.where, self.dim, self.collection, self.partition = where, dim, collection, partition
         self._effort = address.effort
         self._turn = threading.Lock()  # Milvus Lite loses its count of writes that come at once
         self._window = max(1, min(_ROWS, _BYTES // (4 * dim)))  # results of one query in one message
@@ -74,8 +56,10 @@ class Milvus:
         try:
             with self._told():
                 self._client = _connect(uri, address.database)
-                self._prepare(address)
                 self._lite = self._client.get_server_version(timeout=_CALL).startswith("milvus_lite")
+                if self._lite and partition:
+                    self.collection, self.partition = f"{collection}_{partition}", ""
+                self._prepare(address)
         except BaseException:
             self.close()
             raise
@@ -91,7 +75,7 @@ class Milvus:
             for start in range(0, len(keys), self._window):
                 some = slice(start, start + self._window)
                 rows = [{"id": key, "vector": row} for key, row in zip(keys[some].tolist(), vectors[some], strict=True)]
-                self._ask("upsert", rows)
+                self._ask("upsert", rows, **self._where)
             if len(keys):
                 if self._lite:
                     self._ask("flush")
@@ -130,10 +114,10 @@ class Milvus:
         with self._turn, self._told():
             for start in range(0, len(keys), _ROWS):
                 some = keys[start : start + _ROWS].tolist()
-                rows = self._ask("query", ids=some, output_fields=["id"], consistency_level="Strong")
+                rows = self._ask("query", ids=some, output_fields=["id"], **self._strong)
                 there = [row["id"] for row in rows]
                 if there:
-                    self._ask("delete", ids=there)
+                    self._ask("delete", ids=there, **self._where)
                 found += len(there)
             if found:
                 self._count()  # a strong read: see above
@@ -148,7 +132,7 @@ class Milvus:
         """Return all keys, ascending."""
         found: list[int] = []
         with self._told():
-            pages = self._ask("query_iterator", batch_size=_ROWS, output_fields=["id"], consistency_level="Strong")
+            pages = self._ask("query_iterator", batch_size=_ROWS, output_fields=["id"], **self._strong)
             with contextlib.closing(pages):
                 while page := pages.next():
                     found += [row["id"] for row in page]
@@ -164,29 +148,32 @@ class Milvus:
             self._embedded = None
 
     def drop(self) -> None:
-        """Do away with the collection, and let go of the connection."""
+        """Do away with the partition, or the collection, and let go of the connection."""
         with self._told():
-            self._client.drop_collection(self.collection, timeout=_CALL)
+            if self.partition:
+                self._client.release_partitions(self.collection, [self.partition], timeout=_CALL)
+                self._client.drop_partition(self.collection, self.partition, timeout=_CALL)
+            else:
+                self._client.drop_collection(self.collection, timeout=_CALL)
         self.close()
 
-    # -- the collection
+    # -- the partition
 
-    def _prepare(self, address: _Address) -> None:
-        """Make the collection, or see that it is what we would make."""
-        client, name = self._client, self.collection
-        if not client.has_collection(name, timeout=_CALL):
-            from pymilvus import DataType, MilvusException
+    def _prepare(self, address: Address) -> None:
+        """Make the collection, or see that it is what we would make, and the partition."""
+        from pymilvus import DataType
 
+        client, name, part = self._client, self.collection, self.partition
+
+        def make() -> None:
             schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
             schema.add_field("id", DataType.INT64, is_primary=True)
             schema.add_field("vector", DataType.FLOAT_VECTOR, dim=self.dim)
             index = client.prepare_index_params()
             index.add_index("vector", index_type=address.index, metric_type="IP", params=dict(address.build))
-            try:
-                client.create_collection(name, schema=schema, index_params=index, timeout=_CALL)
-            except MilvusException:
-                if not client.has_collection(name, timeout=_CALL):  # another process was quicker
-                    raise
+            client.create_collection(name, schema=schema, index_params=index, timeout=_CALL)
+
+        _once(lambda: client.has_collection(name, timeout=_CALL), make)
         fields = {f["name"]: f for f in client.describe_collection(name, timeout=_CALL)["fields"]}
         if set(fields) != {"id", "vector"}:
             raise UserError(self.where, f"its collection {name} is not one of this program's", "name another database")
@@ -197,23 +184,43 @@ class Milvus:
         kind = client.describe_index(name, "vector", timeout=_CALL)["index_type"]
         if kind != address.index:
             raise UserError(self.where, f"its collection {name} has the index {kind}", f"say ?index={kind}, or drop it")
-        client.load_collection(name, timeout=_CALL)
+        if part:
+            _once(
+                lambda: client.has_partition(name, part, timeout=_CALL),
+                lambda: client.create_partition(name, part, timeout=_CALL),
+            )
+        self._load()
+
+    def _load(self) -> None:
+        if self.partition:
+            self._client.load_partitions(self.collection, [self.partition], timeout=_CALL)
+        else:
+            self._client.load_collection(self.collection, timeout=_CALL)
 
     def _ask(self, method: str, *words: Any, **options: Any) -> Any:
-        """Call a method of the client on the collection, which has to be loaded anew where its server was started anew."""
+        """Call a method of the client on the collection. Where the server was started anew, the partition is loaded anew."""
         from pymilvus import MilvusException
 
         try:
             return getattr(self._client, method)(self.collection, *words, timeout=_CALL, **options)
         except MilvusException as error:
-            if error.code != _NOT_LOADED:
+            if error.code not in _NOT_LOADED:
                 raise
-        self._client.load_collection(self.collection, timeout=_CALL)
+        self._load()
         return getattr(self._client, method)(self.collection, *words, timeout=_CALL, **options)
 
     def _count(self, ids: Keys | None = None) -> int:
-        rows = self._ask("query", _within(ids), output_fields=["count(*)"], consistency_level="Strong")
-        return int(rows[0]["count(*)"])
+        return int(self._ask("query", _within(ids), output_fields=["count(*)"], **self._strong)[0]["count(*)"])
+
+    @property
+    def _where(self) -> dict[str, Any]:
+        """What has a write be one to the partition."""
+        return {"partition_name": self.partition} if self.partition else {}
+
+    @property
+    def _strong(self) -> dict[str, Any]:
+        """What has a read be one of the partition, and see all that was written before."""
+        return {"consistency_level": "Strong", **({"partition_names": [self.partition]} if self.partition else {})}
 
     # -- searching
 
@@ -255,7 +262,7 @@ class Milvus:
         wanted = min(limit, size)
         effort = {name: max(value, size) if name == "ef" else value for name, value in self._effort.items()}
         for level in ("Bounded", *["Strong"] * _TRIES):
-            options = {"search_params": {"metric_type": "IP", "params": effort}, "consistency_level": level}
+            options = {**self._strong, "search_params": {"metric_type": "IP", "params": effort}, "consistency_level": level}
             hits = self._ask("search", queries, _within(ids), limit=size, output_fields=["vector"], **options)
             found = [_unpack(some, self.dim) for some in hits]
             least = min(len(keys) for keys, _, _ in found)
@@ -278,7 +285,19 @@ class Milvus:
         except (MilvusException, grpc.RpcError) as error:
             if not (complaint := _complaint(error)):
                 raise
-            raise UserError(self.where, *complaint) from None
+            raise (AwayError if complaint == _AWAY else UserError)(self.where, *complaint) from None
+
+
+def _once(there: Callable[[], bool], make: Callable[[], None]) -> None:
+    """Make what is not there; another process may be quicker."""
+    from pymilvus import MilvusException
+
+    if not there():
+        try:
+            make()
+        except MilvusException:
+            if not there():
+                raise
 
 
 def _connect(uri: str, database: str) -> Any:
@@ -293,41 +312,6 @@ def _connect(uri: str, database: str) -> Any:
         client.close()
         raise UserError(uri, f"has no database '{database}'", "create it, or name another")
     return client
-
-
-def _parse(where: str) -> _Address:
-    """Take an address apart."""
-    if importlib.util.find_spec("pymilvus") is None:
-        raise UserError(where, "needs pymilvus, which is not installed", "pip install 'hit-video[milvus]'")
-    scheme, _, rest = where.partition(":")
-    if scheme == LITE:
-        if not rest:
-            raise UserError(where, "names no folder", f"say {LITE}:PATH")
-        return _Address("", Path(rest).resolve())
-    try:
-        parts = urlsplit(where)
-        host, port = parts.hostname, parts.port or (443 if scheme == "https" else 19530)
-    except ValueError as error:
-        raise UserError(where.rpartition("@")[2], f"is no address: {error}") from None
-    if "@" in parts.netloc:
-        raise UserError(
-            parts.hostname or "Milvus", "its address has a password in it", f"take it out and set {TOKEN}=user:password"
-        )
-    if not host:
-        raise UserError(where, "names no server", "say http://host:port")
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    index = options.pop("index", "FLAT")
-    if index not in _INDEXES:
-        raise UserError(where, f"no index is called '{index}'", f"choose among {', '.join(_INDEXES)}")
-    build, effort = (dict(some) for some in _INDEXES[index])
-    for name, value in options.items():
-        some = build if name in build else effort
-        if name not in some or not value.isdecimal():
-            raise UserError(
-                where, f"'{name}={value}' is nothing that {index} knows", f"it takes {' '.join([*build, *effort]) or 'nothing'}"
-            )
-        some[name] = int(value)
-    return _Address(f"{scheme}://{host}:{port}", None, parts.path.strip("/"), index, build, effort)
 
 
 def _complaint(error: BaseException) -> tuple[str, str] | None:
@@ -349,7 +333,7 @@ def _complaint(error: BaseException) -> tuple[str, str] | None:
     if said.UNIMPLEMENTED in codes:
         return "is no Milvus server, or one too old", "give the port of its gRPC service, mostly 19530"
     if {Status.CONNECT_FAILED, said.UNAVAILABLE, said.DEADLINE_EXCEEDED} & {*codes} or "Retry timeout" in text:
-        return "cannot be reached, or does not answer", "see that the server runs there"
+        return _AWAY
     if isinstance(chain[0], MilvusException) and codes[0] in (ErrorCode.RATE_LIMIT, ErrorCode.FORCE_DENY):
         return f"takes no more: {text}", "wait, or give it more room"
     return None
