@@ -22,6 +22,8 @@ from hit import (
     cli_search,
     cli_serve,
     cli_tagging,
+    deployment,
+    traces,
 )
 from hit.door import Http, Json, LibraryFolder, Lists, Memory, Patience, Pool, Workers, emit, remark
 from hit.errors import UserError
@@ -69,6 +71,7 @@ def main() -> None:
         code = 1
     if code == 130:
         print("hit: interrupted; the same command again goes on from here", file=sys.stderr)
+    traces.stop()
     sys.exit(code)
 
 
@@ -77,10 +80,21 @@ def hit_(
     context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False
 ) -> None:
     """Find video by text and text by video: train a model, index a library, search it."""
+    if deployment.path() and context.invoked_subcommand not in (None, "doctor"):  # which finds out by itself what it says
+        _describe()
     if version:
         print(f"hit {hit.__version__}")
     elif context.invoked_subcommand is None:
         print(context.get_help())
+
+
+def _describe() -> None:
+    """Log, and trace, as hit.toml says."""
+    from hit import logs
+
+    if (described := deployment.read()).log != deployment.Log():
+        logs.set_up(described.log)
+    traces.start(described.trace)
 
 
 @app.command()

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from hit import content, files
+from hit import content, files, traces
 from hit.analysis import Job, Piece
 from hit.db import Database, Found, Line, Segment, Stored
 from hit.errors import UserError
@@ -108,10 +108,12 @@ def sync(db: Database, store: Store, stored: Stored) -> None:
         living, dead = db.unsynced(stored.revision, _SYNC)
         if not len(living) and not len(dead):
             return
-        if len(living):
-            store.put(living, db.vectors(stored, living))
-        if len(dead):
-            store.delete(dead)
+        vectors = db.vectors(stored, living)
+        with traces.part("store"):
+            if len(living):
+                store.put(living, vectors)
+            if len(dead):
+                store.delete(dead)
         db.synced(stored.revision, np.concatenate([living, dead]))
 
 
@@ -181,7 +183,8 @@ class _Work:
         if not batch:
             return ()
         try:
-            vectors = self.encoder.embed_clips([piece.features for _, piece in batch])
+            with traces.part("embed"):
+                vectors = self.encoder.embed_clips([piece.features for _, piece in batch])
         except UserError as error:
             if len(batch) > 1:  # one of them cannot be embedded: the others can
                 return [row for item in batch for row in self.vectors([item])]
@@ -216,6 +219,7 @@ class _Work:
             self.drop(self.db.finish(job.video, facts, segments, self.encoder.revision, vectors, lines))
             self.changed.append(job.video)
         seconds, duration = round(end.seconds, 3), info.duration if info else 0.0
+        traces.took("file", end.seconds, video=job.video, status="failed" if reason else "done")
         self.journal.write(Entry(str(job.path), "failed" if reason else "done", reason, seconds, duration))
 
     def fail(self, job: Job, error: Exception) -> str:

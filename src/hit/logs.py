@@ -9,6 +9,7 @@ from typing import Any
 from hit import deployment, traces
 from hit.deployment import Log
 
+_JSON = json.JSONEncoder(default=str)
 LINE = "%(asctime)s %(levelname)s [%(process)d] %(name)s: %(message)s"
 
 
@@ -24,9 +25,9 @@ class Line(logging.Formatter):
 
 
 class Json(logging.Formatter):
-    """Lines for programs: {time, level, logger, process, message}, and where there are such request, job, trace, error (a traceback).
+    """Lines for programs: {time, level, logger, process, message}, and where there are such request, job, trace, error.
 
-    What a record has as `fields` is in it, too.
+    What a record has as `fields` is in it, too. An error is its traceback.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -43,7 +44,7 @@ class Json(logging.Formatter):
         told |= getattr(record, "fields", {})
         if record.exc_info:
             told["error"] = self.formatException(record.exc_info)
-        return json.dumps(told, default=str)
+        return _JSON.encode(told)
 
 
 def config(log: Log) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from hit import embeddings, filters, metrics, pages
+from hit import embeddings, filters, metrics, pages, traces
 from hit.arrays import among, products
 from hit.db import Database, Match, Place, Said, Stored, words
 from hit.errors import UserError
@@ -116,7 +116,7 @@ def search(query: Query, shelf: Shelf) -> Answer:
     check(shelf.encoder, shelf.stored)
     if not shelf.store.count():
         raise UserError("the library", "holds no videos yet", "add some with `hit index LIBRARY PATH`")
-    with shelf.db.steady():
+    with traces.span("search"), shelf.db.steady():
         return _Search(query, shelf).answer()
 
 
@@ -223,7 +223,8 @@ class _Search:
             ], all_
         if self.matches or self.query.mode == "normalised":
             fetch = max(fetch, DEPTH)
-        rows, scores = self.shelf.store.search(self.vector[None], fetch, self.allowed)[0]
+        with traces.part("store"):
+            rows, scores = self.shelf.store.search(self.vector[None], fetch, self.allowed)[0]
         all_ = len(rows) < fetch
         there = rows < self.rows
         rows, scores = rows[there], scores[there]
@@ -386,10 +387,13 @@ def _mixed(rows: Floats, query: Query, encoder: Encoder) -> Floats:
 
 
 def _rows(texts: Sequence[str], examples: Sequence[Example], encoder: Encoder) -> Floats:
-    rows = list(encoder.embed_texts(texts)) if texts else []
-    for example in examples:
-        vectors = example if isinstance(example, np.ndarray) else encoder.embed_clips(example)
-        rows.append(embeddings.mean(vectors, encoder.parts))
+    if not texts and not examples:
+        return np.zeros((0, encoder.dim), np.float32)
+    with traces.part("embed"):
+        rows = list(encoder.embed_texts(texts)) if texts else []
+        for example in examples:
+            vectors = example if isinstance(example, np.ndarray) else encoder.embed_clips(example)
+            rows.append(embeddings.mean(vectors, encoder.parts))
     return np.array(rows, np.float32).reshape(-1, encoder.dim)
 
 

@@ -7,6 +7,7 @@ nothing before. How long parts of the work take is also told to whoever watches:
 import os
 import re
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,13 +18,13 @@ from typing import Any, Literal, Self
 import hit
 from hit.errors import UserError
 
-Part = Literal["embed", "store", "database", "object"]
+Part = Literal["embed", "store", "database", "object", "file"]
 Told = Callable[[Part, float], None]
 Value = str | int | float | bool
 KEYS = ("request", "trace")  # of what is passed on
 
 _ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
-_SECONDS = 5.0  # for a collector to take what it is sent: who ends waits no longer for one that is away
+_SECONDS = 3.0  # for a collector to take what it is sent: who ends waits no longer for one that is away
 _request: ContextVar[str] = ContextVar("request", default="")
 _job: ContextVar[int] = ContextVar("job", default=0)
 _watchers: list[Told] = []
@@ -90,7 +91,7 @@ def start(endpoint: str) -> None:
         raise UserError("trace", what, "pip install 'hit-video[trace]', or leave `trace` out of hit.toml") from None
     names = {"service.name": "hit", "service.version": hit.__version__}
     own = Resource.create({**names, "service.instance.id": f"{socket.gethostname()}:{os.getpid()}"})
-    _provider = TracerProvider(resource=own)
+    _provider = TracerProvider(resource=own, shutdown_on_exit=False)
     exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=_SECONDS)
     _provider.add_span_processor(BatchSpanProcessor(exporter, export_timeout_millis=_SECONDS * 1000))
     _tracer = _provider.get_tracer("hit", hit.__version__)
@@ -99,8 +100,10 @@ def start(endpoint: str) -> None:
 def stop() -> None:
     """Send what has not been sent yet, and no more."""
     global _provider, _tracer  # noqa: PLW0603
-    if _provider:
-        _provider.shutdown()
+    if _provider:  # which tries again and again where nobody takes what it sends
+        ending = threading.Thread(target=_provider.shutdown, daemon=True)
+        ending.start()
+        ending.join(_SECONDS)
     _provider = _tracer = None
 
 
@@ -110,7 +113,7 @@ class Span:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: Any) -> None:
         pass
 
     def say(self, name: str = "", **about: Value) -> None:
@@ -133,12 +136,12 @@ class _Noted(Span):
         self._token = context.attach(trace.set_span_in_context(self._span, there))
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, *error: Any) -> None:
         from opentelemetry import context, trace
 
         context.detach(self._token)
-        if kind is not None:  # its words may be a user's
-            self._span.set_status(trace.StatusCode.ERROR, kind.__name__)
+        if error[0] is not None:  # its words may be a user's
+            self._span.set_status(trace.StatusCode.ERROR, error[0].__name__)
         self._span.end()
 
     def say(self, name: str = "", **about: Value) -> None:
@@ -178,13 +181,13 @@ def part(part: Part) -> Span:
     return _Timed(part) if _watchers or _tracer else _NONE
 
 
-def took(name: str, seconds: float, **about: Value) -> None:
-    """Note what has just ended after so many seconds, inside of the present span; and tell those who watch, if it is a part."""
+def took(part: Part, seconds: float, **about: Value) -> None:
+    """Note a part of the work that has just ended after so many seconds, as `part` does."""
     for told in _watchers:
-        told(name, seconds)  # type: ignore[arg-type]  # who watches looks at what it knows
+        told(part, seconds)
     if _tracer and _parent():
         now = time.time_ns()
-        made = _tracer.start_span(name, attributes=about, start_time=now - int(seconds * 1e9))
+        made = _tracer.start_span(part, attributes=about, start_time=now - int(seconds * 1e9))
         made.end(now)
 
 

@@ -48,7 +48,7 @@ def create_app(service: Service) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         layers.make_room(service.config)
-        with service:
+        with service, app.state.metrics:
             yield
 
     app = FastAPI(

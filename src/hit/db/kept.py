@@ -14,6 +14,7 @@ class Kept:
 
     def __init__(self, most: int = MOST) -> None:
         self.most, self.bytes = most, 0
+        self.asked = self.found = 0  # keys, and those of them that were known
         self._state = -1
         self._values: OrderedDict[tuple[Hashable, Hashable], Any] = OrderedDict()
         self._guard = threading.Lock()
@@ -29,6 +30,8 @@ class Kept:
                 if (kind, key) in self._values:
                     found[key] = self._values[kind, key]
                     self._values.move_to_end((kind, key))
+            self.asked += len(keys)
+            self.found += len(found)
             return found
 
     def keep(self, state: int, kind: Hashable, values: Mapping[Any, Any]) -> None:

@@ -53,6 +53,15 @@ class Sessions:
         with self.read() as session:
             session.execute(sa.select(1))
 
+    def lookups(self) -> tuple[int, int]:
+        """Return how many values were looked for among those that are kept, and how many of them were there."""
+        return self._kept.asked, self._kept.found
+
+    def connections(self) -> int:
+        """Return how many connections are in use."""
+        pool = self._engine.pool
+        return pool.checkedout() if isinstance(pool, sa.QueuePool) else 0
+
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Open a session that reads one state of the library."""

@@ -1,12 +1,14 @@
 """Engines of SQLite and PostgreSQL that behave alike, and the migrations."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
+from hit import traces
 from hit.db import copies
 from hit.errors import AwayError, UserError
 
@@ -41,6 +43,7 @@ def engines(url: str) -> tuple[sa.Engine, sa.Engine]:
         raise UserError("the database", what, "pip install 'hit-video[postgres]'") from None
     except (sa.exc.ArgumentError, ValueError):  # whose words may show the password
         raise UserError("the database", "its URL is not understood", "for example postgresql://user@host/name") from None
+    _time(engine)
     if engine.dialect.name == "sqlite":
         _set_up_sqlite(engine)
         return engine, engine.execution_options(begin="BEGIN IMMEDIATE")
@@ -54,6 +57,21 @@ def engines(url: str) -> tuple[sa.Engine, sa.Engine]:
 
     # A reader sees one state, however many statements it needs.
     return engine.execution_options(isolation_level="REPEATABLE READ"), engine.execution_options(writes=True)
+
+
+def _time(engine: sa.Engine) -> None:
+    """Have those who watch told how long each statement takes, until its first rows are there."""
+
+    @sa.event.listens_for(engine, "before_cursor_execute")
+    def before(connection: sa.Connection, *_: Any) -> None:
+        if traces.watching():
+            connection.info["begun"] = time.perf_counter()
+
+    @sa.event.listens_for(engine, "after_cursor_execute")
+    def after(connection: sa.Connection, _: object, statement: str, *__: object) -> None:
+        if (begun := connection.info.pop("begun", None)) is not None:
+            took = time.perf_counter() - begun
+            traces.took("database", took, **{"db.operation.name": statement.lstrip().partition(" ")[0][:20]})
 
 
 @contextlib.contextmanager

@@ -34,15 +34,18 @@ class MediaCache:
     def __init__(self, folder: Path, limit: float) -> None:
         self.folder, self.limit = folder, limit
         self._tidied, self._guard = -_TIDY, threading.Lock()
+        self.asked = self.known = 0  # lookups, and those that found something
 
     def find(self, kind: Kind, name: str) -> Path | None:
         """Return what was made, or None."""
         path = self._path(kind, name)
+        self.asked += 1
         try:
             look = path.stat()
             os.utime(path, ns=(time.time_ns(), look.st_mtime_ns))  # read now: what `tidy` goes by
         except FileNotFoundError:
             return None
+        self.known += 1
         if time.monotonic() > self._tidied + _TIDY:
             self.tidy(path)
         return path
