@@ -110,7 +110,7 @@ class Keeper(Protocol):
         ...
 
     def flush(self) -> Sequence[Any]:
-        """Write down what is whole; return, for each file that has ended since then in their order, what is told of it."""
+        """Write down what is whole; return for each file that has ended since the last time, in order, what is told of it."""
         ...
 
 
