@@ -222,6 +222,7 @@ class Database(AccessRecords, Browse, JobRecords, LabelRecords, PolicyRecords, R
         `facts` are columns of `videos`. Returns the thumbnails of segments that it had before and has no longer.
         """
         ids = [segment.id for segment in segments]
+        sent = self._send(revision, vectors)
         with self.write() as session:
             thumbnails = _drop_segments(session, video, keep=set(ids))
             for segment in segments:
@@ -232,7 +233,7 @@ class Database(AccessRecords, Browse, JobRecords, LabelRecords, PolicyRecords, R
                 _note(session, revision, session.scalars(before).all())
                 session.execute(sa.delete(Embedding).where(Embedding.revision == revision, Embedding.segment_id.in_(some)))
                 session.execute(sa.delete(Line).where(Line.segment_id.in_(some)))
-            rows = self._append(session, revision, vectors)
+            rows = self._append(session, revision, vectors, sent)
             session.add_all(Embedding(segment_id=key, revision=revision, row=row) for key, row in zip(ids, rows, strict=True))
             _note(session, revision, rows)
             session.add_all(lines)
