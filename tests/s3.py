@@ -162,8 +162,8 @@ class _Through(BaseHTTPRequestHandler):
         self.send_header("Content-Length", length)
         self.end_headers()
         if self.command != "HEAD":
+            self.server.got += len(body)  # before it is there: who asked may look at once
             self.wfile.write(body)
-            self.server.got += len(body)
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass
 

@@ -143,7 +143,7 @@ def test_an_open_file_is_a_file(folder: Folder, moves: list[tuple[int, int, int]
     data = bytes(range(256)) * 1200  # 307,200 bytes
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bucket, "_BLOCK", 50_000)
-        patch.setattr(objects, "_BLOCKS", 2)
+        patch.setattr(bucket, "_BLOCKS", 2)
         folder.write("x", data)
         ours, theirs = folder.open("x"), io.BytesIO(data)
         assert ours.seekable() and ours.readable()

@@ -25,7 +25,7 @@ from hit.types import Floats, Keys
 
 TOP = "embeddings"
 LARGEST = 64 << 20  # bytes of a piece
-_HERE = "here"
+HERE = "here"
 _SMALL = 1 << 20  # bytes that are fetched whole rather than in part
 _SHARE = 8  # of a larger piece, so small a part is fetched by itself
 _NEAR = 1 << 16  # bytes that are fetched along rather than asked around
@@ -72,7 +72,7 @@ def due(pieces: Sequence[Piece], dim: int) -> list[list[Piece]]:
     for most in _KINDS:
         run: list[Piece] = []
         for piece in reversed(pieces):
-            if _bytes(piece, dim) >= most:
+            if size(piece, dim) >= most:
                 break
             run.insert(0, piece)
         if len(run) >= _MANY:
@@ -100,7 +100,7 @@ class Chunked(Matrix):
         super().__init__(folder, dim)
         self._objects, self._find = objects, find
         self._pen = threading.RLock()
-        self._rows = _read(folder / _HERE, self.path, dim)
+        self._rows = _read(folder / HERE, self.path, dim)
 
     def view(self, count: int) -> Floats:
         """Return the first `count` rows (count, dim), mapped: what of them is not here is fetched.
@@ -155,8 +155,8 @@ class Chunked(Matrix):
             inside = (wanted >= piece.first) & (wanted < piece.last)
             if not inside.any():
                 continue
-            own, size = wanted[inside] - piece.first, _bytes(piece, self.dim)
-            if size <= _SMALL or len(own) * 4 * self.dim * _SHARE >= size:
+            own, whole = wanted[inside] - piece.first, size(piece, self.dim)
+            if whole <= _SMALL or len(own) * 4 * self.dim * _SHARE >= whole:
                 with self._pen:
                     vectors = self._whole(piece)[own]
             else:
@@ -194,7 +194,7 @@ class Chunked(Matrix):
     def _fetch(self, first: int, last: int) -> None:
         """Have these rows here."""
         for _ in range(_TRIES):
-            self._rows = _read(self.path.with_name(_HERE), self.path, self.dim)  # another process may have been quicker
+            self._rows = _read(self.path.with_name(HERE), self.path, self.dim)  # another process may have been quicker
             lacking = [piece for piece in self._find(first, last) if not _covers(self._rows, piece.first, piece.last)]
             try:
                 with files.room(self.path), ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -222,12 +222,13 @@ class Chunked(Matrix):
 
     def _note(self, intervals: Iterable[tuple[int, int]]) -> None:
         """Note what is here. Of two processes that do so at once one may be forgotten: then something is fetched once more."""
-        path = self.path.with_name(_HERE)
+        path = self.path.with_name(HERE)
         self._rows = _joined([*_read(path, self.path, self.dim), *intervals])
         files.write_whole(path, json.dumps(self._rows).encode())
 
 
-def _bytes(piece: Piece, dim: int) -> int:
+def size(piece: Piece, dim: int) -> int:
+    """Return how many bytes a piece has."""
     return (piece.last - piece.first) * 4 * dim
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from hit import content, files, traces
+from hit import content, traces
 from hit.analysis import Job, Piece
 from hit.db import Database, Found, Line, Segment, Stored
 from hit.errors import UserError
@@ -151,7 +151,7 @@ class _Work:
 
     def __init__(self, db: Database, store: Store, encoder: Encoder, folder: Path) -> None:
         self.db, self.store, self.encoder = db, store, encoder
-        self.posters, self.journal = folder / POSTERS, Journal(folder / JOURNAL)
+        self.journal = Journal(folder / JOURNAL)
         self.changed: list[str] = []  # videos
         self.waiting: dict[str, tuple[Job, Piece]] = {}  # segments to be embedded
         self.rows: defaultdict[str, dict[str, _Row]] = defaultdict(dict)  # by video and segment
@@ -172,12 +172,15 @@ class _Work:
         """Embed what waits, and record the videos that are whole."""
         batch = list(self.waiting.values())
         self.waiting.clear()
+        self.db.home.write_all({f"{POSTERS}/{_name(piece)}": piece.poster for _, piece in batch})
         for (job, piece), vector in zip(batch, self.vectors(batch), strict=True):
             self.rows[job.video][piece.clip.id] = self.row(job, piece, vector)
         for job, end in self.ended:
             self.record(job, end)
         self.ended.clear()
-        sync(self.db, self.store, self.db.stored(self.encoder.revision, self.encoder.dim))
+        stored = self.db.stored(self.encoder.revision, self.encoder.dim)
+        sync(self.db, self.store, stored)
+        self.db.merge(stored)
 
     def vectors(self, batch: Sequence[tuple[Job, Piece]]) -> Sequence[Floats]:
         if not batch:
@@ -194,12 +197,8 @@ class _Work:
         return list(vectors)
 
     def row(self, job: Job, piece: Piece, vector: Floats) -> _Row:
-        name = f"{piece.clip.id[:2]}/{piece.clip.id}.jpg"
-        path = self.posters / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_whole(path, piece.poster)
         start, end = piece.clip.start, piece.clip.end
-        segment = Segment(id=piece.clip.id, video_id=job.video, start=start, end=end, seek=start, thumbnail=name)
+        segment = Segment(id=piece.clip.id, video_id=job.video, start=start, end=end, seek=start, thumbnail=_name(piece))
         return _Row(segment, vector, _lines(piece))
 
     def record(self, job: Job, end: End) -> None:
@@ -233,8 +232,13 @@ class _Work:
         return reason
 
     def drop(self, names: Sequence[str]) -> None:
-        for name in names:
-            (self.posters / name).unlink(missing_ok=True)
+        if names:
+            self.db.home.delete(f"{POSTERS}/{name}" for name in names)
+
+
+def _name(piece: Piece) -> str:
+    """Return what the poster of a segment is called."""
+    return f"{piece.clip.id[:2]}/{piece.clip.id}.jpg"
 
 
 def _lines(piece: Piece) -> list[Line]:

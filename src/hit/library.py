@@ -8,6 +8,7 @@ thumbnails/     a JPEG for each segment
 remote/         copies of videos that were given by URL
 uploads/        videos that were sent to it: their only copies
 cache/          what a service made of videos to show them; it may go at any time
+fetched/        copies of files in the object store, if the library's are there; they may go at any time
 library.log     what went wrong, file by file
 journal.jsonl   what became of each file that was looked at, see `hit.journal`
 """
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
 
-from hit import analysis, deployment, embeddings, examples, files, journal, settings, sources, stores
+from hit import analysis, deployment, embeddings, examples, files, journal, objects, settings, sources, stores
 from hit import describe as describing
 from hit import index as indexing
 from hit import search as searching
@@ -64,13 +65,13 @@ class Library:
     def __init__(self, path: Path, config: LibraryConfig, encoder: ServingEncoder | None, mend: bool = True) -> None:
         self.path, self.config = path, config
         self._look: object = None  # what told that the settings are these
-        self.posters = path / indexing.POSTERS
         self._given = encoder  # whoever opens a library with an encoder means to index with that one
         self._loaded = encoder
         self._model: Path | None = None  # its folder, if it has one
         self._experts: dict[str, Expert] | None = None
         self._judge: Judge | None = None
         self.db = Database(config.database or f"sqlite:///{quote(str(path / 'library.db'))}", path)
+        self.db.keep_in(config.objects)
         self._stored: Stored | None = None
         self._store: Store | None = None
         self.pulse: Pulse | None = None  # of the job of the queue that is worked on
@@ -112,11 +113,12 @@ class Library:
             with contextlib.closing(Database(database, path)) as db:
                 if not upkeep.empty(db):
                     raise UserError("the database", "holds the records of another library", "name one of its own for each")
-        made_by = settings.reference(path, model, encoder)
-        config = LibraryConfig(made_by, segments or SegmentConfig(), database, stores.address(store), secrets.token_hex(4))
+        made_by, place, own = settings.reference(path, model, encoder), objects.check(places.objects), secrets.token_hex(4)
+        config = LibraryConfig(made_by, segments or SegmentConfig(), database, stores.address(store), place, own)
         settings.write(path, config)
         try:
-            return cls.open(path, encoder=encoder)
+            with objects.claimed(place, own):
+                return cls.open(path, encoder=encoder)
         except UserError:  # also for a database or a store that cannot be reached: nothing is begun
             (path / "library.toml").unlink()
             raise
@@ -357,7 +359,7 @@ class Library:
         with self._guard:
             if settings.look(self.path, self.db) != self._look:  # rows with other numbers are noticed by the database
                 self.renew()
-            return searching.Shelf(self.db, self.store, self.stored, self.encoder, self.posters.absolute(), self.judge)
+            return searching.Shelf(self.db, self.store, self.stored, self.encoder, self.db.top / indexing.POSTERS, self.judge)
 
     def _analyse(self, path: Path) -> list[analysis.Piece]:
         return analysis.analyse("query", path, self.experts, self.config.segments)
@@ -378,6 +380,7 @@ class Library:
             if config.model.revision != self.config.model.revision and self._given is None:
                 self._loaded = self._experts = None
             self.config = config
+            self.db.keep_in(config.objects)
             self._let_go()
 
     def _let_go(self) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 from hit import files
 from hit.objects import Folder
 
+FETCHED = "fetched"  # the folder in a library's
+LIMIT = 4 << 30  # bytes of it
 log = logging.getLogger(__name__)
 _TIDY = 60.0  # seconds between two looks at how much there is
 
@@ -39,14 +41,16 @@ def touch(path: Path) -> None:
 
 
 class Stock:
-    """Reads files of `source` that never change, and keeps copies of at most `limit` bytes in `folder`."""
+    """Reads files of `source` that never change, and keeps copies of at most `limit` bytes in `folder`, if there is one."""
 
-    def __init__(self, source: Folder, folder: Path, limit: float) -> None:
+    def __init__(self, source: Folder, folder: Path | None, limit: float = LIMIT) -> None:
         self.source, self.folder, self.limit = source, folder, limit
         self._trimmed, self._guard = -_TIDY, threading.Lock()
 
     def read(self, name: str) -> bytes:
         """Return what is in a file. Raises FileNotFoundError, and UserError as the source does."""
+        if not self.folder:
+            return self.source.read(name)
         path = self.folder / name
         with contextlib.suppress(FileNotFoundError):
             data = path.read_bytes()
@@ -67,5 +71,6 @@ class Stock:
 
     def forget(self, names: Iterable[str]) -> None:
         """Remove copies."""
-        for name in names:
-            (self.folder / name).unlink(missing_ok=True)
+        if self.folder:
+            for name in names:
+                (self.folder / name).unlink(missing_ok=True)

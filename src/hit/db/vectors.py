@@ -11,7 +11,7 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from hit import chunks, files, objects
+from hit import chunks, files, objects, stock
 from hit.arrays import Matrix
 from hit.chunks import Chunked, Piece
 from hit.db import keywords, where
@@ -20,7 +20,9 @@ from hit.db.schema import Array, Chunk, Embedding, File, Line, Segment, Unsynced
 from hit.db.session import Sessions, batches
 from hit.errors import UserError
 from hit.filters import Node, to_text
-from hit.types import Floats, Keys
+from hit.objects import Folder
+from hit.stock import Stock
+from hit.types import Far, Floats, Keys, Where
 
 
 class Stretch(NamedTuple):
@@ -77,26 +79,31 @@ class Stored:
 
 
 class Vectors(Sessions):
-    """The part of a Database that knows them.
+    """The part of a Database that knows them, and where the files are that its records name.
 
-    home: the folder of the files that the records name, such as thumbnails. objects: the same, if arrays are there too; see
-    `keep_in`.
+    objects: their folder in an object store, if they are there; home: their folder anyway, and top: what it is called. stock: to
+    read what is small and never changes, such as thumbnails.
     """
+
+    objects: Folder | None
+    home: Folder
+    top: Where
+    stock: Stock
 
     def __init__(self, url: str, folder: Path) -> None:
         super().__init__(url, folder)
         self._guard = threading.Lock()  # several threads may search
         self._matrices: dict[str, Matrix] = {}
-        self.objects: objects.Folder | None = None
-        self.home = objects.folder(folder)
+        self.keep_in("")
 
     def keep_in(self, place: str) -> None:
-        """Have arrays, and all other files, be in an object store, by URL; empty: in the library's folder."""
+        """Look for arrays, and all other files, in an object store, by URL; empty: in the library's folder."""
         with self._guard:
-            if place != (self.objects.url if self.objects else ""):
-                self.objects = objects.folder(place) if place else None
-                self.home = self.objects or objects.folder(self.folder)
-                self._matrices = {}
+            self.objects = objects.folder(place) if place else None
+            self.home = self.objects or objects.folder(self.folder)
+            self.top = Far(place) if place else self.folder.absolute()
+            self.stock = Stock(self.home, self.folder / stock.FETCHED if place else None)
+            self._matrices = {}
 
     def places(self, stored: Stored, rows: Iterable[int]) -> dict[int, Place]:
         """Return segments by their rows, each with the first file (by name) that holds its video; unknown rows are left out.
@@ -183,10 +190,11 @@ class Vectors(Sessions):
             if stored.name not in self._matrices:
                 of = f"{stored.name.rpartition('/')[0]}/"  # whose rows of before no longer hold their file, which may be gone
                 self._matrices = {name: kept for name, kept in self._matrices.items() if not name.startswith(of)}
-                self._matrices[stored.name] = self._matrix(stored)
+                self._matrices[stored.name] = self.array(stored)
             return self._matrices[stored.name]
 
-    def _matrix(self, stored: Stored) -> Matrix:
+    def array(self, stored: Stored) -> Matrix:
+        """Open an array, apart from those that are kept open."""
         folder = self.folder / stored.name
         if not self.objects:
             return Matrix(folder, stored.dim)
@@ -199,6 +207,17 @@ class Vectors(Sessions):
         with self.read() as session:
             return [Piece(*row) for row in session.execute(query if last is None else query.where(Chunk.first < last))]
 
+    def piece_names(self) -> set[str]:
+        """Return the names of the pieces of all arrays."""
+        with self.read() as session:
+            return set(session.scalars(sa.select(Chunk.name)))
+
+    def set_pieces(self, stored: Stored, pieces: Iterable[Piece]) -> None:
+        """Have these be the pieces of an array."""
+        with self.write(content=False) as session:
+            session.execute(sa.delete(Chunk).where(Chunk.revision == stored.revision))
+            session.add_all(note(stored, piece) for piece in pieces)
+
     def merge(self, stored: Stored) -> None:
         """Make large pieces of small ones, where there are many. The caller keeps other writers out."""
         if not self.objects:
@@ -210,7 +229,7 @@ class Vectors(Sessions):
             own = (Chunk.revision == stored.revision, Chunk.generation == stored.generation)
             with self.write(content=False) as session:
                 session.execute(sa.delete(Chunk).where(*own, Chunk.first >= first, Chunk.last <= last))
-                session.add(Chunk(revision=stored.revision, generation=stored.generation, first=first, last=last, name=name))
+                session.add(note(stored, Piece(first, last, name)))
             old += [piece.name for piece in run]
         self.objects.delete(old)  # readers that are about to look at one of these look for it anew
 
@@ -304,7 +323,7 @@ class Vectors(Sessions):
             matrix.write(np.arange(first, last), vectors)
         array.rows = last
         if sent:
-            session.add(Chunk(revision=revision, generation=array.generation, first=first, last=last, name=sent))
+            session.add(note(Stored.of(array), Piece(first, last, sent)))
         sa.event.listen(session, "after_commit", lambda _: matrix.keep(first, last), once=True)
         return list(range(first, last))
 
@@ -315,6 +334,11 @@ _PLACES = sa.select(
     sa.select(sa.func.min(File.path)).where(File.video_id == Segment.video_id).scalar_subquery(),
     *(getattr(Segment, name) for name in Stretch._fields),
 ).join(Segment, Segment.id == Embedding.segment_id)
+
+
+def note(stored: Stored, piece: Piece) -> Chunk:
+    """Return what the table of pieces says of one."""
+    return Chunk(revision=stored.revision, generation=stored.generation, first=piece.first, last=piece.last, name=piece.name)
 
 
 def rows_in(session: Session, revision: str) -> Keys:

@@ -8,7 +8,9 @@ end points of other makers, are taken from the environment (AWS_ACCESS_KEY_ID, A
 AZURE_STORAGE_ACCOUNT_NAME, ...), and never from a URL. Failures that pass are tried again by obstore.
 """
 
+import contextlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,7 +19,8 @@ from hit.objects import bucket, disk
 from hit.objects.bucket import store
 from hit.objects.contract import Entry, Folder, checked, shown
 
-__all__ = ["Entry", "Folder", "check", "folder", "is_url", "shown", "store"]
+__all__ = ["OWNER", "Entry", "Folder", "check", "claim", "claimed", "folder", "is_url", "shown", "store"]
+OWNER = "library.id"  # the file that says whose folder it is
 SCHEMES = ("s3", "gs", "az", "memory")
 
 
@@ -48,6 +51,31 @@ def check(place: str | Path) -> str:
     if key:
         checked(key, shown(text))
     return f"{scheme}://{top}" + (f"/{key}" if key else "")
+
+
+def claim(place: str | Path, owner: str) -> bool:
+    """Have a folder be one owner's alone; tell whether that is new. Raises UserError where it is another's, or cannot be had."""
+    there = folder(place)
+    try:
+        found = there.read(OWNER).decode(errors="replace")
+    except FileNotFoundError:
+        there.write(OWNER, owner.encode())
+        return True
+    if found != owner:
+        raise UserError(there.url, "has the files of another library", "name a folder of its own for each")
+    return False
+
+
+@contextlib.contextmanager
+def claimed(url: str, owner: str) -> Iterator[None]:
+    """Claim a folder, if one is named, for what then fails or succeeds: where it fails, the folder is as it was."""
+    new = bool(url) and claim(url, owner)
+    try:
+        yield
+    except BaseException:
+        if new:
+            folder(url).delete([OWNER])
+        raise
 
 
 def folder(place: str | Path) -> Folder:

@@ -2,14 +2,16 @@
 
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
 from hit.db import Stored, copies, upkeep
+from hit.index import POSTERS
 from hit.library import CACHE, UPLOADS, Library
-from hit.upkeep import sizes
+from hit.objects import Entry
+from hit.upkeep import pieces, sizes
 
 _FRESH = 86_400.0  # seconds in which an upload ends
 _PART = re.compile(r"\..+\.part")
@@ -17,15 +19,21 @@ _PART = re.compile(r"\..+\.part")
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """Files or folders of one kind, and their bytes."""
+    """Files or folders of one kind, on the disk or in the object store, and their bytes."""
 
     what: str
     paths: list[Path]
+    objects: Sequence[Entry] = ()
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.paths) + len(self.objects)
 
     @property
     def bytes(self) -> int:
-        """What they take on the disk."""
-        return sum(sizes.of(path) for path in self.paths)
+        """What they take."""
+        return sum(sizes.of(path) for path in self.paths) + sum(entry.size for entry in self.objects)
 
 
 def find(library: Library) -> list[Leftover]:
@@ -33,7 +41,8 @@ def find(library: Library) -> list[Leftover]:
     files = library.db.files()
     videos = {file.video for file in files.values()}
     return [
-        Leftover("thumbnails that no segment has", list(_thumbnails(library))),
+        Leftover("thumbnails that no segment has", [] if library.db.objects else list(_thumbnails(library))),
+        Leftover("files in the object store that nothing names", [], pieces.orphans(library, time.time() - _FRESH)),
         Leftover("copies of remote videos that nothing names", list(_copies(library, files))),
         Leftover("uploads that broke off, or that nothing names", list(_uploads(library, files))),
         Leftover("what was made of videos that are gone", [path for video, path in made(library) if video not in videos]),
@@ -66,9 +75,9 @@ def made(library: Library) -> Iterator[tuple[str, Path]]:
 
 
 def _thumbnails(library: Library) -> Iterator[Path]:
-    with library.db.read() as session:
-        named = {library.posters / name for name in upkeep.thumbnails(session)}
-    yield from (path for path in sizes.tree(library.posters) if path not in named)
+    folder = library.path / POSTERS
+    named = {folder / name for name in pieces.thumbnails(library)}
+    yield from (path for path in sizes.tree(folder) if path not in named)
 
 
 def _copies(library: Library, files: Iterable[str]) -> Iterator[Path]:

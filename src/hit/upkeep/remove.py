@@ -41,11 +41,11 @@ def remove(library: Library, names: Sequence[str] = (), missing: bool = False) -
         going = plan(library, names, missing)
         thumbnails = library.db.record_files([], going.paths)
         index.sync(library.db, library.store, library.stored)
-        for name in thumbnails:
-            (library.posters / name).unlink(missing_ok=True)
-        for path in map(Path, going.paths):
-            if path.parent.name == UPLOADS:  # the names in there are drawn by chance: it is this one, wherever the library lay
-                (library.path / UPLOADS / path.name).unlink(missing_ok=True)
+        going_files = [f"{index.POSTERS}/{name}" for name in thumbnails]
+        # The names of uploads are drawn by chance: it is this one, wherever the library lay.
+        going_files += [f"{UPLOADS}/{path.name}" for path in map(Path, going.paths) if path.parent.name == UPLOADS]
+        library.db.home.delete(going_files)
+        library.db.stock.forget(going_files)
         gone = set(going.videos)
         for video, made in leftovers.made(library):
             if video in gone:
