@@ -11,6 +11,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
@@ -32,7 +33,7 @@ _NEAR = 1 << 16  # bytes that are fetched along rather than asked around
 _AT_ONCE = 4  # pieces
 _TRIES = 3  # where pieces are made into larger ones meanwhile
 _MANY = 64  # pieces of a kind that become a larger one
-_KINDS = (1 << 20, 8 << 20, LARGEST)  # the bytes below which a piece is small, middling, or large
+_KINDS = (1 << 20, LARGEST // 2)  # the bytes below which a piece is small, or middling
 
 
 class Piece(NamedTuple):
@@ -67,15 +68,11 @@ def sound(piece: Piece, data: bytes, dim: int) -> bool:
 def due(pieces: Sequence[Piece], dim: int) -> list[list[Piece]]:
     """Return runs of pieces, of an array's in order, that are each to become one: many of a kind, at the end of the array.
 
-    So every row is written anew once for each kind, and an array has few pieces.
+    So a row is written anew a few times, and an array has few pieces.
     """
-    for most in _KINDS:
-        run: list[Piece] = []
-        for piece in reversed(pieces):
-            if size(piece, dim) >= most:
-                break
-            run.insert(0, piece)
-        if len(run) >= _MANY:
+    for least, most in zip((0, *_KINDS), _KINDS, strict=False):
+        run = list(takewhile(lambda piece: size(piece, dim) < most, reversed(pieces)))[::-1]  # noqa: B023
+        if sum(size(piece, dim) >= least for piece in run) >= _MANY:
             return [group for group in _groups(run, dim) if len(group) > 1]
     return []
 
@@ -243,7 +240,7 @@ def _read(here: Path, array: Path, dim: int) -> list[tuple[int, int]]:
     try:
         rows = [(int(first), int(last)) for first, last in json.loads(here.read_bytes())]
         return rows if not rows or array.stat().st_size >= rows[-1][1] * 4 * dim else []
-    except (FileNotFoundError, ValueError, TypeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
         return []
 
 
