@@ -14,6 +14,7 @@ from hit.db.schema import Array, Base, Changes, Chunk, Embedding, File, Job, Lin
 from hit.db.session import batches
 from hit.db.vectors import note
 from hit.errors import UserError
+from hit.places import LIBRARY
 from hit.types import Keys
 
 _MANY = 10_000  # rows in one statement that is given its values one by one
@@ -257,14 +258,14 @@ def names_in(session: Session) -> set[str]:
     return {PurePath(path).name for path in session.scalars(sa.select(File.path))}
 
 
-def rehome(db: Database, folder: Path, home: Path) -> None:
-    """Have the files in a folder, whose names are like no others, be known as they are, in the folder that will be their home."""
+def rehome(db: Database, folder: Path, home: str) -> None:
+    """Have the files in a folder, whose names are like no others, be known as they are, in the library's folder `home`."""
     with db.write() as session:
         there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
         for name in sorted(there & names_in(session)):
             look = (folder / name).stat()
             for file in session.scalars(sa.select(File).where(File.path.endswith(f"/{name}", autoescape=True))):
-                file.path, file.size, file.mtime_ns = str(home / name), look.st_size, look.st_mtime_ns
+                file.path, file.size, file.mtime_ns = f"{LIBRARY}:{home}/{name}", look.st_size, look.st_mtime_ns
 
 
 def segments_in(session: Session, revision: str) -> Iterator[list[Mapping[str, Any]]]:

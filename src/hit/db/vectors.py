@@ -40,7 +40,7 @@ class Place(NamedTuple):
     """Where a segment is found: what it is, and a file that holds its video."""
 
     segment: Stretch
-    path: Path
+    path: Where
 
 
 class Said(NamedTuple):
@@ -114,11 +114,11 @@ class Vectors(Sessions):
         def load(session: Session, lacking: list[int]) -> dict[int, Place]:
             _check(session, stored)
             found: dict[int, Place] = {}
-            paths: dict[str, Path] = {}
+            paths: dict[str, Where] = {}
             for some in batches(lacking):
                 here = _PLACES.where(Embedding.revision == stored.revision, Embedding.row.in_(some))
                 for row, name, *segment in session.execute(here):
-                    found[row] = Place(Stretch(*segment), paths.setdefault(name, Path(name)))
+                    found[row] = Place(Stretch(*segment), paths.get(name) or paths.setdefault(name, self.roots.seen(name)))
             return found
 
         return self.known((stored.name, "places"), rows, load)

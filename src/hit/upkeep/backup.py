@@ -374,7 +374,7 @@ class _Making:
             rows = library.db.rows(stored.revision)
             with library.db.read() as session:
                 upkeep.thumbnails(session)  # raises for names that lead out of the folder
-            upkeep.rehome(library.db, self.part / UPLOADS, self.path.absolute() / UPLOADS)
+            upkeep.rehome(library.db, self.part / UPLOADS, UPLOADS)
             with contextlib.closing(library.store_of(stored)) as filled:
                 shelves.fill(library, stored, filled, rows, progress)
             counts = {**library.db.counts(), "vectors": len(rows)}

@@ -11,6 +11,7 @@ from hit.db import Stored, copies, upkeep
 from hit.index import POSTERS
 from hit.library import CACHE, UPLOADS, Library
 from hit.objects import Entry
+from hit.places import basename
 from hit.upkeep import pieces, sizes
 
 _FRESH = 86_400.0  # seconds in which an upload ends
@@ -82,18 +83,18 @@ def _thumbnails(library: Library) -> Iterator[Path]:
 
 def _copies(library: Library, files: Iterable[str]) -> Iterator[Path]:
     folder = library.path / "remote"
-    named = {Path(name) for name in files}
+    named = {str(library.places.seen(name)) for name in files}
     for path in sizes.tree(folder):
         own = path  # `hit.remote` keeps .NAME.json and .NAME.part beside the copy NAME
         if path.name.startswith(".") and path.suffix in (".json", ".part"):
             own = path.with_name(path.name[1 : -len(path.suffix)])
-        if own.absolute() not in named and own not in named:
+        if str(own.absolute()) not in named:
             yield path
 
 
 def _uploads(library: Library, files: Iterable[str]) -> Iterator[Path]:
     """Yield what is no video's file, but for what may be on its way still."""
-    named = {Path(path).name for path in files}  # drawn by chance, and so known wherever the library lies
+    named = {basename(path) for path in files}  # drawn by chance, and so known wherever the library lies
     fresh = time.time() - _FRESH
     for path in sizes.tree(library.path / UPLOADS):
         if path.name not in named and path.lstat().st_mtime < fresh:

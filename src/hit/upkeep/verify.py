@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -166,8 +165,8 @@ def _files(library: Library, progress: Progress) -> Iterator[Finding]:
     gone, changed = [], []
     for path, known in library.db.files().items():
         try:
-            look = content.look(Path(path))
-        except OSError:
+            look = content.look(library.places.locate(path))
+        except (OSError, UserError):
             gone.append(path)
             continue
         if look != content.Look(known.size, known.mtime_ns):
