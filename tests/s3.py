@@ -103,8 +103,8 @@ def s3(moto: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
 class Gate(ThreadingHTTPServer):
     """Passes requests on to a server, counts them, and answers as many as it is told by a failure instead.
 
-    fail: (statuses) to answer the next requests by; 0 hangs up. asked: how many there were of each method. sent, got: bytes of
-    bodies.
+    fail: how to answer the next requests: by a status, 0 hangs up, -1 passes on. asked: how many there were of each method. sent,
+    got: bytes of bodies.
     """
 
     daemon_threads = True
@@ -140,7 +140,7 @@ class _Through(BaseHTTPRequestHandler):
         if status == 0:
             self.close_connection = True
             return
-        if status is not None:
+        if status is not None and status > 0:
             self._answer(status, {}, b"<Error/>")
             return
         there = http.client.HTTPConnection(urlsplit(gate.behind).netloc, timeout=30)
@@ -162,8 +162,8 @@ class _Through(BaseHTTPRequestHandler):
         self.send_header("Content-Length", length)
         self.end_headers()
         if self.command != "HEAD":
+            self.server.got += len(body)  # before it is there: who asked may look at once
             self.wfile.write(body)
-            self.server.got += len(body)
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass
 

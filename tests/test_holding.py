@@ -138,7 +138,7 @@ def test_a_video_that_is_left_out_brings_nothing_back(library: Library) -> None:
 
     encoder = ToyEncoder()
     far = np.zeros(8, np.float32)
-    shelf = search.Shelf(library.db, library.store, library.stored, encoder, library.posters, Sure())  # type: ignore[arg-type]
+    shelf = search.Shelf(library.db, library.store, library.stored, encoder, library.path / "thumbnails", Sure())  # type: ignore[arg-type]
 
     def ask(**asked: Any) -> set[str]:
         return {hit.clip.id for hit in search.search(Query(texts=["red"], limit=1000, **asked), shelf).hits}

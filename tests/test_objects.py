@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from hit import objects
 from hit.errors import UserError
-from hit.objects import Folder
+from hit.objects import Folder, bucket, contract
 from s3 import S3, Gate, environment, gate, moto, s3
 
 __all__ = ["gate", "moto", "s3"]  # fixtures
@@ -126,7 +126,7 @@ def test_a_listing_is_of_folders_in_order(folder: Folder) -> None:
 
 
 def test_large_files_go_and_come_in_parts(folder: Folder, tmp_path: Path) -> None:
-    data = os.urandom(objects._PIECE + (1 << 20) + 7)
+    data = os.urandom(contract.PIECE + (1 << 20) + 7)
     (tmp_path / "in").write_bytes(data)
     folder.upload("v/large.mp4", tmp_path / "in")
     assert folder.head("v/large.mp4").size == len(data)
@@ -142,8 +142,8 @@ def test_large_files_go_and_come_in_parts(folder: Folder, tmp_path: Path) -> Non
 def test_an_open_file_is_a_file(folder: Folder, moves: list[tuple[int, int, int]]) -> None:
     data = bytes(range(256)) * 1200  # 307,200 bytes
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(objects, "_BLOCK", 50_000)
-        patch.setattr(objects, "_BLOCKS", 2)
+        patch.setattr(bucket, "_BLOCK", 50_000)
+        patch.setattr(bucket, "_BLOCKS", 2)
         folder.write("x", data)
         ours, theirs = folder.open("x"), io.BytesIO(data)
         assert ours.seekable() and ours.readable()
@@ -242,20 +242,20 @@ def test_failures_that_pass_are_tried_again(gate: Gate, moto: S3, tmp_path: Path
     assert folder.read("x") == b"data" and gate.asked == {"PUT": 3, "GET": 3}
     gate.fail = [500, 503]
     assert names(folder) == ["x"]
-    (tmp_path / "large").write_bytes(bytes(objects._PIECE + 1))
+    (tmp_path / "large").write_bytes(bytes(contract.PIECE + 1))
     gate.fail = [500, 503]
     folder.upload("large", tmp_path / "large")
-    assert folder.head("large").size == objects._PIECE + 1
+    assert folder.head("large").size == contract.PIECE + 1
 
 
 def test_a_server_that_stays_away_is_told_in_one_line_without_credentials(gate: Gate, moto: S3, tmp_path: Path) -> None:
     folder = objects.folder(f"{moto.bucket()}/lib")
     folder.write("x", b"data")
-    (tmp_path / "large").write_bytes(bytes(objects._PIECE + 1))
+    (tmp_path / "large").write_bytes(bytes(contract.PIECE + 1))
     file = folder.open("x")
     gate.shut = True
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(objects._RETRY, "max_retries", 1)
+        patch.setitem(bucket._RETRY, "max_retries", 1)
         folder = objects.folder(folder.url)
         for act in (
             lambda: folder.read("x"),
@@ -274,7 +274,7 @@ def test_a_server_that_stays_away_is_told_in_one_line_without_credentials(gate: 
 
 def test_a_part_that_is_refused_leaves_no_file(gate: Gate, moto: S3, tmp_path: Path) -> None:
     folder = objects.folder(f"{moto.bucket()}/lib")
-    (tmp_path / "large").write_bytes(bytes(3 * objects._PIECE))
+    (tmp_path / "large").write_bytes(bytes(3 * contract.PIECE))
     gate.fail = [400]
     with pytest.raises(UserError, match="answered 400"):
         folder.upload("large", tmp_path / "large")
@@ -326,7 +326,7 @@ def test_without_credentials_it_is_said_where_they_go(s3: S3, monkeypatch: pytes
     for name in environment(""):
         if "KEY" in name:
             monkeypatch.delenv(name)
-    monkeypatch.setitem(objects._RETRY, "max_retries", 0)
+    monkeypatch.setitem(bucket._RETRY, "max_retries", 0)
     monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://169.254.169.254:1")
     with pytest.raises(UserError, match=r"no credentials for it|may not be used"):
         objects.folder(folder_url).read("x")

@@ -2,16 +2,31 @@
 
 import os
 import pickle
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hit import places
+from api_helpers import client
+from hit import content, filters, objects, places, video
+from hit.db import Found
 from hit.errors import UserError
+from hit.library import Library
 from hit.places import Places
-from hit.types import Far
+from hit.remote import Remote
+from hit.sources import find
+from hit.types import Clip, Far, FrameWant, Silent
+from hit.upkeep import remove
+from s3 import S3, Gate, gate, moto, s3
+from toy import PLUGIN, ToyEncoder, render
+
+__all__ = ["gate", "moto", "s3"]  # fixtures
 
 names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1, max_size=30).filter(
     lambda name: name not in (".", "..")
@@ -167,3 +182,206 @@ def test_what_users_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert here.given("a/x.mp4") == Path("a/x.mp4") and here.given("no:x.mp4") == Path("no:x.mp4")
     assert here.names_of("a/x.mp4") == ("videos:x.mp4", str(tmp_path / "a" / "x.mp4"))
     assert here.names_of("b/x.mp4") == (str(tmp_path / "b" / "x.mp4"),)
+
+
+# -- in a library
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.syspath_prepend(str(PLUGIN))
+    monkeypatch.delenv("HIT_CONFIG", raising=False)
+    yield
+
+
+def roots_are(patch: pytest.MonkeyPatch, tmp_path: Path, **named: Path | str) -> None:
+    """Have hit.toml name these roots."""
+    lines = "".join(f'{name} = "{place}"\n' for name, place in named.items())
+    (tmp_path / "hit.toml").write_text(f"[roots]\n{lines}")
+    patch.setenv("HIT_CONFIG", str(tmp_path / "hit.toml"))
+
+
+def files(library: Library) -> list[str]:
+    return sorted(library.db.files())
+
+
+@pytest.mark.usefixtures("machine")
+def test_machines_that_mount_a_root_elsewhere_share_a_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    render(tmp_path / "a" / "cats" / "red.mp4", ["red"])
+    render(tmp_path / "a" / "blue.mp4", ["blue"])
+    roots_are(monkeypatch, tmp_path, videos=tmp_path / "a")
+    with Library.create(tmp_path / "lib", encoder=ToyEncoder()) as library:
+        assert library.index([tmp_path / "a"], workers=1).added == 2
+        assert files(library) == ["videos:blue.mp4", "videos:cats/red.mp4"]
+        [hit] = library.search("red", limit=1).hits
+        assert hit.to_json()["metadata"]["path"] == str(tmp_path / "a" / "cats" / "red.mp4")
+    (tmp_path / "a").rename(tmp_path / "b")
+    roots_are(monkeypatch, tmp_path, videos=tmp_path / "b")
+    with Library.open(tmp_path / "lib", encoder=ToyEncoder()) as library:
+        report = library.index(["videos:"], workers=1)
+        assert (report.unchanged, report.added, report.moved, report.failed) == (2, 0, 0, ())
+        [hit] = library.search("blue", limit=1, where=filters.given("name = blue.mp4")).hits  # a file right in a root
+        assert str(hit.clip.path) == str(tmp_path / "b" / "blue.mp4")
+        [hit] = library.search("blue", limit=1, where=filters.given('path: "videos:cats"')).hits
+        assert hit.clip.path == tmp_path / "b" / "cats" / "red.mp4"
+        assert library.db.video(hit.clip.video).title == "red.mp4" and library.db.named("videos:cats/red.mp4") == hit.clip.video
+        assert [card.title for card in library.db.videos(order="title")[0]] == ["blue.mp4", "red.mp4"]
+        (tmp_path / "b" / "cats").rename(tmp_path / "b" / "dogs")
+        assert library.index(["videos:"], workers=1).moved == 1 and files(library) == ["videos:blue.mp4", "videos:dogs/red.mp4"]
+        for name in (tmp_path / "b" / "dogs", "videos:dogs"):
+            assert remove.plan(library, [str(name)]).paths == ["videos:dogs/red.mp4"]
+        shutil.move(tmp_path / "b", tmp_path / "c")  # as if it were not mounted
+        assert remove.plan(library, missing=True).paths == []
+        render(tmp_path / "d.mp4", ["grey"])
+        with pytest.raises(UserError, match=r"d\.mp4: is in none of the roots: videos = "):
+            library.index([tmp_path / "d.mp4"], workers=1)
+
+
+@pytest.mark.usefixtures("machine")
+def test_paths_of_before_become_names_and_nothing_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    red = render(tmp_path / "a" / "red.mp4", ["red"])
+    with Library.create(tmp_path / "lib", encoder=ToyEncoder()) as library:
+        library.index([red], workers=1)
+        assert files(library) == [str(red)]
+        upload = tmp_path / "lib" / "uploads" / "1.mp4"
+        upload.parent.mkdir()
+        shutil.copy(red, upload)
+        look = content.look(upload)
+        ((_, digest),) = content.digests([upload], Silent())
+        library.db.record_files([Found(str(upload), look.size, look.mtime_ns, str(digest))])  # by an earlier program
+    roots_are(monkeypatch, tmp_path, videos=tmp_path / "a")
+    with Library.open(tmp_path / "lib", encoder=ToyEncoder()) as library:
+        [hit] = library.search("red", limit=1).hits
+        assert hit.clip.path == red  # before it is indexed again
+        monkeypatch.setattr(content, "_sha256", None)
+        report = library.index([red], workers=1)
+        assert report.unchanged == 1 and files(library) == ["library:uploads/1.mp4", "videos:red.mp4"]
+    (tmp_path / "lib").rename(tmp_path / "moved")
+    with Library.open(tmp_path / "moved", encoder=ToyEncoder()) as library:
+        assert library.places.locate("library:uploads/1.mp4") == tmp_path / "moved" / "uploads" / "1.mp4"
+        assert not library.places.gone("library:uploads/1.mp4")
+
+
+# -- in object stores
+
+
+def noise(path: Path, seconds: int) -> Path:
+    """Write a video of noise, a picture a second, each a key picture of about 60 kB; what says where they are comes last."""
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 640, 480, "yuvj420p"
+        for _ in range(seconds):
+            picture = av.VideoFrame.from_ndarray(rng.integers(0, 255, (480, 640, 3), np.uint8), format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_a_stretch_of_a_long_file_is_read_by_its_ranges(gate: Gate, moto: S3, tmp_path: Path) -> None:
+    path, bucket = noise(tmp_path / "long.mov", 240), moto.bucket()
+    objects.folder(bucket).upload("v/long.mov", path)
+    far, want, got = Far(f"{bucket}/v/long.mov"), FrameWant(1.0, 96), gate.got
+    seen = [list(video.read(one, [Clip("", "", one, 230.0, 235.0)], [want])) for one in (far, path)]
+    assert (
+        np.array_equal(seen[0][0].frames[want].images, seen[1][0].frames[want].images) and len(seen[0][0].frames[want].times) == 5
+    )
+    assert video.probe(far) == video.probe(path) and video.facts(far) == video.facts(path)
+    size = path.stat().st_size
+    assert size > 14 << 20 and gate.got - got < size / 2, (gate.got - got, size)  # read, probed, and looked at for its facts
+    assert np.array_equal(video.frame(far, 100.0, 48), video.frame(path, 100.0, 48))
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_told(s3: S3, tmp_path: Path) -> None:
+    bucket = s3.bucket()
+    folder = objects.folder(bucket)
+    folder.upload("long.mov", noise(tmp_path / "long.mov", 100))
+    far = places.look(Far(f"{bucket}/long.mov"))
+    noted = content.look(far)
+    media = video.read(far, [Clip("", "", far, 10.0 * i, 10.0 * i + 1) for i in range(10)], [FrameWant(1.0, 48)])
+    next(media)
+    assert not content.changed(far, noted)
+    folder.write("long.mov", bytes(1 << 20))
+    with pytest.raises(UserError, match=r"long\.mov: changed while it was read"):
+        list(media)
+    assert content.changed(far, noted)
+    ((_, why),) = content.digests([far], Silent())
+    assert isinstance(why, UserError) and "changed while it was read" in str(why)
+    folder.delete(["long.mov"])
+    assert content.changed(far, noted) and not places.exists(far)
+    for name, data, reason in (
+        ("long.mov", b"", "there is no such file"),
+        ("empty.mp4", b"", "is empty"),
+        ("list.mp4", b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", "not a readable video"),
+        ("list.ffconcat", b"ffconcat version 1.0\nfile /etc/hostname\n", "not read here|not a readable video"),
+    ):
+        if "." in name and name != "long.mov":
+            folder.write(name, data)
+        with pytest.raises(UserError, match=reason):
+            video.probe(Far(f"{bucket}/{name}"))
+
+
+def test_videos_in_a_store_are_listed_once_with_their_subtitles(gate: Gate, moto: S3, tmp_path: Path) -> None:
+    bucket = moto.bucket()
+    for key in ("v/a.mp4", "v/a.en.srt", "v/b c.mkv", "v/.c.mp4", "v/d/e.mp4", "v/notes.txt"):
+        objects.folder(bucket).write(key, key.encode())
+    roots, asked = Places({"films": f"{bucket}/v"}), gate.asked.total()
+    found = find(["films:", f"{bucket}/v/d/*.mp4"], remote=Remote(tmp_path), roots=roots)
+    assert [roots.name_of(one) for one in found.paths] == ["films:a.mp4", "films:b c.mkv", "films:d/e.mp4"]
+    looks = [content.look(one) for one in found.paths]
+    assert gate.asked.total() - asked <= 5  # three listings, and two looks for a file that is called so
+    assert [look.size for look in looks] == [len("v/a.mp4") + len("v/a.en.srt"), 9, 9]
+    assert looks == [content.look(Far(one.url)) for one in found.paths if isinstance(one, Far)]
+    assert len({look.mtime_ns for look in looks}) == 3
+    local = tmp_path / "a.mp4"
+    local.write_bytes(b"v/a.mp4")
+    local.with_name("a.en.srt").write_bytes(b"v/a.en.srt")
+    (there, here) = (content.digests([one], Silent()) for one in (found.paths[0], local))
+    assert next(there)[1] == next(here)[1]
+    missing = find([f"{bucket}/none"], remote=Remote(tmp_path), roots=roots)
+    assert [(one.path, one.reason) for one in missing.failed] == [
+        (f"{bucket}/none", "there is no such file, and no video in such a folder")
+    ]
+    with pytest.raises(UserError, match="credentials are not taken from a URL"):
+        find(["s3://me:pa55@bucket/x.mp4"], remote=Remote(tmp_path), roots=roots)
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_library_over_a_store_copies_nothing_and_shows_it(s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket, red = s3.bucket(), render(tmp_path / "red.mp4", ["red", "green"])
+    folder = objects.folder(bucket)
+    folder.upload("v/red.mp4", red)
+    folder.upload("other.mp4", render(tmp_path / "other.mp4", ["blue"]))
+    roots_are(monkeypatch, tmp_path, films=f"{bucket}/v")
+    with Library.create(tmp_path / "lib", encoder=ToyEncoder()) as library:
+        report = library.index(["films:", f"{bucket}/other.mp4"], workers=1)
+        assert (report.added, report.failed) == (2, ()) and not (tmp_path / "lib" / "remote").exists()
+        assert files(library) == ["films:red.mp4", f"{bucket}/other.mp4"]
+        assert library.index(["films:", f"{bucket}/other.mp4"], workers=1).unchanged == 2
+        [hit] = library.search("red", limit=1).hits
+        assert hit.to_json()["metadata"]["path"] == f"{bucket}/v/red.mp4"
+        [same] = library.search(videos=["films:red.mp4#t=0,2"], limit=1).hits
+        assert same.clip.id == hit.clip.id
+        with library.db.read() as session:
+            rows = [str(row) for table in ("files", "jobs") for row in session.execute(sa.text(f"SELECT * FROM {table}"))]
+        assert "films:" in " ".join(rows) and str(tmp_path) not in " ".join(rows)
+        key = hit.clip.video
+    data = red.read_bytes()
+    with client(tmp_path / "lib") as api:
+        route = f"/v1/videos/{key}/stream"
+        whole = api.get(route)
+        assert whole.content == data and whole.headers["Content-Type"] == "video/mp4"
+        for given, part in (("bytes=0-99", data[:100]), ("bytes=-7", data[-7:]), (f"bytes={len(data) - 3}-", data[-3:])):
+            answer = api.get(route, headers={"Range": given})
+            assert (answer.status_code, answer.content) == (206, part), given
+        assert api.get(route, headers={"Range": "bytes=9-2"}).status_code == 416
+        assert api.get(route, headers={"Range": "bytes=0-1,4-5"}).content == data  # all of it may be sent
+        assert api.get(route, headers={"Range": "bytes=0-1", "If-Range": '"another"'}).status_code == 200
+        head = api.head(route, headers={"Range": "bytes=0-9"})
+        assert (head.status_code, head.headers["Content-Length"], head.content) == (206, "10", b"")
+        assert api.get(f"/v1/videos/{key}/thumbnail", params={"t": 1, "size": 48}).status_code == 200
+        assert api.get(f"/v1/videos/{key}/clip", params={"start": 1, "end": 3}).status_code == 200
+        assert api.get(f"/v1/videos/{key}").json()["paths"] == [f"{bucket}/v/red.mp4"]
+        folder.write("v/red.mp4", b"something else")
+        answer = api.get(route)
+        assert answer.status_code == 404 and "its file has changed since it was looked at" in answer.text

@@ -472,7 +472,7 @@ def test_what_nothing_names_goes_and_nothing_else(library: Library) -> None:
     for name in names:
         (remote / name).write_text(name)
     library.db.record_files([Found(str((remote / "kept.mp4").absolute()), 8, 1, "0002" * 16)])
-    stray = library.posters / "zz" / "stray.jpg"
+    stray = library.path / "thumbnails" / "zz" / "stray.jpg"
     stray.parent.mkdir()
     stray.write_bytes(b"123")
     parts = [library.path / ".library.toml.77.part", library.path / "embeddings" / "toy-1" / "0" / ".state.77.part"]
@@ -675,7 +675,7 @@ def test_the_bars_of_backup_and_restore_end_at_their_totals(path: Path, tmp_path
 
 
 def test_a_lost_thumbnail_does_not_keep_the_rest_from_a_backup(library: Library, tmp_path: Path) -> None:
-    (library.posters / "00" / "000-0.jpg").unlink()
+    (library.path / "thumbnails" / "00" / "000-0.jpg").unlink()
     about = backup(library, tmp_path / "b.tar")
     assert (about["thumbnails"], about["lost"]) == (17, 1)
     restore(tmp_path / "b.tar", tmp_path / "again")

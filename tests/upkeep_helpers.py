@@ -42,9 +42,7 @@ def add(made: Library, numbers: Sequence[int], segments: int = 3, revision: str 
         own = []
         for i in range(segments):
             key = f"{number:03}-{i}"
-            poster = made.posters / key[:2] / f"{key}.jpg"
-            poster.parent.mkdir(parents=True, exist_ok=True)
-            poster.write_bytes(f"poster of {key}".encode())
+            made.db.home.write(f"{index.POSTERS}/{key[:2]}/{key}.jpg", f"poster of {key}".encode())
             own.append(
                 Segment(id=key, video_id=video, start=2.0 * i, end=2.0 * i + 2, seek=2.0 * i, thumbnail=f"{key[:2]}/{key}.jpg")
             )

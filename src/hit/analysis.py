@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from hit import experts as registry
-from hit import video, watch
+from hit import places, video, watch
 from hit.config import ExpertConfig
 from hit.errors import UserError
 from hit.segments import CUT_WANT, POSTER_WANT, SegmentConfig, divide, find_cuts, poster
-from hit.types import Audio, AudioWant, Clip, Encoder, Expert, Features, Frames, Media, Want
+from hit.types import Audio, AudioWant, Clip, Encoder, Expert, Far, Features, Frames, Media, Want, Where
 
 STILL_SECONDS = 2.0  # for how long an image is held to be looked at as a video
 _TICK = 0.01  # seconds: times are float32
@@ -41,7 +41,7 @@ class Job:
     """A video to analyse, and the file to read it from."""
 
     video: str
-    path: Path
+    path: Where
     size: int
     mtime_ns: int
 
@@ -75,7 +75,7 @@ def load_experts(experts: Mapping[str, ExpertConfig], identities: Mapping[str, s
 
 
 def analyse(
-    key: str, path: Path, experts: Mapping[str, Expert], config: SegmentConfig, within: tuple[float, float] = (0.0, np.inf)
+    key: str, path: Where, experts: Mapping[str, Expert], config: SegmentConfig, within: tuple[float, float] = (0.0, np.inf)
 ) -> list[Piece]:
     """Cut the video at `path` into segments and look at each, or at what of it lies `within` two times.
 
@@ -108,7 +108,7 @@ def _piece(seen: watch.Seen) -> Piece:
     return Piece(_as_seen(seen.media), seen.features, poster(seen.media.frames[POSTER_WANT].images))
 
 
-def _segment(key: str, path: Path, start: float, end: float) -> Clip:
+def _segment(key: str, path: Where, start: float, end: float) -> Clip:
     return Clip(f"{key}-{round(start * 1000)}-{round(end * 1000)}", key, path, start, end)
 
 
@@ -119,13 +119,13 @@ def _as_seen(media: Media) -> Clip:
     return clip if end > clip.end - _TICK else _segment(clip.video, clip.path, clip.start, end)
 
 
-def _stretches(path: Path, duration: float, beat: Callable[[float], None]) -> Iterator[Frames]:
+def _stretches(path: Where, duration: float, beat: Callable[[float], None]) -> Iterator[Frames]:
     starts = np.arange(0, duration, _STRETCH).tolist()
     clips = [Clip("", "", path, start, min(start + _STRETCH, duration)) for start in starts]
     return (media.frames[CUT_WANT] for media in video.read(path, clips, [CUT_WANT], beat))
 
 
-def look_at_image(path: Path, experts: Mapping[str, Expert]) -> dict[str, Features]:
+def look_at_image(path: Where, experts: Mapping[str, Expert]) -> dict[str, Features]:
     """Return what experts see in an image. Raises UserError for a file that is none, or that none of them can use."""
     looked = registry.run(experts, still(path, registry.wants(experts)))
     if not any(len(features.values) for features in looked.values()):
@@ -133,10 +133,10 @@ def look_at_image(path: Path, experts: Mapping[str, Expert]) -> dict[str, Featur
     return looked
 
 
-def still(path: Path, wants: Iterable[Want]) -> Media:
+def still(path: Where, wants: Iterable[Want]) -> Media:
     """Return an image as a clip without sound in which nothing moves. Raises UserError for a file that is no image."""
     try:
-        with Image.open(path) as file:
+        with Image.open(places.open_far(path) if isinstance(path, Far) else path) as file:
             image = ImageOps.exif_transpose(file).convert("RGB")
     except FileNotFoundError:
         raise UserError(path, "there is no such file") from None
@@ -156,15 +156,15 @@ def still(path: Path, wants: Iterable[Want]) -> Media:
     return Media(Clip("query", "query", path, 0.0, STILL_SECONDS), frames, audio)
 
 
-def stretch(name: str | Path) -> tuple[Path, tuple[float, float]]:
-    """Return a video's path and the times of what is meant of it, where the name ends in #t=START,END [Media Fragments]."""
+def stretch(name: str | Path) -> tuple[str, tuple[float, float]]:
+    """Return a video's name and the times of what is meant of it, where the name ends in #t=START,END [Media Fragments]."""
     found = re.fullmatch(r"(.+)#t=([0-9.]*)(?:,([0-9.]+))?", str(name), re.DOTALL)
     if not found or Path(name).exists():
-        return Path(name), (0.0, float("inf"))
+        return str(name), (0.0, float("inf"))
     try:
         within = float(found[2] or 0), float(found[3] or "inf")
     except ValueError:
         within = 0.0, 0.0
     if within[0] >= within[1]:
         raise UserError(name, "its times are no stretch of time", "write VIDEO#t=10,20 for second 10 to 20")
-    return Path(found[1]), within
+    return found[1], within

@@ -49,6 +49,13 @@ class Matrix:
             self._view = view = np.memmap(self.path, "<f4", "r", shape=(there, self.dim))
         return view[:count]
 
+    def take(self, rows: Keys) -> Floats:
+        """Return rows (n, dim), read. Raises EOFError where there are not so many."""
+        return np.array(self.view(int(rows.max()) + 1 if len(rows) else 0)[rows], np.float32)
+
+    def keep(self, first: int, last: int) -> None:
+        """Take note that these rows, written here, count from now on."""
+
     def write(self, rows: Keys, vectors: Floats) -> None:
         """Write vectors (N, dim) to these rows, durably; those that are there already are left alone."""
         order = np.argsort(rows, kind="stable")

@@ -188,7 +188,7 @@ def index(
     as_json: Json = False,
 ) -> None:
     """Make videos searchable. A second run does only what is new; files that fail are listed and stop nothing."""
-    from hit import deployment, intake, sources
+    from hit import deployment, intake, places, sources
     from hit.console import Bars
     from hit.library import Library
     from hit.remote import Remote
@@ -196,7 +196,7 @@ def index(
 
     if not names and not lists and not model:
         raise UserError("hit index", "no videos are given", "name files or folders")
-    sources.check(names or [], Remote(folder / "remote", http))  # before a library is begun for nothing
+    sources.check(names or [], Remote(folder / "remote", http), places.deployed(folder))  # before a library is begun for nothing
     cut = SegmentConfig(segments, window, overlap=overlap)
     with Library.prepare(folder, model, segments=cut, database=database, store=store, say=remark) as library:
         library.pool = pool or deployment.read().pool
@@ -224,7 +224,7 @@ def experts(as_json: Json = False) -> None:
 
 def _data(names: Sequence[str], out: Path | None, http: bool) -> "tuple[Dataset, list[tuple[str, str]]]":
     """Return the data set that is named, or one of videos without captions, and what could not be had of them."""
-    from hit import datasets, sources
+    from hit import datasets, places, sources
     from hit.console import Bars
     from hit.remote import Remote
 
@@ -232,7 +232,7 @@ def _data(names: Sequence[str], out: Path | None, http: bool) -> "tuple[Dataset,
         return datasets.read(Path(names[0])), []
     if out is None:
         raise UserError("hit extract", "these are videos, and no data set", "say with --out where their features are to go")
-    found = sources.find(names, remote=Remote(out / "remote", http, progress=Bars()))
+    found = sources.find(names, remote=Remote(out / "remote", http, progress=Bars()), roots=places.deployed())
     return datasets.loose(out, found.paths), [(one.path, one.reason) for one in found.failed]
 
 

@@ -28,7 +28,7 @@ def ban(
 
     path, (start, end) = analysis.stretch(video)
     with opened(folder) as library:
-        (found, *_) = remove.videos(library, [str(path)])
+        (found, *_) = remove.videos(library, [path])
         made = bank.add(library, found, note, who(), start, end)
         result = {**bank.to_json(made), "judged": moderation.judge(library, progress=Bars())}
     emit(result, as_json, lambda one: _show_bank({"bank": [one]}))

@@ -55,11 +55,11 @@ def search(
 
     given: dict[str, Any] = {
         "texts": text,
-        "videos": [str(Path(name).absolute()) for name in video or []],  # a search that is saved is asked from anywhere
+        "videos": video or [],
         "images": [str(path.resolve()) for path in image or []],
         "mix": None if mix is None else _numbers(mix, "--mix"),
         "exclude": exclude,
-        "exclude_videos": [str(Path(name).absolute()) for name in exclude_video or []],
+        "exclude_videos": exclude_video or [],
         "where": where,
         "mode": mode,
         "limit": limit,
@@ -68,6 +68,8 @@ def search(
     }
     given = {name: value for name, value in given.items() if value not in (None, [])}
     with Library.open(folder) as library:
+        for kind in {"videos", "images", "exclude_videos"} & set(given):  # a search that is saved is asked from anywhere
+            given[kind] = [library.places.names_of(name)[0] for name in given[kind]]
         saved = library.db.saved_search(given.pop("texts")[0][1:]) if text and text[0].startswith("@") and not text[1:] else {}
         answer = library.search(**examples.asked(saved | given), page=page, explain=explain)
         if save is not None:

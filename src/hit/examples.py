@@ -11,6 +11,7 @@ import numpy as np
 from hit import analysis, filters
 from hit.db import Database, Segment, Stored
 from hit.errors import NotFoundError, UserError
+from hit.places import Places
 from hit.segments import SegmentConfig
 from hit.types import Expert, Features, Floats
 
@@ -42,10 +43,12 @@ def asked(saved: Mapping[str, Any]) -> dict[str, Any]:
     return {**saved, **videos, "where": filters.given(saved.get("where"))}
 
 
-def look_at_video(name: str | Path, experts: Mapping[str, Expert], config: SegmentConfig) -> list[Mapping[str, Features]]:
+def look_at_video(
+    name: str | Path, experts: Mapping[str, Expert], config: SegmentConfig, roots: Places
+) -> list[Mapping[str, Features]]:
     """Return what experts see in a video, or in a stretch of one ("film.mp4#t=10,20"), segment by segment."""
-    path, within = analysis.stretch(name)
-    return [piece.features for piece in analysis.analyse("query", path, experts, config, within)]
+    named, within = analysis.stretch(name)
+    return [piece.features for piece in analysis.analyse("query", roots.given(named), experts, config, within)]
 
 
 def chosen(db: Database, stored: Stored, like: Like) -> tuple[list[Segment], Floats]:

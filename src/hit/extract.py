@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from hit import content, features, pool, video, watch
+from hit import content, features, places, pool, video, watch
 from hit import experts as plugins
 from hit.config import ExpertConfig
 from hit.datasets import Dataset
 from hit.errors import UserError
 from hit.journal import Entry, Journal, Status
-from hit.types import Clip, Expert, Features, Progress, Silent
+from hit.types import Clip, Expert, Features, Progress, Silent, Where
 
 SHARD = 64  # clips written at once; a crash loses at most so many
 HOLD = 10.0  # seconds after which a worker of a cluster writes fewer
@@ -45,10 +45,11 @@ class Report:
 class Job:
     """One file, its clips, and the experts that each of them lacks."""
 
-    path: Path
+    path: Where
     clips: tuple[tuple[Clip, tuple[str, ...]], ...]
     look: content.Look
     digest: str
+    name: str  # what the journal calls it
 
     def __str__(self) -> str:
         return str(self.path)
@@ -110,15 +111,16 @@ def _todo(dataset: Dataset, folders: Mapping[str, features.Folder], journal: Jou
     lacking = {
         clip: names for clip in dataset.clips if (names := tuple(name for name in have if _lacks(have[name], clip, keys[clip])))
     }
-    if lacking and not any(dataset.clips[clip].path.is_file() for clip in lacking):
+    if lacking and not any(places.exists(dataset.clips[clip].path) for clip in lacking if dataset.clips[clip].video):
         why = f"none of its clips has a video file, and {len(lacking)} lack features, such as '{next(iter(lacking))}'"
         raise UserError(dataset.root, why, f"put the videos into {dataset.root / 'videos'} and name them in clips.csv")
     first: dict[tuple[str, tuple[str, ...]], str] = {}  # of those that lack the same experts of the same content
-    by_file: defaultdict[Path, list[tuple[Clip, tuple[str, ...]]]] = defaultdict(list)
+    by_file: defaultdict[Where, list[tuple[Clip, tuple[str, ...]]]] = defaultdict(list)
     for clip, names in lacking.items():
         if not keys[clip] or first.setdefault((keys[clip], names), clip) == clip:
             by_file[dataset.clips[clip].path].append((dataset.clips[clip], names))
-    jobs = [Job(path, tuple(clips), *files.get(path, (content.Look(0, 0), ""))) for path, clips in by_file.items()]
+    called, unread = _names(), (content.Look(0, 0), "")
+    jobs = [Job(path, tuple(clips), *files.get(path, unread), called(path)) for path, clips in by_file.items()]
     twins = {clip: other for clip, names in lacking.items() if (other := first.get((keys[clip], names), clip)) != clip}
     return _Todo(jobs, len(lacking), keys, twins)
 
@@ -135,37 +137,43 @@ def _lacks(have: Mapping[str, str], clip: str, key: str) -> bool:
 
 def _contents(
     dataset: Dataset, folders: Mapping[str, features.Folder], journal: Journal, progress: Progress
-) -> dict[Path, tuple[content.Look, str]]:
+) -> dict[Where, tuple[content.Look, str]]:
     """Return how each file looks and its digest, read anew only where it has changed; without files that cannot be read.
 
     Features that were imported were made from who knows what: their files are left alone.
     """
     have = [folder.contents() for folder in folders.values()]
     clips = [clip for clip in dataset.clips.values() if clip.video and any(one.get(clip.id) != "" for one in have)]
-    looks: dict[Path, content.Look] = {}
+    looks: dict[Where, content.Look] = {}
     for path in dict.fromkeys(clip.path for clip in clips):
-        with suppress(OSError):  # who opens it will say why
+        with suppress(OSError, UserError):  # who opens it will say why
             looks[path] = content.look(path)
-    noted = journal.read()
+    noted, called = journal.read(), _names()
     digests = {
         path: entry.content
         for path, look in looks.items()
-        if (entry := noted.get(str(path.absolute()))) and entry.content and content.Look(entry.size, entry.mtime_ns) == look
+        if (entry := noted.get(called(path))) and entry.content and content.Look(entry.size, entry.mtime_ns) == look
     }
     fresh = [path for path in looks if path not in digests]
     with closing(content.digests(fresh, progress)) as read:
         for path, digest in read:
             if isinstance(digest, str):
                 digests[path] = digest
-                journal.write(_entry(path, looks[path], digest, noted))  # so that it need not be read again
+                journal.write(_entry(called(path), looks[path], digest, noted))  # so that it need not be read again
     return {path: (looks[path], digest) for path, digest in digests.items()}
 
 
-def _entry(path: Path, look: content.Look, digest: str, noted: Mapping[str, Entry]) -> Entry:
-    before = noted.get(name := str(path.absolute()), Entry(name, "pending"))
+def _entry(name: str, look: content.Look, digest: str, noted: Mapping[str, Entry]) -> Entry:
+    before = noted.get(name, Entry(name, "pending"))
     if before.content != digest:
         before = Entry(name, "pending")
     return replace(before, content=digest, size=look.size, mtime_ns=look.mtime_ns)
+
+
+def _names() -> Callable[[Where], str]:
+    """Return what tells how the journal calls a file: alike on all machines that name the same roots."""
+    roots = places.deployed()
+    return lambda path: roots.portable(path.absolute() if isinstance(path, Path) else path)
 
 
 def _share(folder: features.Folder, keys: Mapping[str, str]) -> None:
@@ -251,14 +259,14 @@ class _Work:
         status: Status = "failed" if failed else "done"
         duration = end.info.duration if end.info else 0.0
         about = (job.digest, job.look.size, job.look.mtime_ns)
-        self._entries.append(Entry(str(job.path.absolute()), status, reason, round(end.seconds, 3), duration, *about, failed))
+        self._entries.append(Entry(job.name, status, reason, round(end.seconds, 3), duration, *about, failed))
 
     def fail(self, twins: Mapping[str, str], dataset: Dataset) -> dict[str, str]:
         """Note that clips have failed as those did whose content they share; return why."""
         failed = {twin: self.failed[other] for twin, other in twins.items() if other in self.failed}
-        noted = self._journal.read() if failed else {}
+        noted, called = (self._journal.read() if failed else {}), _names()
         for twin, reason in failed.items():
-            before = noted.get(name := str(dataset.clips[twin].path.absolute()), Entry(name, "failed"))
+            before = noted.get(name := called(dataset.clips[twin].path), Entry(name, "failed"))
             self._journal.write(replace(before, status="failed", reason=reason, clips={twin: reason}))
         return failed
 
@@ -279,7 +287,7 @@ class _Keeper(_Work):
         super().__init__(
             {name: features.Folder(root, expert) for name, expert in experts.items()}, Journal(root / features.JOURNAL)
         )
-        self._output, self._said, self._flushed = output, defaultdict[Path, int](int), time.monotonic()
+        self._output, self._said, self._flushed = output, defaultdict[Where, int](int), time.monotonic()
 
     def add(self, job: Job, told: tuple[str, float, Mapping[str, Features] | str]) -> None:
         """Take what was seen in a stretch. Raises UserError where a file yields too much."""
@@ -315,7 +323,7 @@ class _Ledger(_Work):
 
     def __init__(self, folders: Mapping[str, features.Folder], journal: Journal) -> None:
         super().__init__(folders, journal)
-        self._told: dict[Path, Entry] = {}
+        self._told: dict[Where, Entry] = {}
 
     def add(self, job: Job, told: Any) -> None:
         """Take what a Keeper says became of a file."""

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from hit import content, files, traces
+from hit import content, traces
 from hit.analysis import Job, Piece
 from hit.db import Database, Found, Line, Segment, Stored
 from hit.errors import UserError
 from hit.journal import Entry, Journal
 from hit.sources import Failure, Videos, printable
-from hit.types import Builds, Encoder, Floats, Keys, Progress, Silent, Store
+from hit.types import Builds, Encoder, Floats, Keys, Progress, Silent, Store, Where
 from hit.watch import End, follow
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ def index(
     if isinstance(store, Builds) and store.due():
         store.build(progress)
     known = db.files()
-    broken = [Failure(path, known[path].error or "") for path in scan.paths if known[path].status == "failed"]
+    broken = [Failure(str(db.roots.seen(name)), known[name].error or "") for name in scan.paths if known[name].status == "failed"]
     counts = db.counts()
     return Report(
         videos=counts["videos"],
@@ -151,7 +151,7 @@ class _Work:
 
     def __init__(self, db: Database, store: Store, encoder: Encoder, folder: Path) -> None:
         self.db, self.store, self.encoder = db, store, encoder
-        self.posters, self.journal = folder / POSTERS, Journal(folder / JOURNAL)
+        self.journal = Journal(folder / JOURNAL)
         self.changed: list[str] = []  # videos
         self.waiting: dict[str, tuple[Job, Piece]] = {}  # segments to be embedded
         self.rows: defaultdict[str, dict[str, _Row]] = defaultdict(dict)  # by video and segment
@@ -172,12 +172,15 @@ class _Work:
         """Embed what waits, and record the videos that are whole."""
         batch = list(self.waiting.values())
         self.waiting.clear()
+        self.db.home.write_all({f"{POSTERS}/{_name(piece)}": piece.poster for _, piece in batch})
         for (job, piece), vector in zip(batch, self.vectors(batch), strict=True):
             self.rows[job.video][piece.clip.id] = self.row(job, piece, vector)
         for job, end in self.ended:
             self.record(job, end)
         self.ended.clear()
-        sync(self.db, self.store, self.db.stored(self.encoder.revision, self.encoder.dim))
+        stored = self.db.stored(self.encoder.revision, self.encoder.dim)
+        sync(self.db, self.store, stored)
+        self.db.merge(stored)
 
     def vectors(self, batch: Sequence[tuple[Job, Piece]]) -> Sequence[Floats]:
         if not batch:
@@ -194,12 +197,8 @@ class _Work:
         return list(vectors)
 
     def row(self, job: Job, piece: Piece, vector: Floats) -> _Row:
-        name = f"{piece.clip.id[:2]}/{piece.clip.id}.jpg"
-        path = self.posters / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_whole(path, piece.poster)
         start, end = piece.clip.start, piece.clip.end
-        segment = Segment(id=piece.clip.id, video_id=job.video, start=start, end=end, seek=start, thumbnail=name)
+        segment = Segment(id=piece.clip.id, video_id=job.video, start=start, end=end, seek=start, thumbnail=_name(piece))
         return _Row(segment, vector, _lines(piece))
 
     def record(self, job: Job, end: End) -> None:
@@ -220,7 +219,7 @@ class _Work:
             self.changed.append(job.video)
         seconds, duration = round(end.seconds, 3), info.duration if info else 0.0
         traces.took("file", end.seconds, video=job.video, status="failed" if reason else "done")
-        self.journal.write(Entry(str(job.path), "failed" if reason else "done", reason, seconds, duration))
+        self.journal.write(Entry(self.db.roots.portable(job.path), "failed" if reason else "done", reason, seconds, duration))
 
     def fail(self, job: Job, error: Exception) -> str:
         if isinstance(error, UserError):
@@ -233,8 +232,13 @@ class _Work:
         return reason
 
     def drop(self, names: Sequence[str]) -> None:
-        for name in names:
-            (self.posters / name).unlink(missing_ok=True)
+        if names:
+            self.db.home.delete(f"{POSTERS}/{name}" for name in names)
+
+
+def _name(piece: Piece) -> str:
+    """Return what the poster of a segment is called."""
+    return f"{piece.clip.id[:2]}/{piece.clip.id}.jpg"
 
 
 def _lines(piece: Piece) -> list[Line]:
@@ -255,19 +259,22 @@ def _lines(piece: Piece) -> list[Line]:
 
 def _scan(videos: Videos, db: Database, revision: str, retry: bool, progress: Progress) -> _Scan:
     failed = list(videos.failed)
+    db.rename({old: name for old in db.files() if (name := db.roots.current(old)) != old})
     known = db.files()
     looks: dict[str, content.Look] = {}
+    places: dict[str, Where] = {}
     for file in videos.paths:
         try:
             str(file).encode()
-            looks[str(file)] = content.look(file)
-        except (OSError, UnicodeEncodeError) as error:
-            failed.append(Failure(printable(file), _why(error)))
+            name = db.roots.name_of(file)
+            looks[name], places[name] = content.look(file), file
+        except (OSError, UnicodeEncodeError, UserError) as error:
+            failed.append(Failure(printable(str(file)), _why(error)))
     noted = {path: content.Look(file.size, file.mtime_ns) for path, file in known.items()}
     fresh = [path for path, look in looks.items() if noted.get(path) != look]
-    found = _hash(fresh, looks, failed, progress)
+    found = _hash({name: places[name] for name in fresh}, looks, failed, progress)
     contents = {file.content_hash for file in found} | {known[path].content_hash for path in set(looks).difference(fresh)}
-    gone = [p for p, k in known.items() if k.content_hash in contents and p not in looks and not Path(p).exists()]
+    gone = [p for p, k in known.items() if k.content_hash in contents and p not in looks and db.roots.gone(p)]
     homeless = {known[path].content_hash for path in gone}
     dropped = db.record_files(found, gone)
     now, touched = db.files(), {file.path for file in found}
@@ -278,23 +285,26 @@ def _scan(videos: Videos, db: Database, revision: str, retry: bool, progress: Pr
         entry = now[path]
         done = entry.revision == revision if entry.status == "ready" else entry.status == "failed" and path not in touched
         if not done or (retry and entry.status == "failed"):
-            jobs.setdefault(entry.video, Job(entry.video, Path(path), entry.size, entry.mtime_ns))
+            jobs.setdefault(entry.video, Job(entry.video, places[path], entry.size, entry.mtime_ns))
         elif entry.status == "ready":
             unchanged += path in known and known[path].content_hash == entry.content_hash
             moved += path not in known and entry.content_hash in homeless
     return _Scan(jobs, readable, unchanged, moved, failed, dropped)
 
 
-def _hash(paths: Sequence[str], looks: Mapping[str, content.Look], failed: list[Failure], progress: Progress) -> list[Found]:
+def _hash(
+    paths: Mapping[str, Where], looks: Mapping[str, content.Look], failed: list[Failure], progress: Progress
+) -> list[Found]:
     found = []
-    for path, result in content.digests([Path(path) for path in paths], progress):
-        if isinstance(result, OSError):
+    for name, (path, result) in zip(paths, content.digests(list(paths.values()), progress), strict=False):
+        if isinstance(result, Exception):
             failed.append(Failure(str(path), _why(result)))
         else:
-            look = looks[str(path)]
-            found.append(Found(str(path), look.size, look.mtime_ns, result))
+            found.append(Found(name, looks[name].size, looks[name].mtime_ns, result))
     return found
 
 
 def _why(error: Exception) -> str:
+    if isinstance(error, UserError):
+        return error.why
     return str(error.strerror) if isinstance(error, OSError) else "its name is not valid UTF-8"

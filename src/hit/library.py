@@ -8,6 +8,7 @@ thumbnails/     a JPEG for each segment
 remote/         copies of videos that were given by URL
 uploads/        videos that were sent to it: their only copies
 cache/          what a service made of videos to show them; it may go at any time
+fetched/        copies of files in the object store, if the library's are there; they may go at any time
 library.log     what went wrong, file by file
 journal.jsonl   what became of each file that was looked at, see `hit.journal`
 """
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
 
-from hit import analysis, deployment, embeddings, examples, files, journal, settings, sources, stores
+from hit import analysis, deployment, embeddings, examples, files, journal, objects, places, settings, sources, stores
 from hit import describe as describing
 from hit import index as indexing
 from hit import search as searching
@@ -33,10 +34,10 @@ from hit.errors import UserError
 from hit.examples import Like
 from hit.pool import Limits
 from hit.pulse import Pulse, working
-from hit.remote import Remote
+from hit.remote import Remote, is_url
 from hit.segments import SegmentConfig
 from hit.settings import LibraryConfig
-from hit.types import Expert, Judge, Progress, Silent, Store
+from hit.types import Expert, Judge, Progress, Silent, Store, Where
 
 T = TypeVar("T")
 UPLOADS, CACHE = "uploads", "cache"
@@ -64,13 +65,15 @@ class Library:
     def __init__(self, path: Path, config: LibraryConfig, encoder: ServingEncoder | None, mend: bool = True) -> None:
         self.path, self.config = path, config
         self._look: object = None  # what told that the settings are these
-        self.posters = path / indexing.POSTERS
         self._given = encoder  # whoever opens a library with an encoder means to index with that one
         self._loaded = encoder
         self._model: Path | None = None  # its folder, if it has one
         self._experts: dict[str, Expert] | None = None
         self._judge: Judge | None = None
+        self.places = places.deployed(path.absolute())
         self.db = Database(config.database or f"sqlite:///{quote(str(path / 'library.db'))}", path)
+        self.db.keep_in(config.objects)
+        self.db.roots = self.places
         self._stored: Stored | None = None
         self._store: Store | None = None
         self.pulse: Pulse | None = None  # of the job of the queue that is worked on
@@ -112,11 +115,12 @@ class Library:
             with contextlib.closing(Database(database, path)) as db:
                 if not upkeep.empty(db):
                     raise UserError("the database", "holds the records of another library", "name one of its own for each")
-        made_by = settings.reference(path, model, encoder)
-        config = LibraryConfig(made_by, segments or SegmentConfig(), database, stores.address(store), secrets.token_hex(4))
+        made_by, place, own = settings.reference(path, model, encoder), objects.check(places.objects), secrets.token_hex(4)
+        config = LibraryConfig(made_by, segments or SegmentConfig(), database, stores.address(store), place, own)
         settings.write(path, config)
         try:
-            return cls.open(path, encoder=encoder)
+            with objects.claimed(place, own):
+                return cls.open(path, encoder=encoder)
         except UserError:  # also for a database or a store that cannot be reached: nothing is begun
             (path / "library.toml").unlink()
             raise
@@ -264,13 +268,14 @@ class Library:
                     why = f"its model has changed from revision {revision} to {encoder.revision}"
                     raise UserError(self.path, why, "to embed everything anew, name the model with --model")
                 store = self.store_of(self.db.stored(encoder.revision, encoder.dim))
-                chosen += [path for path in self.db.files() if Path(path).exists()]
+                chosen += [name for name in self.db.files() if not self.places.gone(name)]
             crew = analysis.crew(encoder.experts, encoder.identities, self.config.segments)
-            with self.job("index", {"sources": chosen[:_NAMED], "revision": encoder.revision}) as job:
+            named = [name if is_url(name) else self.places.portable(self.places.given(name)) for name in chosen[:_NAMED]]
+            with self.job("index", {"sources": named, "revision": encoder.revision}) as job:
                 progress = job.watched(progress or Silent())
                 remote = Remote(self.path / "remote", http, max_download, progress)
                 report = indexing.index(
-                    sources.find(chosen, lists=lists, remote=remote),
+                    sources.find(chosen, lists=lists, remote=remote, roots=self.places),
                     db=self.db,
                     store=store,
                     encoder=encoder,
@@ -308,7 +313,7 @@ class Library:
                 texts=[texts] if isinstance(texts, str) else texts,
                 examples=[
                     *(self._look_at(one, shelf.stored) for one in videos),
-                    *([analysis.look_at_image(path, self.experts)] for path in images),
+                    *([analysis.look_at_image(self.places.given(path), self.experts)] for path in images),
                 ],
                 exclude=[exclude] if isinstance(exclude, str) else exclude,
                 exclude_examples=[self._look_at(one, shelf.stored) for one in exclude_videos],
@@ -357,15 +362,15 @@ class Library:
         with self._guard:
             if settings.look(self.path, self.db) != self._look:  # rows with other numbers are noticed by the database
                 self.renew()
-            return searching.Shelf(self.db, self.store, self.stored, self.encoder, self.posters.absolute(), self.judge)
+            return searching.Shelf(self.db, self.store, self.stored, self.encoder, self.db.top / indexing.POSTERS, self.judge)
 
-    def _analyse(self, path: Path) -> list[analysis.Piece]:
+    def _analyse(self, path: Where) -> list[analysis.Piece]:
         return analysis.analyse("query", path, self.experts, self.config.segments)
 
     def _look_at(self, video: str | Path | Like, stored: Stored) -> searching.Example:
         if isinstance(video, Like):
             return examples.chosen(self.db, stored, video)[1]
-        return examples.look_at_video(video, self.experts, self.config.segments)
+        return examples.look_at_video(video, self.experts, self.config.segments, self.places)
 
     def _mend(self) -> None:
         """Make the store hold what the database says; a writer at work does this itself."""
@@ -378,6 +383,7 @@ class Library:
             if config.model.revision != self.config.model.revision and self._given is None:
                 self._loaded = self._experts = None
             self.config = config
+            self.db.keep_in(config.objects)
             self._let_go()
 
     def _let_go(self) -> None:

@@ -7,17 +7,18 @@ s3://bucket/1.mp4       in an object store, in no root
 """
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote
 
-from hit import files, objects
+from hit import deployment, files, objects
 from hit.errors import UserError
 from hit.types import Far, Where
 
@@ -28,13 +29,13 @@ _PIECE = 8 << 20  # bytes of a file that is read through that are asked for at o
 
 @dataclass(frozen=True)
 class Places:
-    """The roots of a deployment by their names, each a path or a URL, and what `library` stands for: a library's folder.
+    """The roots of a deployment by their names, each a path or a URL, and what `library` stands for: a library's folder, if any.
 
     objects: the URL of what of the library lies in an object store, if any does.
     """
 
     roots: Mapping[str, str] = field(default_factory=dict)
-    library: Path = Path()
+    library: Path | None = None
     objects: str = ""
 
     def name_of(self, where: Where | str) -> str:
@@ -83,10 +84,19 @@ class Places:
         own = where if isinstance(where, Far) else where.absolute()
         return tuple(dict.fromkeys((self.portable(own), str(own))))
 
+    def current(self, name: str) -> str:
+        """Return what a file is called now that has this name in a database: it may be from before a root was named."""
+        if name.startswith("/"):
+            tops = [(len(str(top)), root, f"{top}/") for root, (top, _) in self._folders.items()]
+            _, root, above = max(((n, root, top) for n, root, top in tops if name.startswith(top)), default=(0, "", ""))
+            return f"{root}:{name.removeprefix(above)}" if root else name
+        return self._of_url(name) if _store(name) else name
+
     def portable(self, where: Where | str) -> str:
-        """Return a file's or folder's name where it lies in a root, else what was given."""
+        """Return a file's or folder's name where that is not its path, else what was given."""
         with contextlib.suppress(UserError):
-            return objects.shown(self.name_of(where))
+            if not (name := self.name_of(where)).startswith("/"):
+                return objects.shown(name)
         return str(where)
 
     def gone(self, name: str) -> bool:
@@ -105,7 +115,7 @@ class Places:
     @cached_property
     def _folders(self) -> Mapping[str, tuple[Path, Path]]:
         """The roots on this machine: the path of each, and where that leads."""
-        own = {} if self.objects else {LIBRARY: str(self.library.absolute())}
+        own = {} if self.objects or self.library is None else {LIBRARY: str(self.library.absolute())}
         paths = {name: _path(place) for name, place in {**self.roots, **own}.items() if not _store(place)}
         return {name: (path, Path(os.path.realpath(path))) for name, path in paths.items()}
 
@@ -146,6 +156,11 @@ class Places:
         return ""
 
 
+def deployed(library: Path | None = None) -> Places:
+    """Return the places of the hit.toml that holds here."""
+    return Places(deployment.read().roots, library)
+
+
 def basename(name: str) -> str:
     """Return the last step of what a database calls a file."""
     last = name.rpartition("/")[2]
@@ -155,12 +170,18 @@ def basename(name: str) -> str:
 # -- files in object stores
 
 
-def look(far: Far) -> Far:
-    """Ask a store what it says of a file now. Raises FileNotFoundError, and UserError where it cannot be asked."""
+def look(far: Far, sides: bool = True) -> Far:
+    """Ask a store what it says now of a file, and of the subtitles beside it if these are of interest.
+
+    Raises FileNotFoundError, and UserError where it cannot be asked.
+    """
     folder, key = _split(far.url)
-    about = folder.head(key)
+    try:
+        about = folder.head(key)
+    except FileNotFoundError:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), far.url) from None
     side = None
-    for ending in files.SUBTITLES:
+    for ending in files.SUBTITLES if sides else ():
         with contextlib.suppress(FileNotFoundError):
             beside = folder.head(key.removesuffix(far.name) + far.stem + ending)
             side = Far(f"{folder.url}/{beside.name}", beside.size, beside.mark)
@@ -185,11 +206,15 @@ def open_far(far: Far) -> BinaryIO:
     return folder.open(key)
 
 
-def blocks(far: Far) -> Iterator[bytes]:
-    """Read a file through, as it was looked at. Raises UserError where it has changed since, or cannot be read."""
+def blocks(far: Far, start: int = 0, end: int | None = None, piece: int = _PIECE) -> Iterator[bytes]:
+    """Read a file that was looked at, or the bytes from `start` to `end` (exclusive), piece by piece.
+
+    Raises UserError where it has changed since, or cannot be read.
+    """
     folder, key = _split(far.url)
-    for start in range(0, far.size, _PIECE):
-        yield folder.read_range(key, start, min(start + _PIECE, far.size), far.mark)
+    end = far.size if end is None else min(end, far.size)
+    for at in range(start, end, piece):
+        yield folder.read_range(key, at, min(at + piece, end), far.mark)
 
 
 def videos(url: str) -> list[Far]:
@@ -247,7 +272,14 @@ def _split(url: str) -> tuple[objects.Folder, str]:
     """Return the bucket of a URL and the key in it."""
     scheme, _, rest = url.partition("://")
     bucket, _, key = rest.partition("/")
-    return objects.folder(f"{scheme}://{bucket}"), key.strip("/")
+    told = tuple(item for item in os.environ.items() if item[0].startswith(("AWS_", "GOOGLE_", "AZURE_")))
+    return _bucket(f"{scheme}://{bucket}", (os.getpid(), *told)), key.strip("/")
+
+
+@lru_cache(16)
+def _bucket(url: str, _: tuple[object, ...]) -> objects.Folder:
+    """Return a bucket, as this process is told to reach it: to open one takes 10 ms."""
+    return objects.folder(url)
 
 
 def _path(place: str) -> Path:

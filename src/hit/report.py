@@ -16,7 +16,7 @@ import numpy as np
 import tomli_w
 from numpy.typing import NDArray
 
-from hit import metrics, plots, video
+from hit import metrics, places, plots, video
 from hit.datasets import Dataset
 from hit.errors import UserError
 from hit.files import save
@@ -132,7 +132,7 @@ def worst(ranks: Values) -> NDArray[np.int64]:
 
 def picture(clip: Clip) -> bytes | None:
     """Return the JPEG of a good frame near a clip's middle, None where its file is absent or cannot be read."""
-    if not clip.path.is_file():
+    if not places.exists(clip.path):
         return None  # a data set of features alone
     try:
         end = min(clip.end, video.probe(clip.path).duration)

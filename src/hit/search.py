@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict
 
 import numpy as np
@@ -15,7 +14,7 @@ from hit.arrays import among, products
 from hit.db import Database, Match, Place, Said, Stored, words
 from hit.errors import UserError
 from hit.moments import moments
-from hit.types import Clip, Encoder, Evidence, Features, Floats, Hit, Judge, Keys, Moment, Store
+from hit.types import Clip, Encoder, Evidence, Features, Floats, Hit, Judge, Keys, Moment, Store, Where
 
 EVIDENCE = 5  # lines shown with a hit
 K = 60  # of reciprocal rank fusion [Cormack, Clarke and Buettcher 2009]
@@ -73,7 +72,7 @@ class Shelf:
     store: Store
     stored: Stored
     encoder: Encoder
-    posters: Path
+    posters: Where
     judge: Judge | None = None
 
 

@@ -46,6 +46,9 @@ class LibraryConfig:
     segments: SegmentConfig = field(default_factory=SegmentConfig)
     database: str = ""  # URL; empty: library.db
     store: str = ""  # URI of the vector store, see `hit.stores`; empty: the local one, beside the arrays
+    objects: str = (
+        ""  # URL of a folder for arrays, thumbnails and all else that is a file, see `hit.objects`; empty: the library's
+    )
     id: str = ""  # tells apart what several libraries have in one store
     format: int = _FORMAT
 

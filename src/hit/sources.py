@@ -9,10 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hit import places
 from hit import remote as elsewhere
 from hit.errors import UserError
 from hit.files import is_video
-from hit.remote import Remote, fetch, is_url
+from hit.places import Places
+from hit.remote import STORES, Remote, fetch, is_url
+from hit.types import Far, Where
 
 _KEYS = ("path", "video", "file", "url")  # the columns of a csv and the keys of a jsonl that name a video
 _MAGIC = frozenset("*?[")
@@ -28,13 +31,13 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Videos:
-    """The absolute path of each video file, once, in the order of what names it; and what could not be read."""
+    """Where each video file is, once, in the order of what names it: absolute paths, URLs; and what could not be read."""
 
-    paths: Sequence[Path]
+    paths: Sequence[Where]
     failed: Sequence[Failure] = ()
 
 
-def find(names: Sequence[str], *, lists: Sequence[str] = (), remote: Remote) -> Videos:
+def find(names: Sequence[str], *, lists: Sequence[str] = (), remote: Remote, roots: Places | None = None) -> Videos:
     """Return the videos at `names`, then those that the files of `lists` name (- is standard input).
 
     A name is a file, whatever its suffix; a folder, with the videos in it, without hidden ones and round no circle of links;
@@ -42,34 +45,69 @@ def find(names: Sequence[str], *, lists: Sequence[str] = (), remote: Remote) -> 
     What a list names is never a pattern of local files, and is relative to the list's folder. Raises UserError for a name
     that fits nothing, for a URL that may not be fetched, and for a line of a list that names nothing, all before
     anything is fetched. A file that a list names and that is not there is a failure, as is one that cannot be fetched.
+
+    With `roots` a name may be NAME:PATH, what is in object stores stays there, and what is in none of the roots is refused.
     """
     failed: list[Failure] = []
     tops: list[Path | str] = []
     for name in names:
-        tops += [name] if is_url(name) else _match(name)
+        tops += _tops(name, roots)
     for where, name, folder in (entry for file in lists for entry in _listed(file)):
-        if is_url(name):
+        if is_url(name := _meant(name, roots)):
             tops.append(name)
-        elif complaint := _lacks(folder / name):
+        elif complaint := _lacks(folder / name) or _astray(folder / name, roots):
             failed.append(Failure(printable(folder / name), f"{complaint} ({where})"))
         else:
             tops.append(folder / name)
     urls = list(dict.fromkeys(top for top in tops if isinstance(top, str)))
     for url in urls:
         elsewhere.check(url, remote)
-    copies, lost = fetch(urls, remote) if urls else ({}, [])
+    there = {url: _listing(url, failed) for url in urls if roots and url.partition("://")[0].lower() in STORES}
+    copies, lost = fetch(left, remote) if (left := [url for url in urls if url not in there]) else ({}, [])
     walked = _Walk(failed)
-    paths = [path for top in tops for path in (copies[top] if isinstance(top, str) else walked(top))]
+    found: dict[str, Sequence[Where]] = {**there, **copies}
+    paths = [path for top in tops for path in (found[top] if isinstance(top, str) else walked(top))]
     return Videos(list(dict.fromkeys(paths)), [*failed, *(Failure(printable(url), reason) for url, reason in lost)])
 
 
-def check(names: Sequence[str], remote: Remote) -> None:
+def check(names: Sequence[str], remote: Remote, roots: Places | None = None) -> None:
     """Raise UserError for a name of this machine that fits nothing, and for a URL that may not be fetched."""
     for name in names:
-        if is_url(name):
-            elsewhere.check(name, remote)
-        else:
-            _match(name)
+        for top in _tops(name, roots):
+            if isinstance(top, str):
+                elsewhere.check(top, remote)
+
+
+def _tops(name: str, roots: Places | None) -> list[Path | str]:
+    """Return what a user names: a URL, or paths. Raises UserError for those in none of the roots."""
+    if is_url(name := _meant(name, roots)):
+        return [name]
+    found: list[Path | str] = [*_match(name)]
+    for path in found if roots else ():
+        _ = roots and roots.name_of(str(path))
+    return found
+
+
+def _meant(name: str, roots: Places | None) -> str:
+    """Return NAME:PATH as what it stands for, and all else as it is."""
+    return str(roots.given(name)) if roots and ":" in name and not is_url(name) else name
+
+
+def _astray(path: Path, roots: Places | None) -> str:
+    try:
+        if roots:
+            roots.name_of(path)
+    except UserError as error:
+        return error.why
+    return ""
+
+
+def _listing(url: str, failed: list[Failure]) -> list[Far]:
+    try:
+        return places.videos(url)
+    except UserError as error:
+        failed.append(Failure(printable(elsewhere.shown(url)), f"{error.why} ({error.fix})" if error.fix else error.why))
+        return []
 
 
 def printable(path: str | Path) -> str:

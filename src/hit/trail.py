@@ -4,16 +4,16 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
+from hit import content, places
 from hit.calibration import Calibration
 from hit.db import Segment, StaleError
 from hit.errors import NotFoundError
 from hit.library import Library
-from hit.types import Floats, Keys
+from hit.types import Far, Floats, Keys, Where
 
 T = TypeVar("T")
 _VIDEOS = 200  # read at once
@@ -92,17 +92,22 @@ def background(library: Library) -> Floats:
     return found[said] if said.any() else found
 
 
-def source(library: Library, name: str) -> Path:
-    """Return a file that holds a video's content, as when it was last looked at.
+def source(library: Library, name: str) -> Where:
+    """Return a file that holds a video's content, as when it was last looked at: one in an object store with its size and mark.
 
     Raises NotFoundError where the library does not know the video, or none of its files is there as it was.
     """
     changed = False
-    for path, size, mtime_ns in library.db.files_of(name):
+    for known, size, mtime_ns in library.db.files_of(name):
         with contextlib.suppress(OSError):
-            look = Path(path).stat()
-            if (look.st_size, look.st_mtime_ns) == (size, mtime_ns):
-                return Path(path)
+            where = library.places.locate(known)
+            if isinstance(where, Far):
+                where = places.look(where, sides=False)  # for each part that a player asks for
+                same = content.number(where) == mtime_ns
+            else:
+                same = content.look(where) == content.Look(size, mtime_ns)
+            if same:
+                return where
             changed = True
     why = "its file has changed since it was looked at" if changed else "its file is not there any more"
     raise NotFoundError(f"video {name}", why, "index it again" if changed else "bring the file back, or remove the video")

@@ -30,6 +30,13 @@ class Far:
     def __str__(self) -> str:
         return self.url
 
+    def __truediv__(self, name: str) -> "Far":
+        return Far(f"{self.url}/{name}")
+
+    def as_uri(self) -> str:
+        """Return its URL."""
+        return self.url
+
     @property
     def name(self) -> str:
         """The last step of its URL."""
@@ -298,7 +305,7 @@ class Hit:
     score: float
     seek: float
     confidence: float | None = None
-    thumbnail: Path | None = None
+    thumbnail: Where | None = None
     evidence: Sequence[Evidence] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     moments: Sequence[Moment] | None = None

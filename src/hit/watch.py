@@ -9,13 +9,12 @@ from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from hit import experts as registry
 from hit import pool, video
 from hit.errors import UserError
-from hit.types import Batched, Clip, Expert, Features, Media, Task, Want
+from hit.types import Batched, Clip, Expert, Features, Media, Task, Want, Where
 
 GROUP, GROUP_BYTES = 8, 1 << 26  # clips, and bytes of their pictures and sound, that wait for the experts at most
 LIMITS = pool.Limits(silence=600.0, memory=4 << 30, output=1 << 30)
@@ -26,7 +25,7 @@ class Job(Protocol):
     """A file to look at; its string is what errors call it."""
 
     @property
-    def path(self) -> Path:
+    def path(self) -> Where:
         """Where it is."""
         ...
 
@@ -161,7 +160,7 @@ class Pace:
 
     def __init__(self, task: Task) -> None:
         self._task, self._begun = task, time.monotonic()
-        self._passed: dict[Path, float] = {}  # seconds of files that are under way
+        self._passed: dict[Where, float] = {}  # seconds of files that are under way
         self._done = 0.0  # seconds
         self._failed = 0
 

@@ -1,7 +1,6 @@
 """/v1/evaluations: reports of training, evaluation, reproduction and ablation, and the clips that models missed."""
 
 from dataclasses import asdict
-from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
 
 from fastapi import Path, Response
@@ -16,7 +15,7 @@ from hit.errors import UserError
 from hit.service.evaluations import Entry, Evaluations, picture
 from hit.service.media import facts
 from hit.service.shapes import Miss
-from hit.types import Clip
+from hit.types import Clip, Far, Where
 from hit.video import Facts
 
 routes = router("evaluations", 404)
@@ -158,8 +157,8 @@ def clip_stream(evaluation_id: Id, number: Number, served: Served, who: Viewer) 
     """Send the video of a clip that the report names, or parts of it (Range)."""
     path = Evaluations(served.library, served.config).clip(evaluation_id, number).path
     found = _facts(path)
-    if isinstance(found, str):
-        raise Problem(404, f"clip {number}", found, "look at its picture")
+    if isinstance(found, str) or isinstance(path, Far):
+        raise Problem(404, f"clip {number}", str(found), "look at its picture")
     return FileResponse(path, media_type=found.type, headers={"Cache-Control": "private, no-cache"})
 
 
@@ -208,8 +207,10 @@ def _miss(entry: Entry, number: int, miss: Miss, clips: list[Clip | str]) -> dic
     return {"query": miss.query, "rank": miss.rank, **sides}
 
 
-def _facts(path: FilePath) -> Facts | str:
+def _facts(path: Where) -> Facts | str:
     """Return what a file is made of; a text says why browsers cannot play it."""
+    if isinstance(path, Far):
+        return "its video is in an object store: watch it in the library"
     try:
         found = facts(path)
     except UserError as error:

@@ -21,6 +21,7 @@ from hit.files import is_video
 from hit.remote import is_url
 from hit.service import Service
 from hit.service.uploads import HarmfulError, NoVideoError, TooLargeError
+from hit.types import Far
 
 routes = router("ingest", 403, 404, 413, 415)
 _BLOCK = 1 << 20  # bytes written at once
@@ -75,8 +76,9 @@ def add(asked: Sources, served: Served, who: Admin) -> dict[str, Any]:
     urls = [name for name in asked.sources if is_url(name)]
     if urls and not served.config.urls:
         raise Problem(403, "web addresses", "are not fetched by this server", "set `urls = true` in serve.toml")
-    sources = [name if name in urls else str(_confined(served, Path(name))) for name in asked.sources]
-    detail = {"sources": sources, "retry": asked.retry, "within": list(served.config.roots), "http": bool(urls)}
+    sources = [name if name in urls else _source(served, name) for name in asked.sources]
+    within = [served.library.places.portable(Path(root).absolute()) for root in served.config.roots]
+    detail = {"sources": sources, "retry": asked.retry, "within": within, "http": bool(urls)}
     return submitted(served.jobs, "index", detail, who.name)
 
 
@@ -123,7 +125,7 @@ async def upload(
         raise Problem(400, "the upload", "broke off, or is no form that can be read", "send it again") from None
     job, card = None, await run_in_threadpool(served.db.video, kept.video)
     if card.video.status == "pending":  # also where a server was killed after it had taken the same file in
-        detail = {"sources": [str(kept.path)], "title": card.title}
+        detail = {"sources": [kept.path], "title": card.title}
         job = await run_in_threadpool(submitted, served.jobs, "index", detail, who.name)
     response.status_code = 202 if job else 200
     return {"video": video_json(card, who), "job": job, "duplicate": kept.duplicate}
@@ -150,6 +152,13 @@ def folders(
     shown = [one for one in inside if _within(served, one)][:_FOLDERS]
     counts = [{"name": one.name, "path": str(one), "videos": _videos(one)} for one in shown]
     return {"path": str(top), "videos": _videos(top), "folders": counts}
+
+
+def _source(served: Service, name: str) -> str:
+    """Return what every machine calls what is named: NAME:PATH in an object store is under a root of hit.toml."""
+    roots = served.library.places
+    where = roots.given(name)
+    return roots.portable(where if isinstance(where, Far) else _confined(served, where))
 
 
 def _confined(served: Service, path: Path) -> Path:

@@ -3,13 +3,14 @@
 import contextlib
 import re
 from collections.abc import Iterator
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Annotated, Literal
+from urllib.parse import quote
 
 from fastapi import Query, Request, Response
-from fastapi.responses import FileResponse, PlainTextResponse
+from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
 
-from hit import video
+from hit import places, video
 from hit.api.auth import Principal, Viewer
 from hit.api.common import Served, router
 from hit.api.problems import Problem
@@ -21,9 +22,11 @@ from hit.files import BusyError
 from hit.service import Service
 from hit.service.media import facts
 from hit.trail import source
+from hit.types import Far, Where
 
 routes = router("media", 404, 409)
 MADE = 1  # counts up when what is made of the same content changes
+_PIECE = 1 << 20  # bytes of a file in an object store that are fetched, and sent, at once
 LONG = 900.0  # seconds of video from which on sprites are made by a job: whoever asks does not wait
 _RANGE = r"(\d{1,18}-\d{0,18}|-\d{1,18})"
 RANGES = re.compile(f"bytes={_RANGE}(,{_RANGE})*", re.ASCII)
@@ -160,17 +163,36 @@ def _started(served: Service, kind: str, card: Card, who: Principal, why: str) -
     return Problem(409, f"video {name}", f"its {kind} is being made: {why}", "ask again", {"Retry-After": "2"}, job=job.id)
 
 
-def _file(request: Request, path: Path, tag: str, kind: str, name: str | None = None, keep: bool = False) -> Response:
+def _file(request: Request, path: Where, tag: str, kind: str, name: str | None = None, keep: bool = False) -> Response:
     """Send a file whose content `tag` names, to be kept under `name` or else shown."""
     headers = {**FOREVER, "ETag": f'"{tag}"', "X-Content-Type-Options": "nosniff"}
     if _known(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    look = path.stat()
-    ranges = request.headers.get("Range")
-    if ranges is not None and request.headers.get("If-Range", headers["ETag"]) == headers["ETag"]:
-        _check(ranges, look.st_size)
+    look = None if isinstance(path, Far) else path.stat()
+    ranges = request.headers.get("Range", "")
+    if request.headers.get("If-Range", headers["ETag"]) != headers["ETag"]:
+        ranges = ""
+    elif "Range" in request.headers:
+        _check(ranges, path.size if isinstance(path, Far) else path.stat().st_size)
     place = "attachment" if keep else "inline"
-    return FileResponse(path, 200, headers, kind, filename=name, stat_result=look, content_disposition_type=place)
+    if not isinstance(path, Far):
+        return FileResponse(path, 200, headers, kind, filename=name, stat_result=look, content_disposition_type=place)
+    headers["Content-Disposition"] = f"{place}; filename*=utf-8''{quote(name)}" if name else place
+    return _far(path, ranges, headers, kind, request.method == "HEAD")
+
+
+def _far(far: Far, ranges: str, headers: dict[str, str], kind: str, bare: bool) -> Response:
+    """Send a file of an object store, or the part of it that is asked for; where it is several, all of it."""
+    start, end, status = 0, far.size, 200
+    if ranges and "," not in ranges:
+        first, _, last = ranges.partition("=")[2].strip().partition("-")
+        start, status = (int(first) if first else max(0, far.size - int(last))), 206
+        end = min(far.size, int(last) + 1) if first and last else far.size
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{far.size}"
+    headers |= {"Accept-Ranges": "bytes", "Content-Length": str(end - start)}
+    if bare:
+        return Response(status_code=status, headers=headers, media_type=kind)
+    return StreamingResponse(places.blocks(far, start, end, _PIECE), status, headers, kind)
 
 
 def _known(request: Request, tag: str) -> bool:

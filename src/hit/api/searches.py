@@ -136,7 +136,7 @@ def _example(saved: str | Mapping[str, Any], served: Service) -> dict[str, Any]:
     like = examples.from_json(saved)
     if isinstance(like, str):
         path, (start, end) = analysis.stretch(like)
-        video = served.db.named(str(path))
+        video = served.db.named(path)
         if video is None:
             raise UserError("it", f"looks for a file that the library does not know: {FilePath(path).name}")
         like = examples.Like(video, start, end)

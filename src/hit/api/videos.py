@@ -1,10 +1,8 @@
 """/v1/videos, /v1/segments, /v1/tags: what the library holds."""
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import Query
-from fastapi.responses import FileResponse
+from fastapi import Query, Response
 
 from hit import filters
 from hit.api.auth import Reviewer, Viewer
@@ -13,6 +11,7 @@ from hit.api.problems import Problem
 from hit.api.schemas import Id, Limit, SegmentJson, SegmentList, TagChange, VideoJson, VideoList
 from hit.db import Said, Segment
 from hit.db.records import check
+from hit.index import POSTERS
 
 routes = router("videos", 404)
 FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}  # for what is named by its content
@@ -72,14 +71,17 @@ def segment(segment_id: Id, served: Served, who: Viewer) -> dict[str, Any]:
     return _segment(served.db.segment(segment_id), served.db.lines([segment_id]).get(segment_id, []))
 
 
-@routes.get("/segments/{segment_id}/poster", response_class=FileResponse)
-def poster(segment_id: Id, served: Served, who: Viewer) -> FileResponse:
+@routes.get("/segments/{segment_id}/poster", response_class=Response, responses={200: {"content": {"image/jpeg": {}}}})
+def poster(segment_id: Id, served: Served, who: Viewer) -> Response:
     """Return a segment's picture, a JPEG."""
     name = served.db.segment(segment_id).thumbnail
-    path = served.library.posters / (name or "")
-    if not name or not Path(path).is_file():
+    try:
+        image = served.db.stock.read(f"{POSTERS}/{name}") if name else b""
+    except FileNotFoundError:
+        image = b""
+    if not image:
         raise Problem(404, f"segment {segment_id}", "has no picture", "see `hit library verify`")
-    return FileResponse(path, media_type="image/jpeg", headers=FOREVER)
+    return Response(image, media_type="image/jpeg", headers=FOREVER)
 
 
 def _segment(found: Segment, lines: list[Said]) -> dict[str, Any]:

@@ -19,12 +19,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from hit import config
+from hit import config, places
 from hit.config import ExpertConfig
 from hit.datasets import table
 from hit.errors import UserError
 from hit.files import VIDEO_SUFFIXES
-from hit.types import Clip
+from hit.types import Clip, Far, Where
 
 IMAGE_SUFFIXES = frozenset(".avif .bmp .heic .jpeg .jpg .png .svg .tif .tiff .webp".split())  # noqa: SIM905
 
@@ -83,14 +83,16 @@ def read(root: Path) -> Dataset:
     return Dataset(root, clips, {clip: tuple(texts) for clip, texts in captions.items()}, splits, _experts(root))
 
 
-def loose(root: Path, paths: Sequence[Path]) -> Dataset:
-    """Return videos, given by absolute paths, as a data set without captions: each is a clip, called by its path.
+def loose(root: Path, paths: Sequence[Where]) -> Dataset:
+    """Return videos, given by absolute paths or URLs, as a data set without captions: each is a clip, called by its name.
 
     Raises UserError where there are none.
     """
     if not paths:
         raise UserError(root, "no videos are given for it", "name files, or folders that hold some")
-    return Dataset(root, {str(path): Clip(str(path), path.name, path) for path in paths}, {}, {})
+    roots = places.deployed()
+    names = {roots.portable(path): path for path in paths}
+    return Dataset(root, {name: Clip(name, path.name, path) for name, path in names.items()}, {}, {})
 
 
 def _first(row: Mapping[str, str], columns: tuple[str, ...]) -> str:
@@ -112,11 +114,11 @@ class _Videos:
         path = self._finder.find(name, where)
         if path is None:
             return None
-        relative = self._finder.relative(path)
-        clip = Clip(str(relative.with_suffix("")), str(relative), path)
+        known = self._finder.name(path)
+        clip = Clip(known.removesuffix(PurePosixPath(known).suffix), known, path)
         if self._clips.setdefault(clip.id, clip).path != path:
             other = self._clips[clip.id].video
-            raise UserError(where, f"'{relative}' and '{other}' differ only in their suffix", "rename one, ids would be equal")
+            raise UserError(where, f"'{known}' and '{other}' differ only in their suffix", "rename one, ids would be equal")
         return clip
 
 
@@ -142,12 +144,12 @@ class _Listed:
         """Return the clip with the id `name`, None where there is no such one."""
         return self._clips.get(name)
 
-    def _video(self, root: Path, name: str, where: str) -> tuple[str, Path]:
+    def _video(self, root: Path, name: str, where: str) -> tuple[str, Where]:
         """Return the video's path below `videos/` and where it is, or would be."""
         if not name:
             return "", root / "videos"
         path = self._finder.find(name, where)
-        return (name, root / "videos" / name) if path is None else (str(self._finder.relative(path)), path)
+        return (name, root / "videos" / name) if path is None else (self._finder.name(path), path)
 
 
 def span(start: str, end: str, where: str) -> tuple[float, float]:
@@ -187,9 +189,17 @@ class _Finder:
 
     def __init__(self, root: Path):
         self.homes = (root / "videos", root)
+        self.roots = places.deployed()
 
-    def find(self, name: str, where: str) -> Path | None:
-        """Return the video's path, None where there is none. Raises UserError for names that must not be followed."""
+    def find(self, name: str, where: str) -> Where | None:
+        """Return where the video is, None where that is nowhere: one in an object store is taken to be there.
+
+        Raises UserError for names that must not be followed.
+        """
+        if isinstance(named := self.roots.given(name) if ":" in name else "", Far):
+            return named
+        if isinstance(named, Path) and named.is_absolute() and name[0] != "/":  # NAME:PATH of a root
+            return named if named.is_file() else None
         pure = PurePosixPath(name)
         if not name or pure.is_absolute() or ".." in pure.parts:
             raise UserError(where, f"'{name}' is not a path inside the data set's folder", "name videos relative to it")
@@ -203,6 +213,12 @@ class _Finder:
             found = ", ".join(path.name for path in candidates)
             raise UserError(where, f"'{name}' may be any of {found}", "write the suffix too")
         return candidates[0] if candidates else None
+
+    def name(self, path: Where) -> str:
+        """Return what a video is called: its path in the data set's folder, or else the name that all machines have for it."""
+        if isinstance(path, Path) and path.is_relative_to(self.homes[1]):
+            return str(self.relative(path))
+        return self.roots.portable(path)
 
     def relative(self, path: Path) -> PurePosixPath:
         """Return the path below `videos/`, or below the folder for videos elsewhere in it."""

@@ -106,7 +106,7 @@ Status = Literal["pending", "indexing", "ready", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file that was looked at."""
+    """A file that was looked at. `path`: its name, see `hit.places`."""
 
     path: str
     size: int
@@ -141,7 +141,7 @@ class Database(AccessRecords, Browse, JobRecords, LabelRecords, PolicyRecords, R
     # -- files and videos
 
     def files(self) -> dict[str, Known]:
-        """Return every known file by its path."""
+        """Return every known file by its name, see `hit.places`."""
         query = sa.select(File, Video).join(Video, Video.id == File.video_id)
         with self.read() as session:
             return {
@@ -176,6 +176,17 @@ class Database(AccessRecords, Browse, JobRecords, LabelRecords, PolicyRecords, R
             thumbnails = _drop_videos(session, lost)
             keywords.refresh(session, renamed.union(_owners(session, paths)))
             return thumbnails
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Call files by other names; one whose new name is known already goes."""
+        if not names:
+            return
+        with self.write() as session:
+            for old, new in names.items():
+                if session.get(File, new) is None:
+                    session.execute(sa.update(File).where(File.path == old).values(path=new))
+                else:
+                    session.execute(sa.delete(File).where(File.path == old))
 
     def begin(self, videos: Iterable[str]) -> None:
         """Mark videos as being worked on."""
@@ -222,6 +233,7 @@ class Database(AccessRecords, Browse, JobRecords, LabelRecords, PolicyRecords, R
         `facts` are columns of `videos`. Returns the thumbnails of segments that it had before and has no longer.
         """
         ids = [segment.id for segment in segments]
+        sent = self._send(revision, vectors)
         with self.write() as session:
             thumbnails = _drop_segments(session, video, keep=set(ids))
             for segment in segments:
@@ -232,7 +244,7 @@ class Database(AccessRecords, Browse, JobRecords, LabelRecords, PolicyRecords, R
                 _note(session, revision, session.scalars(before).all())
                 session.execute(sa.delete(Embedding).where(Embedding.revision == revision, Embedding.segment_id.in_(some)))
                 session.execute(sa.delete(Line).where(Line.segment_id.in_(some)))
-            rows = self._append(session, revision, vectors)
+            rows = self._append(session, revision, vectors, sent)
             session.add_all(Embedding(segment_id=key, revision=revision, row=row) for key, row in zip(ids, rows, strict=True))
             _note(session, revision, rows)
             session.add_all(lines)

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import PurePosixPath
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -15,13 +14,17 @@ from hit.db.schema import File, Segment, Tag, Video
 from hit.db.session import Sessions, batches
 from hit.errors import NotFoundError
 from hit.filters import Node
+from hit.places import Places, basename
 
 Order = Literal["added", "title", "duration"]
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A video as a list shows it. `poster` is the segment whose picture stands for it: that in the middle."""
+    """A video as a list shows it.
+
+    paths: where its files are. poster: the segment whose picture stands for it, that in the middle.
+    """
 
     video: Video
     title: str
@@ -40,14 +43,14 @@ class Browse(Sessions):
             found = session.get(Video, key)
             if found is None:
                 raise NotFoundError(f"video {key}", "the library knows no video with this id")
-            return _cards(session, [found])[0]
+            return _cards(session, self.roots, [found])[0]
 
     def titles(self, videos: Iterable[str]) -> dict[str, Card]:
         """Return videos by their ids, without their segments and posters; those that are not known are left out."""
 
         def load(session: Session, ids: list[str]) -> dict[str, Card]:
             found = [one for some in batches(ids) for one in session.scalars(sa.select(Video).where(Video.id.in_(some)))]
-            return {card.video.id: card for card in _cards(session, found, whole=False)}
+            return {card.video.id: card for card in _cards(session, self.roots, found, whole=False)}
 
         return self.known("cards", videos, load)
 
@@ -55,7 +58,7 @@ class Browse(Sessions):
         """Return videos by their ids, whole; those that are not known are left out."""
         with self.read() as session:
             found = [one for some in batches(videos) for one in session.scalars(sa.select(Video).where(Video.id.in_(some)))]
-            return {card.video.id: card for card in _cards(session, found)}
+            return {card.video.id: card for card in _cards(session, self.roots, found)}
 
     def videos(
         self,
@@ -91,7 +94,7 @@ class Browse(Sessions):
         with self.read() as session:
             total = session.scalar(sa.select(sa.func.count()).select_from(Video).where(*fits)) or 0
             rows = session.execute(query.order_by(key.desc() if down else key, Video.id).limit(limit)).all()
-            cards = _cards(session, [video for video, _ in rows])
+            cards = _cards(session, self.roots, [video for video, _ in rows])
         token = _token(order, rows[-1][1], rows[-1][0].id) if len(rows) == limit else None
         return cards, total, token
 
@@ -110,13 +113,13 @@ class Browse(Sessions):
             return list(session.scalars(found))
 
     def files_of(self, video: str) -> list[tuple[str, int, int]]:
-        """Return a video's files: path, and bytes and mtime_ns when they were last looked at."""
+        """Return a video's files: name, see `hit.places`, and bytes and mtime_ns when they were last looked at."""
         with self.read() as session:
             found = sa.select(File.path, File.size, File.mtime_ns).where(File.video_id == video).order_by(File.path)
             return [(path, size, mtime) for path, size, mtime in session.execute(found)]
 
 
-def _cards(session: Session, videos: Sequence[Video], whole: bool = True) -> list[Card]:
+def _cards(session: Session, roots: Places, videos: Sequence[Video], whole: bool = True) -> list[Card]:
     paths: dict[str, list[str]] = {}
     tags: dict[str, list[str]] = {}
     segments: dict[str, tuple[int, str | None]] = {}
@@ -132,8 +135,9 @@ def _cards(session: Session, videos: Sequence[Video], whole: bool = True) -> lis
     cards = []
     for video in videos:
         files = paths.get(video.id, [])
-        title = video.title or (PurePosixPath(files[0]).name if files else video.id)
-        cards.append(Card(video, title, files, tags.get(video.id, []), *segments.get(video.id, (0, None))))
+        title = video.title or (basename(files[0]) if files else video.id)
+        shown = [str(roots.seen(name)) for name in files]
+        cards.append(Card(video, title, shown, tags.get(video.id, []), *segments.get(video.id, (0, None))))
     return cards
 
 

@@ -21,6 +21,7 @@ from hit.db.schema import Document, Embedding, File, Line, Segment, Tag, Video
 from hit.db.session import batches
 from hit.db.where import of
 from hit.db.words import asked, begins, document
+from hit.places import basename
 from hit.types import Keys
 
 MANY = 20_000  # segments with a word, from which on it is not ranked by: that takes SQLite 4 microseconds each
@@ -52,7 +53,7 @@ def refresh(session: Session, videos: Iterable[str]) -> None:
             continue
         title = session.scalar(sa.select(Video.title).where(Video.id == video))  # what it was sent as: its file has no name
         paths = [title] if title else session.scalars(sa.select(File.path).where(File.video_id == video).order_by(File.path))
-        names = list(dict.fromkeys(PurePosixPath(path).stem for path in paths))
+        names = list(dict.fromkeys(PurePosixPath(path if title else basename(path)).stem for path in paths))
         tags = session.scalars(sa.select(Tag.name).where(Tag.video_id == video).order_by(Tag.name)).all()
         spoken = sa.select(Line.segment_id, Line.text).join(Segment, Segment.id == Line.segment_id)
         lines: dict[str, list[str]] = {}

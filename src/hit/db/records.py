@@ -1,5 +1,6 @@
 """What people leave in the database: tags, saved searches."""
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -55,9 +56,12 @@ class Records(Sessions):
             return {row[0]: row[1] for row in session.execute(query)}
 
     def named(self, name: str) -> str | None:
-        """Return the id of the video with this id or path."""
+        """Return the id of the video with this id, or of a file that is called or lies so; see `hit.places`."""
+        called = {name}
+        with contextlib.suppress(UserError):
+            called.update(self.roots.names_of(name))
         with self.read() as session:
-            found = session.scalar(sa.select(File.video_id).where(File.path == name))
+            found = session.scalar(sa.select(File.video_id).where(File.path.in_(called)))
             return found or session.scalar(sa.select(Video.id).where(Video.id == name))
 
     # -- saved searches

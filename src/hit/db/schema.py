@@ -62,7 +62,7 @@ class Video(Base):
 
 
 class File(Base):
-    """A path and what lay there when it was last looked at."""
+    """What a file is called, see `hit.places`, and how it was when it was last looked at."""
 
     __tablename__ = "files"
     path: Mapped[str] = mapped_column(primary_key=True)

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from hit.db.kept import Kept
 from hit.db.schema import Changes
 from hit.db.setup import complaints, engines, migrate
+from hit.places import Places
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -20,7 +21,9 @@ _BATCH = 500  # ids in one statement
 
 
 class Sessions:
-    """An open database, brought to the newest schema, and the library's `folder`."""
+    """An open database, brought to the newest schema, and the library's `folder`. `roots`: where the files are that it names."""
+
+    roots = Places()
 
     def __init__(self, url: str, folder: Path) -> None:
         self.folder = folder

@@ -8,10 +8,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from hit.chunks import Piece
 from hit.db import Database, Stored, keywords
-from hit.db.schema import Array, Base, Changes, Embedding, File, Job, Line, Segment, Shared, Tag, Unsynced, Video
+from hit.db.schema import Array, Base, Changes, Chunk, Embedding, File, Job, Line, Segment, Shared, Tag, Unsynced, Video
 from hit.db.session import batches
+from hit.db.vectors import note
 from hit.errors import UserError
+from hit.places import LIBRARY
 from hit.types import Keys
 
 _MANY = 10_000  # rows in one statement that is given its values one by one
@@ -138,10 +141,11 @@ def outside(db: Database) -> dict[str, int]:
 # -- rows with other numbers, and revisions that go
 
 
-def turn(db: Database, stored: Stored, rows: Keys | None = None) -> Stored:
+def turn(db: Database, stored: Stored, rows: Keys | None = None, pieces: Iterable[Piece] = ()) -> Stored:
     """Go over to the next generation of an array, whose vectors and store are there, complete, and return it.
 
-    In it `rows`, ascending, are 0, 1, 2, ...; without them every row has the number that it had.
+    In it `rows`, ascending, are 0, 1, 2, ..., in these `pieces` in an object store; without them every row has the number that
+    it had, and lies where it lay.
     """
     changes = [] if rows is None else [(old, new) for new, old in enumerate(rows.tolist()) if old != new]
     fresh = Stored(stored.revision, stored.dim, stored.generation + 1, stored.rows if rows is None else len(rows))
@@ -155,6 +159,14 @@ def turn(db: Database, stored: Stored, rows: Keys | None = None) -> Stored:
         array = session.get_one(Array, stored.revision)
         assert array.generation == stored.generation, "whoever turns keeps other writers out"
         array.generation, array.rows = fresh.generation, fresh.rows
+        own = Chunk.revision == stored.revision
+        if rows is None:
+            session.execute(
+                sa.update(Chunk).where(own, Chunk.generation == stored.generation).values(generation=fresh.generation)
+            )
+        else:
+            session.execute(sa.delete(Chunk).where(own))
+            session.add_all(note(fresh, piece) for piece in pieces)
         session.execute(sa.delete(Unsynced).where(Unsynced.revision == stored.revision))
     return fresh
 
@@ -162,7 +174,7 @@ def turn(db: Database, stored: Stored, rows: Keys | None = None) -> Stored:
 def drop_revisions(db: Database, revision: str) -> None:
     """Forget the vectors of all revisions but one. Videos that this one has not embedded whole are to be indexed again."""
     with db.write() as session:
-        for table in (Embedding, Unsynced, Array):
+        for table in (Embedding, Unsynced, Array, Chunk):
             session.execute(sa.delete(table).where(table.revision != revision))
         has = sa.exists().where(Embedding.segment_id == Segment.id)
         lacks = sa.exists().where(Segment.video_id == Video.id, ~has)
@@ -192,7 +204,8 @@ def size(session: Session) -> int:
 def copy(session: Session, target: Database, advance: Callable[[float], None]) -> None:
     """Write a library's tables into an empty database, all or nothing; `advance` is told of rows.
 
-    Jobs that run are not running there, its store is taken to hold everything, and its settings are told to it later.
+    Jobs that run are not running there, its store is taken to hold everything, arrays are in the library's folder, and its
+    settings are told to it later.
     """
     with target.write() as out:
         for table in reversed(Base.metadata.sorted_tables):
@@ -201,7 +214,7 @@ def copy(session: Session, target: Database, advance: Callable[[float], None]) -
             for some in session.execute(sa.select(table).execution_options(yield_per=1000)).partitions():
                 out.execute(table.insert(), [dict(row._mapping) for row in some])
                 advance(len(some))
-        for own in (Unsynced, Shared):
+        for own in (Unsynced, Shared, Chunk):
             out.execute(sa.delete(own))
         out.execute(sa.delete(Job).where(Job.state == "running"))
         if out.get_bind().dialect.name == "postgresql":
@@ -240,19 +253,19 @@ def thumbnails(session: Session) -> list[str]:
     return found
 
 
-def names_in(session: Session, folder: Path) -> list[str]:
-    """Return the names of files in a folder that this session knows by these names, in whatever folder."""
-    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    return sorted(there & {PurePath(path).name for path in session.scalars(sa.select(File.path))})
+def names_in(session: Session) -> set[str]:
+    """Return what the files that this session knows are called, in whatever folder."""
+    return {PurePath(path).name for path in session.scalars(sa.select(File.path))}
 
 
-def rehome(db: Database, folder: Path, home: Path) -> None:
-    """Have the files in a folder, whose names are like no others, be known as they are, in the folder that will be their home."""
+def rehome(db: Database, folder: Path, home: str) -> None:
+    """Have the files in a folder, whose names are like no others, be known as they are, in the library's folder `home`."""
     with db.write() as session:
-        for name in names_in(session, folder):
+        there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        for name in sorted(there & names_in(session)):
             look = (folder / name).stat()
             for file in session.scalars(sa.select(File).where(File.path.endswith(f"/{name}", autoescape=True))):
-                file.path, file.size, file.mtime_ns = str(home / name), look.st_size, look.st_mtime_ns
+                file.path, file.size, file.mtime_ns = f"{LIBRARY}:{home}/{name}", look.st_size, look.st_mtime_ns
 
 
 def segments_in(session: Session, revision: str) -> Iterator[list[Mapping[str, Any]]]:

@@ -11,15 +11,18 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from hit import files
+from hit import chunks, files, objects, stock
 from hit.arrays import Matrix
+from hit.chunks import Chunked, Piece
 from hit.db import keywords, where
 from hit.db.keywords import Match
-from hit.db.schema import Array, Embedding, File, Line, Segment, Unsynced
+from hit.db.schema import Array, Chunk, Embedding, File, Line, Segment, Unsynced
 from hit.db.session import Sessions, batches
 from hit.errors import UserError
 from hit.filters import Node, to_text
-from hit.types import Floats, Keys
+from hit.objects import Folder
+from hit.stock import Stock
+from hit.types import Far, Floats, Keys, Where
 
 
 class Stretch(NamedTuple):
@@ -37,7 +40,7 @@ class Place(NamedTuple):
     """Where a segment is found: what it is, and a file that holds its video."""
 
     segment: Stretch
-    path: Path
+    path: Where
 
 
 class Said(NamedTuple):
@@ -76,12 +79,31 @@ class Stored:
 
 
 class Vectors(Sessions):
-    """The part of a Database that knows them."""
+    """The part of a Database that knows them, and where the files are that its records name.
+
+    objects: their folder in an object store, if they are there; home: their folder anyway, and top: what it is called. stock: to
+    read what is small and never changes, such as thumbnails.
+    """
+
+    objects: Folder | None
+    home: Folder
+    top: Where
+    stock: Stock
 
     def __init__(self, url: str, folder: Path) -> None:
         super().__init__(url, folder)
         self._guard = threading.Lock()  # several threads may search
         self._matrices: dict[str, Matrix] = {}
+        self.keep_in("")
+
+    def keep_in(self, place: str) -> None:
+        """Look for arrays, and all other files, in an object store, by URL; empty: in the library's folder."""
+        with self._guard:
+            self.objects = objects.folder(place) if place else None
+            self.home = self.objects or objects.folder(self.folder)
+            self.top = Far(place) if place else self.folder.absolute()
+            self.stock = Stock(self.home, self.folder / stock.FETCHED if place else None)
+            self._matrices = {}
 
     def places(self, stored: Stored, rows: Iterable[int]) -> dict[int, Place]:
         """Return segments by their rows, each with the first file (by name) that holds its video; unknown rows are left out.
@@ -92,11 +114,11 @@ class Vectors(Sessions):
         def load(session: Session, lacking: list[int]) -> dict[int, Place]:
             _check(session, stored)
             found: dict[int, Place] = {}
-            paths: dict[str, Path] = {}
+            paths: dict[str, Where] = {}
             for some in batches(lacking):
                 here = _PLACES.where(Embedding.revision == stored.revision, Embedding.row.in_(some))
                 for row, name, *segment in session.execute(here):
-                    found[row] = Place(Stretch(*segment), paths.setdefault(name, Path(name)))
+                    found[row] = Place(Stretch(*segment), paths.get(name) or paths.setdefault(name, self.roots.seen(name)))
             return found
 
         return self.known((stored.name, "places"), rows, load)
@@ -168,15 +190,55 @@ class Vectors(Sessions):
             if stored.name not in self._matrices:
                 of = f"{stored.name.rpartition('/')[0]}/"  # whose rows of before no longer hold their file, which may be gone
                 self._matrices = {name: kept for name, kept in self._matrices.items() if not name.startswith(of)}
-                self._matrices[stored.name] = Matrix(self.folder / stored.name, stored.dim)
+                self._matrices[stored.name] = self.array(stored)
             return self._matrices[stored.name]
+
+    def array(self, stored: Stored) -> Matrix:
+        """Open an array, apart from those that are kept open."""
+        folder = self.folder / stored.name
+        if not self.objects:
+            return Matrix(folder, stored.dim)
+        return Chunked(folder, stored.dim, self.objects, lambda first, last: self.pieces(stored, first, last))
+
+    def pieces(self, stored: Stored, first: int = 0, last: int | None = None) -> list[Piece]:
+        """Return the pieces of an array in the object store, or those that have any of the rows FIRST to LAST, in order."""
+        query = sa.select(Chunk.first, Chunk.last, Chunk.name).order_by(Chunk.first)
+        query = query.where(Chunk.revision == stored.revision, Chunk.generation == stored.generation, Chunk.last > first)
+        with self.read() as session:
+            return [Piece(*row) for row in session.execute(query if last is None else query.where(Chunk.first < last))]
+
+    def piece_names(self) -> set[str]:
+        """Return the names of the pieces of all arrays."""
+        with self.read() as session:
+            return set(session.scalars(sa.select(Chunk.name)))
+
+    def set_pieces(self, stored: Stored, pieces: Iterable[Piece]) -> None:
+        """Have these be the pieces of an array."""
+        with self.write(content=False) as session:
+            session.execute(sa.delete(Chunk).where(Chunk.revision == stored.revision))
+            session.add_all(note(stored, piece) for piece in pieces)
+
+    def merge(self, stored: Stored) -> None:
+        """Make large pieces of small ones, where there are many. The caller keeps other writers out."""
+        if not self.objects:
+            return
+        old: list[str] = []
+        for run in chunks.due(self.pieces(stored), stored.dim):
+            first, last = run[0].first, run[-1].last
+            name = chunks.send(self.objects, stored.revision, self.matrix(stored).take(np.arange(first, last)))
+            own = (Chunk.revision == stored.revision, Chunk.generation == stored.generation)
+            with self.write(content=False) as session:
+                session.execute(sa.delete(Chunk).where(*own, Chunk.first >= first, Chunk.last <= last))
+                session.add(note(stored, Piece(first, last, name)))
+            old += [piece.name for piece in run]
+        self.objects.delete(old)  # readers that are about to look at one of these look for it anew
 
     def vectors(self, stored: Stored, rows: Keys) -> Floats:
         """Return the vectors (N, dim) in these rows. Raises StaleError as `places` does, UserError where the array is shorter."""
         if not len(rows):
             return np.zeros((0, stored.dim), np.float32)
         try:
-            found: Floats = np.array(self.matrix(stored).view(int(max(rows)) + 1)[rows], np.float32)
+            found = self.matrix(stored).take(rows)
         except EOFError as error:
             with self.read() as session:
                 _check(session, stored)  # an array of before is gone
@@ -242,17 +304,28 @@ class Vectors(Sessions):
             for some in batches(rows.tolist()):
                 session.execute(sa.delete(Unsynced).where(Unsynced.revision == revision, Unsynced.row.in_(some)))
 
-    def _append(self, session: Session, revision: str, vectors: Floats) -> list[int]:
+    def _send(self, revision: str, vectors: Floats) -> str:
+        """Write vectors (N, dim) to the object store, if arrays are there, and return the name that `_append` is to be told.
+
+        Before a transaction begins: nobody is to wait for an object store.
+        """
+        return chunks.send(self.objects, revision, vectors) if self.objects and len(vectors) else ""
+
+    def _append(self, session: Session, revision: str, vectors: Floats, sent: str = "") -> list[int]:
         """Write vectors (N, dim) to the end of their array, and return their rows; they count once the session commits."""
         array = session.get(Array, revision)
         if array is None:
             array = Array(revision=revision, generation=0, dim=vectors.shape[1], rows=0)
             session.add(array)
-        rows = np.arange(array.rows, array.rows + len(vectors))
+        first, last = array.rows, array.rows + len(vectors)
+        matrix = self.matrix(Stored.of(array))
         with files.room(self.folder):
-            self.matrix(Stored.of(array)).write(rows, vectors)
-        array.rows += len(vectors)
-        return rows.tolist()
+            matrix.write(np.arange(first, last), vectors)
+        array.rows = last
+        if sent:
+            session.add(note(Stored.of(array), Piece(first, last, sent)))
+        sa.event.listen(session, "after_commit", lambda _: matrix.keep(first, last), once=True)
+        return list(range(first, last))
 
 
 _LINES = sa.select(*(getattr(Line, name) for name in Said._fields)).order_by(Line.segment_id, Line.number)
@@ -261,6 +334,11 @@ _PLACES = sa.select(
     sa.select(sa.func.min(File.path)).where(File.video_id == Segment.video_id).scalar_subquery(),
     *(getattr(Segment, name) for name in Stretch._fields),
 ).join(Segment, Segment.id == Embedding.segment_id)
+
+
+def note(stored: Stored, piece: Piece) -> Chunk:
+    """Return what the table of pieces says of one."""
+    return Chunk(revision=stored.revision, generation=stored.generation, first=piece.first, last=piece.last, name=piece.name)
 
 
 def rows_in(session: Session, revision: str) -> Keys:

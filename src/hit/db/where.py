@@ -14,6 +14,7 @@ from hit.db.schema import Embedding, File, Line, Segment, Tag, Video
 from hit.filters import And, Node, Not, Op, Or, Term, Value
 
 _WIDE = 100  # conditions in a row: SQLite takes no expression that is 1,000 deep, and thousands of them are slow to write
+_ROOT = "abcdefghijklmnopqrstuvwxyz0123456789_-"  # what the names of roots are made of
 _DAY = 24 * 60 * 60
 Condition = sa.ColumnElement[bool]
 Column = sa.ColumnElement[Any]
@@ -134,9 +135,14 @@ _COMPARE: Mapping[str, Callable[[Column, Any], Condition]] = {
 
 
 def basename(path: Column) -> Column:
-    """Return what follows the last slash: all that is left when the characters that are no slash are taken off the end."""
+    """Return what follows the last slash: all that is left when the characters that are no slash are taken off the end.
+
+    Without a slash, what follows the root's name: what is left when its characters, and the colon, are taken off the beginning.
+    """
     folder = sa.func.rtrim(path, sa.func.replace(path, "/", ""))
-    return sa.func.substr(path, sa.func.length(folder) + 1, type_=sa.String())
+    inside = sa.func.substr(sa.func.ltrim(path, _ROOT), 2)
+    last = sa.func.substr(path, sa.func.length(folder) + 1)
+    return sa.type_coerce(sa.case((path.contains("/"), last), else_=inside), sa.String())
 
 
 def _number(column: Any) -> Column:

@@ -7,7 +7,6 @@ any such frame is like any other. benchmarks/prints.py measures what is told apa
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import imagehash
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hit import video
-from hit.types import Bytes, Clip, Floats, FrameWant
+from hit.types import Bytes, Clip, Floats, FrameWant, Where
 
 KIND = "phash16/1"  # what made a hash; others are not compared with it
 BITS = 256
@@ -57,7 +56,7 @@ class Prints:
         return np.unpackbits(self.hashes, axis=1).astype(np.float32) * 2 - 1
 
 
-def make(path: Path, start: float = 0.0, end: float = float("inf"), tick: Callable[[float], None] | None = None) -> Prints:
+def make(path: Where, start: float = 0.0, end: float = float("inf"), tick: Callable[[float], None] | None = None) -> Prints:
     """Hash a video's frames, or those of a stretch. Raises UserError where the file cannot be read."""
     images: list[Bytes] = []
     times: list[float] = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from hit import datasets, files
+from hit import datasets, files, places
 from hit.datasets import Dataset
 from hit.errors import NotFoundError, UserError
 from hit.library import Library
@@ -15,7 +15,7 @@ from hit.service import reports
 from hit.service.config import ServeConfig
 from hit.service.shapes import Kind, OddError, Report
 from hit.settings import model_folder
-from hit.types import Clip
+from hit.types import Clip, Far
 
 DEPTH = 4  # folders below a folder of reports that are looked through
 MOST_REPORTS, MOST_ENTRIES = 500, 50_000
@@ -74,6 +74,9 @@ class Evaluations:
         clip = data.clips.get(name)
         if clip is None:
             return "the data set has no clip of this name"
+        if isinstance(clip.path, Far):
+            known = self._library.db.named(str(clip.path)) and places.exists(clip.path)
+            return clip if known else "its video is not there, or not in the library"
         real = clip.path.resolve()
         if not files.is_video(clip.path.name) or not real.is_file():
             return "its video is not there"

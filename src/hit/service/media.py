@@ -15,6 +15,7 @@ from hit.jobs import KINDS
 from hit.library import CACHE, Library
 from hit.pulse import Pulse
 from hit.trail import source
+from hit.types import Far, Where
 from hit.video import Facts
 
 Kind = Literal["renditions", "sprites", "clips"]
@@ -93,14 +94,16 @@ class MediaCache:
         return files.locked(path.with_name(f".lock {path.name[0]}"), wait)
 
 
-def facts(path: Path) -> Facts:
-    """Return what `hit.video.facts` does, which is asked once for each state of a file."""
+def facts(path: Where) -> Facts:
+    """Return what `hit.video.facts` does, which is asked once for each state of a file: one elsewhere has been looked at."""
+    if isinstance(path, Far):
+        return _facts(path, path.size, path.mark)
     look = path.stat()
     return _facts(path, look.st_size, look.st_mtime_ns)
 
 
 @lru_cache(4096)
-def _facts(path: Path, size: int, mtime_ns: int) -> Facts:
+def _facts(path: Where, size: int, mark: int | str) -> Facts:
     return video.facts(path)
 
 
@@ -115,14 +118,14 @@ def render(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping
 def picture(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping[str, Any]:
     """Make the sheet of sprites of the video `video`."""
 
-    def make(path: Path, target: Path, duration: float, tick: Callable[[float], None]) -> object:
+    def make(path: Where, target: Path, duration: float, tick: Callable[[float], None]) -> object:
         return video.sprites(path, duration, target, tick)
 
     return _made(library, pulse, detail["video"], "sprites", make)
 
 
 def _made(
-    library: Library, pulse: Pulse, name: str, kind: Kind, make: Callable[[Path, Path, float, Callable[[float], None]], object]
+    library: Library, pulse: Pulse, name: str, kind: Kind, make: Callable[[Where, Path, float, Callable[[float], None]], object]
 ) -> Mapping[str, Any]:
     path, duration = source(library, name), library.db.video(name).video.duration or 0.0
     reached = 0.0

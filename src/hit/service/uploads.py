@@ -55,10 +55,10 @@ class HarmfulError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
-    """What became of an upload: its video, and the file, another one where the library has this content already."""
+    """What became of an upload: its video, and the file's name, another one where the library has this content already."""
 
     video: str
-    path: Path
+    path: str
     duplicate: bool = False
 
 
@@ -128,18 +128,18 @@ class Upload:
         self._look()
         path = self._part.with_name(self._part.name[1 : -len(".part")] + suffix)
         ((_, digest),) = content.digests([self._part], Silent())
-        if isinstance(digest, OSError):
+        if isinstance(digest, Exception):
             raise digest
         video, library = video_id(digest), self._uploads.library
         for known, *_ in library.db.files_of(video):
-            if Path(known).exists():
-                return Uploaded(video, Path(known), duplicate=True)
+            if not library.places.gone(known):
+                return Uploaded(video, known, duplicate=True)
         self._part.replace(path)
         files.sync_folder(path.parent)
         look = content.look(path)
-        found = Found(str(path), look.size, look.mtime_ns, digest)
+        found = Found(library.places.name_of(path), look.size, look.mtime_ns, digest)
         library.db.record_files([found], titles={found.path: title(name)})
-        return Uploaded(video, path)
+        return Uploaded(video, found.path)
 
     def _scan(self) -> None:
         if self._uploads.scanner:

@@ -37,24 +37,27 @@ from hit import arrays, files, settings, stores
 from hit import config as configs
 from hit.db import HEAD, Database, upkeep
 from hit.errors import UserError
+from hit.index import POSTERS
 from hit.library import UPLOADS, Library
+from hit.objects import Folder
 from hit.settings import LibraryConfig
 from hit.types import Progress, Silent, Task
-from hit.upkeep import shelves, sizes
+from hit.upkeep import pieces, shelves, sizes
 
 FORMAT = 1
 MANIFEST = "MANIFEST.json"
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
 _TOPS = {"library.toml", "library.db", "embeddings", "thumbnails", UPLOADS, "model", MANIFEST}
 _BLOCK = 1 << 20  # bytes copied at once
+_LARGE = 8 << 20  # bytes of a file that is not held in memory
 _PATIENCE = 600.0  # seconds for a writer, where a backup beside it did not succeed
 
 
 class _GoneError(UserError):
     """A file that the library names is not there: a writer has removed it, or it is lost."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, "is missing", "run `hit library verify`")
+    def __init__(self, what: object) -> None:
+        super().__init__(what, "is missing", "run `hit library verify`")
 
 
 @dataclass(slots=True)
@@ -140,13 +143,13 @@ class _Backup:
             stack.callback(_forget, copy)
             session = stack.enter_context(upkeep.snapshot(library.db))
             held = _arrays(stack, library, session)
-            thumbnails = {f"thumbnails/{name}": library.posters / name for name in upkeep.thumbnails(session)}
-            lost = [name for name, path in thumbnails.items() if not path.exists()] if alone else []
+            there = {entry.name: entry.size for top in (POSTERS, UPLOADS) for entry in library.db.home.list(top)}
+            thumbnails = [f"{POSTERS}/{name}" for name in upkeep.thumbnails(session)]
+            lost = [name for name in thumbnails if name not in there] if alone else []
             model = _model_files(self.model) if self.model else {}
-            uploads = {
-                f"{UPLOADS}/{name}": library.path / UPLOADS / name for name in upkeep.names_in(session, library.path / UPLOADS)
-            }
-            single = {**model, **uploads, **{name: path for name, path in thumbnails.items() if name not in set(lost)}}
+            known = upkeep.names_in(session)
+            uploads = [name for name in there if name.startswith(f"{UPLOADS}/") and name.rpartition("/")[2] in known]
+            wanted = sorted(set(thumbnails) - set(lost)) + uploads
             _dump(session, copy, self.progress)
             about = self.about(
                 model,
@@ -157,7 +160,8 @@ class _Backup:
                     "uploads": len(uploads),
                 },
             )
-            size = sum(one.rows * 4 * one.dim for one, _ in held) + copy.stat().st_size + sum(map(sizes.of, single.values()))
+            size = sum(one.rows * 4 * one.dim for one, _ in held) + copy.stat().st_size + sum(map(sizes.of, model.values()))
+            size += sum(there.get(name, 0) for name in wanted)
             raw = stack.enter_context(self.part.open("wb"))
             file: Any = stack.enter_context(gzip.GzipFile("", "wb", 6, raw)) if self.packed else raw
             with (
@@ -165,13 +169,14 @@ class _Backup:
                 self.progress.task("Backup, MB", size / 1e6) as task,
             ):
                 written = _Written(tar, task)
-                plain = replace(library.config, database="", store="")
+                plain = replace(library.config, database="", store="", objects="")
                 written.note("library.toml", tomli_w.dumps(configs.to_table(plain)).encode())
                 _add(written, "library.db", copy)
                 for one, array in held:
                     written.add(f"{one.name}/{arrays.NAME}", array, one.rows * 4 * one.dim)
-                for name, path in single.items():
+                for name, path in model.items():
                     _add(written, name, path)
+                _add_all(written, library.db.home, {name: there.get(name, 0) for name in wanted})
                 about["files"] = written.files
                 written.note(MANIFEST, (json.dumps(about, indent=1) + "\n").encode())
             if self.packed:
@@ -209,8 +214,10 @@ def _arrays(stack: contextlib.ExitStack, library: Library, session: Any) -> list
         if not one.rows and not path.exists():
             continue
         try:
+            if library.db.objects:
+                library.db.array(one).view(one.rows)  # has it here
             file = stack.enter_context(path.open("rb"))
-        except FileNotFoundError:
+        except (FileNotFoundError, EOFError):
             raise _GoneError(path) from None
         if os.fstat(file.fileno()).st_size < one.rows * 4 * one.dim:
             raise UserError(path, "is damaged", "run `hit library verify`")
@@ -225,6 +232,17 @@ def _add(written: _Written, name: str, path: Path) -> None:
         raise _GoneError(path) from None
     with file:
         written.add(name, file, os.fstat(file.fileno()).st_size)
+
+
+def _add_all(written: _Written, folder: Folder, wanted: dict[str, int]) -> None:
+    """Add files of a folder, by their names and bytes."""
+    for name, data in pieces.contents(folder, (name for name, size in wanted.items() if size < _LARGE)):
+        if data is None:
+            raise _GoneError(name)
+        written.add(name, io.BytesIO(data), len(data))
+    for name in (name for name, size in wanted.items() if size >= _LARGE):
+        with folder.open(name) as large:
+            written.add(name, large, wanted[name])
 
 
 def _dump(session: Any, copy: Path, progress: Progress) -> None:
@@ -356,7 +374,7 @@ class _Making:
             rows = library.db.rows(stored.revision)
             with library.db.read() as session:
                 upkeep.thumbnails(session)  # raises for names that lead out of the folder
-            upkeep.rehome(library.db, self.part / UPLOADS, self.path.absolute() / UPLOADS)
+            upkeep.rehome(library.db, self.part / UPLOADS, UPLOADS)
             with contextlib.closing(library.store_of(stored)) as filled:
                 shelves.fill(library, stored, filled, rows, progress)
             counts = {**library.db.counts(), "vectors": len(rows)}

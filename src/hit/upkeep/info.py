@@ -7,6 +7,7 @@ from hit import arrays, index, traces
 from hit.db import Job, copies, upkeep
 from hit.errors import UserError
 from hit.library import CACHE, UPLOADS, Library
+from hit.stock import FETCHED
 from hit.upkeep import sizes
 
 _JOBS = 5
@@ -27,6 +28,7 @@ def info(library: Library, taken: Mapping[str, int] | None = None) -> dict[str, 
         "model": {"id": model.id, "revision": model.revision, "folder": model.absolute},
         "store": _store(library, living),
         "database": upkeep.kind(library.db),
+        "objects": library.config.objects,
         "bytes": measure(library) if taken is None else dict(taken),
         "jobs": [_job(job) for job in library.db.jobs(_JOBS)],
         "searches": list(library.db.saved_searches()),
@@ -73,7 +75,8 @@ def measure(library: Library) -> dict[str, int]:
         "database": sum(sizes.of(path / f"library.db{end}") for end in ("", "-wal", "-shm")),
         "arrays": sum(rows),
         "store": sizes.of(path / "embeddings") - sum(rows),
-        "thumbnails": sizes.of(library.posters),
+        "thumbnails": sizes.of(path / index.POSTERS),
+        "fetched": sizes.of(path / FETCHED),
         "remote": sizes.of(path / "remote"),
         "uploads": sizes.of(path / UPLOADS),
         "cache": sizes.of(path / CACHE),

@@ -2,14 +2,17 @@
 
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
 from hit.db import Stored, copies, upkeep
+from hit.index import POSTERS
 from hit.library import CACHE, UPLOADS, Library
-from hit.upkeep import sizes
+from hit.objects import Entry
+from hit.places import basename
+from hit.upkeep import pieces, sizes
 
 _FRESH = 86_400.0  # seconds in which an upload ends
 _PART = re.compile(r"\..+\.part")
@@ -17,15 +20,21 @@ _PART = re.compile(r"\..+\.part")
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """Files or folders of one kind, and their bytes."""
+    """Files or folders of one kind, on the disk or in the object store, and their bytes."""
 
     what: str
     paths: list[Path]
+    objects: Sequence[Entry] = ()
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.paths) + len(self.objects)
 
     @property
     def bytes(self) -> int:
-        """What they take on the disk."""
-        return sum(sizes.of(path) for path in self.paths)
+        """What they take."""
+        return sum(sizes.of(path) for path in self.paths) + sum(entry.size for entry in self.objects)
 
 
 def find(library: Library) -> list[Leftover]:
@@ -33,7 +42,8 @@ def find(library: Library) -> list[Leftover]:
     files = library.db.files()
     videos = {file.video for file in files.values()}
     return [
-        Leftover("thumbnails that no segment has", list(_thumbnails(library))),
+        Leftover("thumbnails that no segment has", [] if library.db.objects else list(_thumbnails(library))),
+        Leftover("files in the object store that nothing names", [], pieces.orphans(library, time.time() - _FRESH)),
         Leftover("copies of remote videos that nothing names", list(_copies(library, files))),
         Leftover("uploads that broke off, or that nothing names", list(_uploads(library, files))),
         Leftover("what was made of videos that are gone", [path for video, path in made(library) if video not in videos]),
@@ -66,25 +76,25 @@ def made(library: Library) -> Iterator[tuple[str, Path]]:
 
 
 def _thumbnails(library: Library) -> Iterator[Path]:
-    with library.db.read() as session:
-        named = {library.posters / name for name in upkeep.thumbnails(session)}
-    yield from (path for path in sizes.tree(library.posters) if path not in named)
+    folder = library.path / POSTERS
+    named = {folder / name for name in pieces.thumbnails(library)}
+    yield from (path for path in sizes.tree(folder) if path not in named)
 
 
 def _copies(library: Library, files: Iterable[str]) -> Iterator[Path]:
     folder = library.path / "remote"
-    named = {Path(name) for name in files}
+    named = {str(library.places.seen(name)) for name in files}
     for path in sizes.tree(folder):
         own = path  # `hit.remote` keeps .NAME.json and .NAME.part beside the copy NAME
         if path.name.startswith(".") and path.suffix in (".json", ".part"):
             own = path.with_name(path.name[1 : -len(path.suffix)])
-        if own.absolute() not in named and own not in named:
+        if str(own.absolute()) not in named:
             yield path
 
 
 def _uploads(library: Library, files: Iterable[str]) -> Iterator[Path]:
     """Yield what is no video's file, but for what may be on its way still."""
-    named = {Path(path).name for path in files}  # drawn by chance, and so known wherever the library lies
+    named = {basename(path) for path in files}  # drawn by chance, and so known wherever the library lies
     fresh = time.time() - _FRESH
     for path in sizes.tree(library.path / UPLOADS):
         if path.name not in named and path.lstat().st_mtime < fresh:

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from hit import arrays, files
-from hit.db import Stored, upkeep
+from hit import chunks, files
+from hit.db import upkeep
+from hit.index import POSTERS
 from hit.library import Library
 from hit.types import Keys, Progress, Silent
 from hit.upkeep import leftovers, shelves
@@ -41,7 +42,8 @@ def prune(library: Library, dry_run: bool = False, progress: Progress | None = N
             for one in leftovers.find(library):
                 for path in one.paths:
                     _remove(path)
-            _tidy(library.path / "embeddings", library.path / "remote", library.posters)
+                library.db.home.delete(entry.name for entry in one.objects)
+            _tidy(*(library.path / name for name in (chunks.TOP, "remote", POSTERS)))
             job.result["bytes"] = sum(one["bytes"] for one in dropped)
     return {"library": str(library.path), "dropped": dropped, "would_drop": []}
 
@@ -55,7 +57,7 @@ def _plan(library: Library) -> list[dict[str, Any]]:
     ]
     if dead := current.rows - library.db.vector_count(current.revision):
         found.append({"what": "vectors of segments that are gone", "count": dead, "bytes": dead * 4 * current.dim})
-    found += [{"what": one.what, "count": len(one.paths), "bytes": one.bytes} for one in leftovers.find(library) if one.paths]
+    found += [{"what": one.what, "count": one.count, "bytes": one.bytes} for one in leftovers.find(library) if one.count]
     return found
 
 
@@ -64,7 +66,7 @@ def _compact(library: Library, rows: Keys, progress: Progress) -> None:
     old = library.stored
     fresh = replace(old, generation=old.generation + 1, rows=len(rows))
     shelves.discard(library, fresh)  # of a call that was killed: rows may have died since
-    matrix = arrays.Matrix(library.path / fresh.name, fresh.dim)
+    matrix = library.db.array(fresh)
     step = max(1, _BYTES // (4 * fresh.dim))
     with progress.task("Rewriting vectors", len(rows)) as task:
         for start in range(0, len(rows), step):
@@ -72,14 +74,13 @@ def _compact(library: Library, rows: Keys, progress: Progress) -> None:
             matrix.write(np.arange(start, start + len(some)), library.db.vectors(old, some))
             task.advance(len(some))
     files.sync_folder(matrix.path.parent.parent)
+    matrix.keep(0, len(rows))
+    far = library.db.objects
+    sent = list(chunks.send_all(far, fresh.revision, matrix, 0, len(rows))) if far else []
     store = library.store_of(fresh)
     shelves.fill(library, fresh, store, np.arange(len(rows)), progress)
     store.close()
-    _go_over(library, old, rows)
-
-
-def _go_over(library: Library, old: Stored, rows: Keys) -> None:
-    upkeep.turn(library.db, old, rows)
+    upkeep.turn(library.db, old, rows, sent)
     library.renew()
     shelves.discard(library, old)
 

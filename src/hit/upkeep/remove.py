@@ -1,14 +1,15 @@
 """Forgetting videos. Their own files are left alone, but for those that were uploaded: these are the library's."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hit import index
 from hit.db import Known
 from hit.errors import UserError
 from hit.library import UPLOADS, Library
+from hit.places import basename
 from hit.upkeep import leftovers
 
 
@@ -30,7 +31,7 @@ def plan(library: Library, names: Sequence[str] = (), missing: bool = False) -> 
     for name in names:
         paths |= _named(library, name, known)
     if missing:
-        paths |= {path for path in known if not Path(path).exists()}
+        paths |= {path for path in known if library.places.gone(path)}
     staying = {file.video for path, file in known.items() if path not in paths}
     return Removal(sorted(paths), sorted({known[path].video for path in paths} - staying))
 
@@ -41,11 +42,11 @@ def remove(library: Library, names: Sequence[str] = (), missing: bool = False) -
         going = plan(library, names, missing)
         thumbnails = library.db.record_files([], going.paths)
         index.sync(library.db, library.store, library.stored)
-        for name in thumbnails:
-            (library.posters / name).unlink(missing_ok=True)
-        for path in map(Path, going.paths):
-            if path.parent.name == UPLOADS:  # the names in there are drawn by chance: it is this one, wherever the library lay
-                (library.path / UPLOADS / path.name).unlink(missing_ok=True)
+        going_files = [f"{index.POSTERS}/{name}" for name in thumbnails]
+        # The names of uploads are drawn by chance: it is this one, wherever the library lay.
+        going_files += [f"{UPLOADS}/{basename(path)}" for path in going.paths if re.search(rf"[:/]{UPLOADS}/[^/]+$", path)]
+        library.db.home.delete(going_files)
+        library.db.stock.forget(going_files)
         gone = set(going.videos)
         for video, made in leftovers.made(library):
             if video in gone:
@@ -61,10 +62,10 @@ def videos(library: Library, names: Sequence[str]) -> list[str]:
 
 
 def _named(library: Library, name: str, known: dict[str, Known]) -> set[str]:
-    path = str(Path(name).absolute())
-    if path in known:
-        return {path}
-    below = path.rstrip("/") + "/"
+    called = library.places.names_of(name)
+    if there := known.keys() & called:
+        return set(there)
+    below = tuple(one if one.endswith(":") else f"{one.rstrip('/')}/" for one in called)
     found = {one for one, file in known.items() if file.video == name or one.startswith(below)}
     if not found:
         raise UserError(name, "the library knows no video of this path or id", "`hit search` names the paths that it knows")

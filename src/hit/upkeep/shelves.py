@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hit import arrays, files, index, stores
+from hit import arrays, chunks, files, index, stores
 from hit.db import Stored, upkeep
 from hit.errors import UserError
 from hit.library import Library
@@ -140,13 +140,15 @@ def drop(library: Library, stored: Stored, where: str | None = None) -> None:
             store.close()
         return
     for path in (library.path / stored.name).glob("*"):
-        if path.name != arrays.NAME:
+        if path.name not in (arrays.NAME, chunks.HERE):
             path.unlink()
 
 
 def _link(library: Library, old: Stored) -> None:
     """Give the array's file its name in the next generation."""
     fresh = replace(old, generation=old.generation + 1)
+    if library.db.objects:
+        library.db.matrix(old).view(old.rows)  # all of it is needed, and here from now on
     mine, other = library.path / old.name / arrays.NAME, library.path / fresh.name / arrays.NAME
     if not mine.exists():
         raise UserError(mine, "is missing", "restore a backup with `hit library restore`")
@@ -160,6 +162,7 @@ def _link(library: Library, old: Stored) -> None:
         _copy(mine, other)
     files.sync_folder(other.parent)
     files.sync_folder(other.parent.parent)
+    library.db.array(fresh).keep(0, old.rows)
 
 
 def _copy(source: Path, target: Path) -> None:

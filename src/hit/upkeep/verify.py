@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from hit.db import Stored, upkeep
 from hit.errors import UserError
 from hit.library import Library
 from hit.types import Encoder, Floats, Keys, Progress, Silent
-from hit.upkeep import leftovers, shelves
+from hit.upkeep import leftovers, pieces, shelves
 
 _BLOCK = 4096  # vectors looked at at once
 _UNIT = 1e-5  # how far a part's length may be off
@@ -41,8 +41,8 @@ def verify(library: Library, full: bool = False, progress: Progress | None = Non
     progress = progress or Silent()
     found: list[Finding] = []
     with library.writing():
-        checks: list[Callable[[Library, Progress], Iterable[Finding]]] = [_database, _words, _model, _videos, _arrays]
-        checks += [lambda library, progress: _store(library, progress, full), _thumbnails, _files, _leftovers]
+        checks: list[Callable[[Library, Progress], Iterable[Finding]]] = [_database, _words, _model, _videos]
+        checks += [partial(_arrays, full=full), partial(_store, full=full), _thumbnails, _files, _leftovers]
         with progress.task("Verifying", len(checks)) as task:
             for check in checks:
                 try:
@@ -91,10 +91,17 @@ def _videos(library: Library, progress: Progress) -> Iterator[Finding]:
         yield Finding("videos", f"{count} videos wait to be indexed", "hit index LIBRARY SOURCE", note=True)
 
 
-def _arrays(library: Library, progress: Progress) -> Iterator[Finding]:
+def _arrays(library: Library, progress: Progress, full: bool) -> Iterator[Finding]:
     for revision, count in upkeep.outside(library.db).items():
         yield Finding("vectors", f"{count} vectors of revision {revision} lie outside its array", RESTORE)
     for stored, living in upkeep.arrays(library.db).items():
+        if library.db.objects:
+            for what, here in pieces.complaints(library, stored, full, progress):
+                yield Finding(
+                    "vectors", what, f"hit library move LIBRARY --objects {library.config.objects}" if here else RESTORE
+                )
+            if not full:  # which fetches all of it
+                continue
         path = library.path / stored.name / NAME
         there = path.stat().st_size // (4 * stored.dim) if path.exists() else 0
         if there < stored.rows:
@@ -147,9 +154,8 @@ def _store(library: Library, progress: Progress, full: bool) -> Iterator[Finding
 
 
 def _thumbnails(library: Library, progress: Progress) -> Iterator[Finding]:
-    with library.db.read() as session:
-        named = upkeep.thumbnails(session)
-    lost = [name for name in named if not (library.posters / name).exists()]
+    there = {entry.name for entry in library.db.home.list(index.POSTERS)}
+    lost = [name for name in pieces.thumbnails(library) if f"{index.POSTERS}/{name}" not in there]
     if lost:
         what = f"{len(lost)} thumbnails are missing: {_few(lost)}"
         yield Finding("thumbnails", what, "hit library remove LIBRARY VIDEO, then index it again")
@@ -159,8 +165,8 @@ def _files(library: Library, progress: Progress) -> Iterator[Finding]:
     gone, changed = [], []
     for path, known in library.db.files().items():
         try:
-            look = content.look(Path(path))
-        except OSError:
+            look = content.look(library.places.locate(path))
+        except (OSError, UserError):
             gone.append(path)
             continue
         if look != content.Look(known.size, known.mtime_ns):
@@ -174,8 +180,8 @@ def _files(library: Library, progress: Progress) -> Iterator[Finding]:
 
 def _leftovers(library: Library, progress: Progress) -> Iterator[Finding]:
     for one in leftovers.find(library):
-        if one.paths:
-            yield Finding("leftovers", f"{len(one.paths)} {one.what}", PRUNE, note=True)
+        if one.count:
+            yield Finding("leftovers", f"{one.count} {one.what}", PRUNE, note=True)
 
 
 def _few(names: Iterable[object]) -> str:

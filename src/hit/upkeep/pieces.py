@@ -1,0 +1,205 @@
+"""What of a library lies in an object store: whether it is all there, what nothing names, and how it gets there and back."""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import islice
+from pathlib import PurePosixPath
+from typing import Any
+
+from hit import chunks, objects
+from hit.chunks import Chunked, Piece
+from hit.db import Stored, upkeep
+from hit.errors import UserError
+from hit.index import POSTERS
+from hit.library import CACHE, UPLOADS, Library
+from hit.objects import Entry, Folder
+from hit.stock import FETCHED
+from hit.stores import LOCAL
+from hit.types import Progress, Silent
+
+_TOGETHER = 64  # files that are read, and written, at once
+_LARGE = 8 << 20  # bytes of a file that goes by way of the disk
+
+
+def complaints(library: Library, stored: Stored, full: bool, progress: Progress) -> Iterator[tuple[str, bool]]:
+    """Yield what is wrong with an array's pieces, and whether this machine's copy mends it; `full`: all bytes are looked at."""
+    folder, matrix = library.db.objects, library.db.matrix(stored)
+    assert folder and isinstance(matrix, Chunked), "asked of a library with its arrays in an object store"
+    there = {entry.name: entry.size for entry in folder.list(chunks.TOP)}
+    reached = 0
+    pieces = library.db.pieces(stored)
+    with progress.task(f"Vectors of {stored.revision}", len(pieces)) as task:
+        for piece in pieces:
+            if piece.first != reached:
+                yield f"rows {reached} to {piece.first} of revision {stored.revision} are in no piece", False
+            reached = piece.last
+            if (size := there.get(piece.name)) is None:
+                yield f"{folder.url}/{piece.name} is missing", matrix.copy(piece) is not None
+            elif size != chunks.size(piece, stored.dim) or (
+                full and not chunks.sound(piece, folder.read(piece.name), stored.dim)
+            ):
+                yield f"{folder.url}/{piece.name} is damaged", matrix.copy(piece) is not None
+            task.advance()
+    if reached != stored.rows:
+        yield f"rows {reached} to {stored.rows} of revision {stored.revision} are in no piece", False
+
+
+def orphans(library: Library, fresh: float) -> list[Entry]:
+    """Return the files in the object store that nothing in the library names; of uploads, those from before the time `fresh`."""
+    folder = library.db.objects
+    if not folder:
+        return []
+    known = library.db.files()
+    videos = {file.video for file in known.values()}
+    uploads = {PurePosixPath(path).name for path in known}
+    named = {f"{POSTERS}/{name}" for name in thumbnails(library)} | library.db.piece_names()
+
+    def loose(entry: Entry) -> bool:
+        top, last = entry.name.partition("/")[0], entry.name.rpartition("/")[2]
+        if top in (POSTERS, chunks.TOP):
+            return entry.name not in named
+        if top == UPLOADS:
+            return last not in uploads and entry.modified.timestamp() < fresh
+        return top == CACHE and last[:16] not in videos
+
+    return [entry for entry in folder.list() if loose(entry)]
+
+
+def thumbnails(library: Library) -> list[str]:
+    """Return the names of all thumbnails that segments have."""
+    with library.db.read() as session:
+        return upkeep.thumbnails(session)
+
+
+# -- there and back
+
+
+def move(library: Library, to: str, drop_old: bool = False, progress: Progress | None = None) -> dict[str, Any]:
+    """Bring a library's arrays, thumbnails and uploads to a folder in an object store, and have it use them there.
+
+    "local": the library's own folder. All is compared before the library goes over; what is there already is not sent again, so
+    that a call that was killed is gone on with, and one to where the files are brings back what is lost there and was copied
+    here. The old files are left as they are, unless they are to be dropped. Raises UserError for a folder that is another
+    library's, and for what is lost.
+    """
+    progress = progress or Silent()
+    with library.writing(), library.job("move", {"objects": to}) as job:
+        before, source = library.config, library.db.home
+        url = "" if to == LOCAL else objects.check(to)
+        if url:
+            objects.claim(url, before.id)
+        target = objects.folder(url or library.path)
+        held = list(upkeep.arrays(library.db))
+        count = 0
+        if target.url != source.url:
+            count = _files(library, source, target, progress)
+        with progress.task("Arrays", len(held)) as task:
+            for stored in held:
+                _array(library, stored, source, target if url else None)
+                task.advance()
+        if url != before.objects:
+            library.change(replace(before, objects=url))
+        for stored in held if not url else ():
+            library.db.set_pieces(stored, [])
+        old = before.objects or LOCAL
+        dropped = drop_old and url != before.objects
+        if dropped:
+            _drop(library, source, before.objects)
+        job.result["files"] = count
+    about = {"where": old, "dropped": dropped} if url != before.objects else None
+    return {"library": str(library.path), "objects": url or LOCAL, "files": count, "arrays": len(held), "old": about}
+
+
+def _files(library: Library, source: Folder, target: Folder, progress: Progress) -> int:
+    """Copy thumbnails and uploads, and compare them; return how many there are."""
+    wanted = {f"{POSTERS}/{name}" for name in thumbnails(library)}
+    tops = (POSTERS, UPLOADS)
+    here = {entry.name: entry.size for top in tops for entry in source.list(top) if top == UPLOADS or entry.name in wanted}
+    there = {entry.name: entry.size for top in tops for entry in target.list(top)}
+    lacking = iter(name for name, size in here.items() if there.get(name) != size)
+    with progress.task("Files", len(here)) as task, ThreadPoolExecutor(_TOGETHER) as pool:
+        while some := list(islice(lacking, _TOGETHER)):
+            small = [name for name in some if here[name] < _LARGE]
+            target.write_all(dict(zip(small, pool.map(source.read, small), strict=True)))
+            for name in set(some).difference(small):
+                _hand(library, source, target, name)
+            task.advance(len(some))
+    there = {entry.name: entry.size for top in tops for entry in target.list(top)}
+    if wrong := [name for name, size in here.items() if there.get(name) != size]:
+        raise UserError(f"{target.url}/{wrong[0]}", "is not what was sent", "give the same command again")
+    return len(here)
+
+
+def _hand(library: Library, source: Folder, target: Folder, name: str) -> None:
+    """Copy a large file, by way of this machine's disk."""
+    way = library.path / FETCHED / f".{PurePosixPath(name).name}.part"
+    way.parent.mkdir(exist_ok=True)
+    try:
+        source.download(name, way)
+        target.upload(name, way)
+    finally:
+        way.unlink(missing_ok=True)
+
+
+def _array(library: Library, stored: Stored, source: Folder, target: Folder | None) -> None:
+    """Have an array's pieces in the target, or all of it in the library's folder where that is None."""
+    matrix = library.db.matrix(stored)
+    if target is None:
+        _whole(matrix, stored)
+    elif not library.db.objects:
+        fresh = list(chunks.send_all(target, stored.revision, _whole(matrix, stored), 0, stored.rows))
+        library.db.set_pieces(stored, fresh)
+        Chunked(library.path / stored.name, stored.dim, target, lambda *_: fresh).keep(0, stored.rows)
+    else:
+        _mend(matrix, library.db.pieces(stored), stored.dim, source, target)
+
+
+def _whole(matrix: Any, stored: Stored) -> Any:
+    try:
+        matrix.view(stored.rows)
+    except EOFError as error:
+        raise UserError(matrix.path, f"is damaged: {error}", "run `hit library verify`") from None
+    return matrix
+
+
+def _mend(matrix: Any, pieces: Iterable[Piece], dim: int, source: Folder, target: Folder) -> None:
+    """Write the pieces that the target lacks, from the source or, where it has them not, from this machine's copy."""
+    there = {entry.name: entry.size for entry in target.list(chunks.TOP)}
+    for piece in pieces:
+        there_whole = there.get(piece.name) == chunks.size(piece, dim)
+        if there_whole and (target.url != source.url or chunks.sound(piece, target.read(piece.name), dim)):
+            continue
+        data = None
+        with contextlib.suppress(FileNotFoundError):
+            data = source.read(piece.name)
+        if data is None or not chunks.sound(piece, data, dim):
+            data = matrix.copy(piece)
+        if data is None:
+            raise UserError(f"{source.url}/{piece.name}", "is lost, and there is no copy of it here", "restore a backup")
+        target.write(piece.name, data)
+
+
+def _drop(library: Library, source: Folder, url: str) -> None:
+    """Remove what was moved from where it was: all of a folder of an object store, or thumbnails and uploads of the library's."""
+    tops = ("",) if url else (POSTERS, UPLOADS)
+    for top in tops:
+        names = (entry.name for entry in source.list(top))
+        while some := list(islice(names, 1000)):
+            source.delete(some)
+
+
+def contents(folder: Folder, names: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+    """Yield files of a folder, read several at once; None for those that are not there."""
+
+    def read(name: str) -> bytes | None:
+        try:
+            return folder.read(name)
+        except FileNotFoundError:
+            return None
+
+    waiting = iter(names)
+    with ThreadPoolExecutor(16) as pool:
+        while some := list(islice(waiting, _TOGETHER)):
+            yield from zip(some, pool.map(read, some), strict=True)
