@@ -23,8 +23,7 @@ from hit.db import look as databases
 from hit.db.setup import HEAD
 from hit.doctor import machine, services
 from hit.errors import UserError
-from hit.library import Library
-from hit.moderation import webhooks
+from hit.library import KEY, Library
 from postgres import Postgres
 from s3 import S3, moto, s3
 from test_traces import Collector, collector
@@ -237,8 +236,8 @@ def test_a_store_out_of_step_jobs_and_a_key_that_is_gone_are_told(own: Path) -> 
     jobs = said(result, "jobs")
     assert "1 jobs run whose worker is not heard of" in jobs and "has waited for 30.0 hours" in jobs and f"{done} (index)" in jobs
     assert states(result)["webhooks"] == "fail"
-    (own / webhooks.KEY).write_bytes(b"k" * 32)
-    (own / webhooks.KEY).chmod(0o644)
+    (own / KEY).write_bytes(b"k" * 32)
+    (own / KEY).chmod(0o644)
     assert "chmod 600" in said(doctor.examine(own), "webhooks")
 
 

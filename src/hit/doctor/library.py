@@ -15,8 +15,7 @@ from hit.db.look import look
 from hit.doctor import services
 from hit.doctor.finding import FAIL, OK, WARN, Finding
 from hit.errors import UserError
-from hit.library import Library
-from hit.moderation.webhooks import KEY
+from hit.library import KEY, Library
 from hit.service import config as serving_
 from hit.settings import LibraryConfig
 
