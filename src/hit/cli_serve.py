@@ -1,8 +1,9 @@
-"""The commands that serve a library: serve, token."""
+"""The commands that serve a library: serve, token, doctor."""
 
 import dataclasses
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -71,6 +72,34 @@ def _show_settings(result: Mapping[str, Any]) -> None:
     from hit.console import table
 
     table("Settings", ["name", "value"], [[name, str(value)] for name, value in result.items()])
+
+
+@serving.command()
+def doctor(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[LIB]", help="A library folder; without it, only hit.toml's parts.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=1.0, help="How long to wait for a part to answer.")] = 30.0,
+    as_json: Json = False,
+) -> None:
+    """Look at every part of the deployment that hit.toml describes, and say how each is. Exit code 1 where one fails."""
+    from hit import doctor as verb
+
+    result = verb.examine(folder, seconds)
+    emit(result, as_json, _show_findings)
+    sys.stdout.flush()
+    if any(one["state"] == "fail" for one in result["findings"]):
+        raise typer.Exit(1)
+
+
+def _show_findings(result: Mapping[str, Any]) -> None:
+    from hit.console import say, table
+
+    words = {"ok": "ok", "warn": "warn", "fail": "FAIL"}
+    rows = [[words[one["state"]], one["part"], one["what"], one["mend"]] for one in result["findings"]]
+    table("Findings", ["", "part", "what", "what mends it"], rows)
+    counts = {state: sum(one["state"] == state for one in result["findings"]) for state in words}
+    say(f"{counts['ok']} parts are well, {counts['warn']} are to be looked after, {counts['fail']} fail")
 
 
 tokens = typer.Typer(help="Say who may use a served library: make, list and revoke tokens.", no_args_is_help=True)

@@ -43,6 +43,7 @@ T = TypeVar("T")
 UPLOADS, CACHE = "uploads", "cache"
 _WAIT = 10.0  # seconds for another process that indexes
 _NAMED = 20  # sources that a job names
+KEY = "webhook.key"  # a secret, that webhooks are signed with
 
 
 class Making(TypedDict, total=False):

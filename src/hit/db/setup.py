@@ -80,7 +80,7 @@ def complaints(engine: sa.Engine) -> Iterator[None]:
     try:
         yield
     except sa.exc.DBAPIError as error:
-        where, text = _shown(engine), str(error.orig)
+        where, text = shown(engine), str(error.orig)
         if any(sign in text for sign in _FULL):
             raise UserError(where, "there is no room left on its disk", "make room, and give the same command again") from error
         if "database is locked" in text or "lock timeout" in text:
@@ -110,7 +110,7 @@ def migrate(engine: sa.Engine, folder: Path) -> None:
     What an old one keeps in itself may move to `folder`, the library's.
     """
     with engine.connect().execution_options(begin="BEGIN", writes=False) as connection:  # without waiting for who writes
-        if _revision(connection) == HEAD:
+        if revision(connection) == HEAD:
             return
     # Imported late: alembic takes longer to load than a library takes to open.
     from alembic import command, script, util
@@ -119,13 +119,11 @@ def migrate(engine: sa.Engine, folder: Path) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent.with_name("migrations")).replace("%", "%%"))
     with engine.begin() as connection:  # another process may have been quicker: what to do is decided inside
-        found = _revision(connection)
+        found = revision(connection)
         try:
             script.ScriptDirectory.from_config(config).get_revision(found or "base")
         except util.CommandError:
-            raise UserError(
-                _shown(engine), f"its schema '{found}' is newer than this program's '{HEAD}'", "upgrade hit"
-            ) from None
+            raise UserError(shown(engine), f"its schema '{found}' is newer than this program's '{HEAD}'", "upgrade hit") from None
         if found == HEAD:
             return
         if found:
@@ -147,7 +145,8 @@ def _sort_by_bytes(connection: sa.Connection) -> None:
         connection.exec_driver_sql(f'ALTER TABLE "{table}" ALTER COLUMN "{column}" TYPE {kind} COLLATE "C"')
 
 
-def _shown(engine: sa.Engine) -> str:
+def shown(engine: sa.Engine) -> str:
+    """Return where a database is, without a password."""
     return engine.url.difference_update_query(["password"]).render_as_string(hide_password=True)
 
 
@@ -164,7 +163,8 @@ def _set_up_sqlite(engine: sa.Engine) -> None:
         connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
 
 
-def _revision(connection: sa.Connection) -> str | None:
+def revision(connection: sa.Connection) -> str | None:
+    """Return the migration that a database is at, None before the first."""
     if not sa.inspect(connection).has_table("alembic_version"):
         return None
     revision: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))

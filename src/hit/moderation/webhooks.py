@@ -21,10 +21,9 @@ from hit import files
 from hit.db import Delivery, Endpoint
 from hit.db.access import aware
 from hit.errors import UserError
-from hit.library import Library
+from hit.library import KEY, Library
 from hit.remote import shown
 
-KEY = "webhook.key"
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

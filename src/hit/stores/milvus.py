@@ -300,6 +300,26 @@ def _once(there: Callable[[], bool], make: Callable[[], None]) -> None:
                 raise
 
 
+def server(where: str) -> str:
+    """Return the version of the Milvus at an address, where nothing is made. Raises UserError as `Milvus` does."""
+    import grpc
+    from pymilvus import MilvusException
+
+    address = _parse(where)
+    if address.path:
+        return "milvus_lite"
+    try:
+        with contextlib.closing(_connect(address.uri, address.database)) as client:
+            return str(client.get_server_version(timeout=_CONNECT))
+    except (MilvusException, grpc.RpcError) as error:
+        raise UserError(where, *(_complaint(error) or (" ".join(str(error).split()), ""))) from None
+
+
+def index(where: str) -> str:
+    """Return the kind of index that an address asks for."""
+    return _parse(where).index
+
+
 def _connect(uri: str, database: str) -> Any:
     from pymilvus import MilvusClient
 

@@ -8,6 +8,8 @@ The file is a tar, plain or gzipped, that any tar reads:
     thumbnails/...
     uploads/...         videos that were sent to it
     model/...           the model's folder, without the state of its training, unless it is to be left out
+    serve.toml          if there is one
+    webhook.key         if there is one: a secret, so that whoever reads the backup can sign webhooks. Nobody but its owner may
     MANIFEST.json       the last one: what it is of, and the size and sha256 of each file
 
 Stores are derived data and are made anew; other videos, and copies of remote ones, stay where they are.
@@ -38,7 +40,7 @@ from hit import config as configs
 from hit.db import HEAD, Database, upkeep
 from hit.errors import UserError
 from hit.index import POSTERS
-from hit.library import UPLOADS, Library
+from hit.library import KEY, UPLOADS, Library
 from hit.objects import Folder
 from hit.settings import LibraryConfig
 from hit.types import Progress, Silent, Task
@@ -47,7 +49,8 @@ from hit.upkeep import pieces, shelves, sizes
 FORMAT = 1
 MANIFEST = "MANIFEST.json"
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
-_TOPS = {"library.toml", "library.db", "embeddings", "thumbnails", UPLOADS, "model", MANIFEST}
+_OWN = ("serve.toml", KEY)
+_TOPS = {"library.toml", "library.db", "embeddings", "thumbnails", UPLOADS, "model", MANIFEST, *_OWN}
 _BLOCK = 1 << 20  # bytes copied at once
 _LARGE = 8 << 20  # bytes of a file that is not held in memory
 _PATIENCE = 600.0  # seconds for a writer, where a backup beside it did not succeed
@@ -71,7 +74,7 @@ class _Written:
     def add(self, name: str, file: IO[bytes], size: int, task: Task | None = None) -> None:
         """Add the next `size` bytes of a file."""
         about = tarfile.TarInfo(name)
-        about.size, about.mtime, about.mode = size, int(time.time()), 0o644
+        about.size, about.mtime, about.mode = size, int(time.time()), 0o600 if name == KEY else 0o644
         source = _Hashing(file, task or self.task)
         self.tar.addfile(about, source)
         self.files[name] = {"size": size, "sha256": source.digest.hexdigest()}
@@ -162,7 +165,7 @@ class _Backup:
             )
             size = sum(one.rows * 4 * one.dim for one, _ in held) + copy.stat().st_size + sum(map(sizes.of, model.values()))
             size += sum(there.get(name, 0) for name in wanted)
-            raw = stack.enter_context(self.part.open("wb"))
+            raw = stack.enter_context(open(self.part, "wb", opener=_private))  # Path.open takes no opener
             file: Any = stack.enter_context(gzip.GzipFile("", "wb", 6, raw)) if self.packed else raw
             with (
                 tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar,
@@ -172,6 +175,9 @@ class _Backup:
                 plain = replace(library.config, database="", store="", objects="")
                 written.note("library.toml", tomli_w.dumps(configs.to_table(plain)).encode())
                 _add(written, "library.db", copy)
+                for name in _OWN:
+                    if (library.path / name).is_file():
+                        _add(written, name, library.path / name)
                 for one, array in held:
                     written.add(f"{one.name}/{arrays.NAME}", array, one.rows * 4 * one.dim)
                 for name, path in model.items():
@@ -250,6 +256,10 @@ def _dump(session: Any, copy: Path, progress: Progress) -> None:
     _forget(copy)
     with progress.task("Records", upkeep.size(session)) as task, contextlib.closing(_sqlite(copy)) as database:
         upkeep.copy(session, database, task.advance)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _sqlite(path: Path) -> Database:
@@ -339,7 +349,7 @@ def _tar(raw: IO[bytes]) -> tarfile.TarFile:
 
 def _extract(source: IO[bytes], target: Path) -> dict[str, Any]:
     digest, size = hashlib.sha256(), 0
-    with target.open("xb") as out:
+    with open(target, "xb", opener=_private if target.name == KEY else None) as out:
         while data := source.read(_BLOCK):
             digest.update(data)
             size += len(data)

@@ -1,0 +1,136 @@
+"""The doctor: looks at every part of a deployment, all at once, and says how each is, and what mends it.
+
+Nothing is changed, and nothing is waited for beyond a time. What is secret is not shown: what any part says is cleaned of it.
+"""
+
+import os
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from hit import deployment, settings
+from hit.deployment import Deployment
+from hit.doctor import library, machine, services
+from hit.doctor.finding import FAIL, OK, Check, Finding
+from hit.errors import UserError
+from hit.settings import LibraryConfig
+
+SECONDS = 30.0  # for a part to answer
+_PATIENT = ("model",)  # which takes so many times longer on a machine that is busy
+_TIMES = 4.0
+_SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|ACCESS_KEY|PRIVATE|CREDENTIAL|HEADERS", re.IGNORECASE)  # in names of variables
+
+
+def examine(path: Path | None = None, seconds: float = SECONDS) -> dict[str, Any]:
+    """Return {library, sound, findings}: how all is that hit.toml describes, and a library at `path`, if one is named.
+
+    It is sound where nothing fails. seconds: for each part to answer, the model excepted, which may take four times as long.
+    """
+    described, config, found = _read(path)
+    running = [_Running(name, check) for name, check in _checks(path, described, config).items()]
+    until = time.monotonic() + seconds
+    for one in running:
+        found += one.wait(until + (seconds * (_TIMES - 1) if one.name in _PATIENT else 0.0), seconds)
+    clean = _cleaner()
+    shown = [replace(one, what=clean(one.what), mend=clean(one.mend)) for one in found]
+    return {
+        "library": str(path) if path else None,
+        "sound": all(one.state != FAIL for one in shown),
+        "findings": [asdict(one) for one in shown],
+    }
+
+
+def _read(path: Path | None) -> tuple[Deployment, LibraryConfig | None, list[Finding]]:
+    """Return the settings, and what is to be said of them."""
+    found, described, config = list[Finding](), Deployment(), None
+    try:
+        described = deployment.read()
+        where = deployment.path()
+        found.append(Finding("hit.toml", str(where.absolute()) if where else "there is none: all is on this machine", OK))
+    except UserError as error:
+        found.append(Finding("hit.toml", f"{error.what}: {error.why}", FAIL, error.fix or "see docs/deploy.md"))
+    if path:
+        try:
+            config = settings.read(path)
+            found.append(Finding("library.toml", f"{path.absolute()}, library {config.id}", OK))
+        except UserError as error:
+            found.append(Finding("library.toml", f"{error.what}: {error.why}", FAIL, error.fix or "restore a backup"))
+    return described, config, found
+
+
+def _checks(path: Path | None, described: Deployment, config: LibraryConfig | None) -> dict[str, Check]:
+    """Return what there is to look at, by name."""
+    places = described.library
+    database = config.database if config else places.database
+    if config and path and not database:
+        database = library.database_of(path)
+    checks: dict[str, Check] = {
+        "program": machine.versions,
+        "machine": machine.machine,
+        "disk": lambda: machine.disks(path),
+        "pool": lambda: services.pool(described.pool),
+    }
+    if described.trace:
+        checks["trace"] = lambda: services.trace(described.trace)
+    if database:
+        checks["database"] = lambda: services.database(database, path is not None)
+    if objects := getattr(config, "objects", "") or places.objects:
+        checks["objects"] = lambda: services.objects(objects)
+    for name, place in described.roots.items():
+        checks[f"root {name}"] = lambda name=name, place=place: services.root(name, place)  # type: ignore[misc]
+    if path and config:
+        checks |= {
+            "serve.toml": lambda: library.serving(path),
+            "store": lambda: library.store(path, config),
+            "model": lambda: library.model(path, config),
+            "jobs": lambda: library.jobs(path),
+            "folder": lambda: library.folder(path),
+        }
+    elif places.store:
+        checks["store"] = lambda: services.milvus(places.store)
+    return checks
+
+
+class _Running:
+    """A check at work, in a thread that nobody waits for longer than is told."""
+
+    def __init__(self, name: str, check: Check) -> None:
+        self.name, self._check = name, check
+        self._found = list[Finding]()
+        self._thread = threading.Thread(target=self._run, name=f"doctor {name}", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            for one in self._check():
+                self._found.append(one)
+        except UserError as error:
+            self._found.append(Finding(self.name, f"{error.what}: {error.why}", FAIL, error.fix or "see its log"))
+        except Exception as error:  # of whatever is looked at: it is to be told, and the others are to be looked at
+            self._found.append(Finding(self.name, f"{type(error).__name__}: {' '.join(str(error).split())}", FAIL, "see its log"))
+
+    def wait(self, until: float, seconds: float) -> list[Finding]:
+        self._thread.join(max(0.0, until - time.monotonic()))
+        late = self._thread.is_alive()
+        found = list(self._found)
+        if late:
+            found.append(
+                Finding(self.name, f"has not answered within {seconds:g} s", FAIL, "see whether it hangs, or allow more time")
+            )
+        return found
+
+
+def _cleaner() -> Callable[[str], str]:
+    """Return what leaves out of a text what the environment keeps secret, and passwords in URLs."""
+    secrets = [value for name, value in os.environ.items() if _SECRET.search(name) and len(value) > 3]
+
+    def clean(text: str) -> str:
+        for secret in secrets:
+            text = text.replace(secret, "***")
+        return re.sub(r"([a-z][a-z0-9+.-]*://[^\s/:@]*):[^\s/@]+@", r"\1:***@", text)
+
+    return clean

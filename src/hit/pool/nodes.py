@@ -1,0 +1,67 @@
+"""Who is in a Ray cluster, and what is installed there: python -m hit.pool.nodes HOST:PORT prints a line of JSON.
+
+A process of its own, that whoever asks can end: Ray waits long for a cluster that is gone.
+"""
+
+import json
+import logging
+import os
+import sys
+from typing import Any
+
+from hit.errors import UserError
+
+_SECONDS = 15.0  # for all nodes to say what they have
+
+
+def nodes(where: str) -> list[dict[str, Any]]:
+    """Return {address, alive, cpus, and of the living python, ray, hit} of each node. Raises UserError for what is no cluster."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    try:
+        ray.init(where.removeprefix("ray://"), logging_level=logging.CRITICAL, log_to_driver=False)
+    except (RuntimeError, ConnectionError, ValueError, ray.exceptions.RayError) as error:
+        why = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"pool {where}", f"cannot be joined from here: {why}", "start it, and make this machine one of it"
+        ) from None
+
+    def who() -> dict[str, str]:
+        import platform
+
+        import ray
+
+        try:
+            import hit
+        except ImportError:
+            return {"hit": ""}
+        return {"python": platform.python_version(), "ray": ray.__version__, "hit": hit.__version__}
+
+    asked = {}
+    found = {
+        node["NodeID"]: {"address": node["NodeManagerAddress"], "alive": node["Alive"], "cpus": node["Resources"].get("CPU", 0.0)}
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
+    }
+    for number, node in found.items():
+        if node["alive"]:
+            strategy = NodeAffinitySchedulingStrategy(number, soft=False)
+            asked[ray.remote(num_cpus=0, max_retries=0)(who).options(scheduling_strategy=strategy).remote()] = number
+    done, late = ray.wait(list(asked), num_returns=len(asked), timeout=_SECONDS) if asked else ([], [])
+    for one in done:
+        try:
+            found[asked[one]] |= ray.get(one)
+        except ray.exceptions.RayError as error:
+            found[asked[one]] |= {"error": " ".join(str(error).split())[:200]}
+    for one in late:
+        found[asked[one]] |= {"error": f"says nothing for {_SECONDS:g} s"}
+    return list(found.values())
+
+
+if __name__ == "__main__":
+    try:
+        told: dict[str, Any] = {"nodes": nodes(sys.argv[1])}
+    except UserError as error:
+        told = {"error": [error.what, error.why, error.fix]}
+    print(f"\n{json.dumps(told)}", flush=True)
+    os._exit(0)  # without Ray's own farewell
