@@ -39,6 +39,7 @@ from toy import PLUGIN, ToyEncoder, render
 
 PEOPLE = {"al": "admin", "ann": "reviewer", "bob": "reviewer"}
 PORT = 8000
+PAUSE = 0.05  # seconds between two requests of those who ask on and on: the servers have one core, too
 
 
 @dataclass
@@ -230,6 +231,7 @@ def test_replicas_take_notice_when_the_library_moves(service: Service) -> None:
         while not done.is_set():
             for at in (service.one, service.other):
                 seen[service.search(at).status] += 1
+            done.wait(PAUSE)
 
     with ThreadPoolExecutor(1) as pool:
         looking = pool.submit(look)
@@ -258,14 +260,16 @@ def test_a_job_is_done_once_by_whichever_is_free(service: Service) -> None:
     ended = [service.ended(job, service.other) for job in jobs]
     assert {job["state"] for job in ended} == {"done"}, ended
     assert sum(job["result"]["added"] for job in ended) == 1, ended
-    assert service.search(service.one, query_text="grey").body["hits"][0]["title"] == "grey.mp4"
+    grey = service.library.db.named(str(service.one.folder.parent / "v" / "grey.mp4"))
+    assert [service.search(at, query_text="grey").body["hits"][0]["video_id"] for at in (service.one, service.other)] == [
+        grey,
+        grey,
+    ]
 
 
 def test_another_one_takes_over_from_a_host_that_lost_its_power(service: Service) -> None:
-    for number in range(4):
-        render(
-            service.one.folder.parent / "v" / f"{number}.mp4", ["green", "red", "blue"][: 1 + number % 3], seconds=2.0 + number
-        )
+    for colours in (["green", "red"], ["red", "green"]):
+        render(service.one.folder.parent / "v" / f"{colours}.mp4", colours)
     asked = service.one.call("POST", "/v1/videos", {"sources": [str(service.one.folder.parent / "v")]}, service.tokens["al"])
     db, number = service.library.db, asked.body["id"]
     until(lambda: db.job(number).state == "running")
@@ -280,7 +284,7 @@ def test_another_one_takes_over_from_a_host_that_lost_its_power(service: Service
     assert (job["state"], job["result"]["failures"]) == ("done", []), job
     assert db.job(number).tries == 2
     victim.start()
-    assert len({hit["video_id"] for hit in service.search(victim, limit=50).body["hits"]}) == db.counts()["videos"] == 8
+    assert len({hit["video_id"] for hit in service.search(victim, limit=50).body["hits"]}) == db.counts()["videos"] == 6
     assert verify(service.library)["sound"]
 
 
@@ -300,6 +304,7 @@ def test_a_rolling_restart_fails_no_request(service: Service) -> None:
                 retried[answer.status] += 1
                 answer = service.search(turns[(number + 1) % 2])
             seen[answer.status] += 1
+            enough.wait(PAUSE)
 
     with ThreadPoolExecutor(2) as pool:
         drivers = [pool.submit(drive, number) for number in range(2)]
@@ -329,8 +334,9 @@ def test_a_database_that_is_away_is_a_503_and_nothing_else(service: Service) -> 
                 at.call("POST", "/v1/review/claim", {"hold": 1}, service.tokens["ann"], Idempotency_Key=f"k{time.monotonic()}"),
             ):
                 seen[answer.status, again] += 1
-                if answer.status not in (200, 204):
+                if answer.status == 503:
                     kept.append(answer)
+            enough.wait(PAUSE)
 
     with ThreadPoolExecutor(2) as pool:
         drivers = [pool.submit(drive, at) for at in (service.one, service.other)]
@@ -347,7 +353,7 @@ def test_a_database_that_is_away_is_a_503_and_nothing_else(service: Service) -> 
             enough.set()
         for driver in drivers:
             driver.result()
-    assert {status for status, _ in seen} <= {200, 204, 503, 409}, seen
+    assert {status for status, _ in seen} <= {200, 204, 503, 409}, seen  # 409: who has a case already
     for answer in kept:
         assert answer.headers["retry-after"] and answer.headers["content-type"] == "application/problem+json", answer
     assert not {"Traceback"} & set((service.one.folder / "stderr").read_text().split())
