@@ -22,7 +22,7 @@ from typing import Protocol
 
 import pytest
 
-from netns import Host, hosts, lacking
+from netns import Host, bridge_ip, hosts, lacking
 
 DEADLINE = 120.0  # seconds for it to answer
 PORT, HEALTH = 19530, 9091
@@ -142,17 +142,38 @@ def unreal() -> str:
     return lacking()
 
 
-@contextlib.contextmanager
-def running(folder: Path, real: bool = True) -> Iterator[Milvus]:
-    """Start a Milvus with its data in a new folder: a real one where that can be and is wanted, else Milvus Lite's server."""
-    if real and (why := unreal()):
+def say_unreal() -> str:
+    """Return why no real Milvus can be started here, "" where one can, and say so. Fails where a variable asks for one."""
+    if why := unreal():
         assert not os.environ.get("HIT_REQUIRE_NETNS"), why
         warnings.warn(f"no real Milvus, but Milvus Lite's server: {why}", stacklevel=2)
+    return why
+
+
+@contextlib.contextmanager
+def running(folder: Path) -> Iterator[Milvus]:
+    """Start a Milvus with its data in a new folder: a real one where that can be, else Milvus Lite's server."""
+    if not say_unreal():
+        with hosts(1) as (host,), on_host(host, folder) as real:
+            yield real
+        return
     folder.mkdir()
-    with contextlib.ExitStack() as stack:
-        server: Milvus = Real(stack.enter_context(hosts(1))[0], folder) if real and not unreal() else Server(folder / "data")
-        stack.callback(server.kill)
+    server = Server(folder / "data")
+    try:
         yield server.start()
+    finally:
+        server.kill()
+
+
+@contextlib.contextmanager
+def on_host(host: Host, folder: Path) -> Iterator[Milvus]:
+    """Start a real Milvus on a host, with its data in a new folder, or Milvus Lite's server on the bridge to it."""
+    folder.mkdir()
+    server: Milvus = Server(folder / "data", bridge_ip(host)) if say_unreal() else Real(host, folder)
+    try:
+        yield server.start()
+    finally:
+        server.kill()
 
 
 @pytest.fixture(scope="module")  # not for longer: it is busy with itself, 0.07 of a core

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from hit.db import Database
 from hit.db.setup import engines
-from hit.errors import UserError
+from hit.errors import AwayError, UserError
 from hit.filters import parse
 from hit.library import Library
 from library_helpers import dump
@@ -132,6 +132,21 @@ def test_who_waits_too_long_is_told(url: str, tmp_path: Path, monkeypatch: pytes
     other.record_files([found("/a.mp4", A)])
     db.close()
     other.close()
+
+
+def test_a_rush_that_finds_all_connections_in_use_is_told(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hit.db.setup._POOL", 1)
+    monkeypatch.setattr("hit.db.setup._PATIENCE", 0.05)
+    db = Database(url, tmp_path)
+    with db.read() as one, db.read() as other:
+        for session in (one, other):
+            session.execute(sa.text("SELECT 1"))
+        for act in (db.state, db.files, lambda: db.save_search("a", {})):
+            with pytest.raises(AwayError, match="all connections to it are in use") as error:
+                act()
+            assert "\n" not in str(error.value)
+    db.save_search("a", {})
+    db.close()
 
 
 def test_a_lost_connection_is_told_and_the_next_one_works(url: str, tmp_path: Path, postgres: Postgres) -> None:

@@ -102,7 +102,8 @@ class Guard:
             return await anyio.to_thread.run_sync(question, about, limiter=self._threads)
         except UserError as error:  # of the database: whoever asks cannot mend that
             log.error("nobody can be let in: %s", error)
-            raise Problem(503, "the library is out of reach", "its database does not answer", "try again later") from error
+            why, again = "its database does not answer", {"Retry-After": problems.RETRY}
+            raise Problem(503, "the library is out of reach", why, "try again later", again) from error
 
 
 def check_host(headers: Headers, names: set[str]) -> None:

@@ -20,7 +20,7 @@ from hit.files import BusyError
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 _STATUS = {NotFoundError: 404, BusyError: 409, AwayError: 503}
-_RETRY = "2"  # seconds after which who was told that a server is away may ask again
+RETRY = "2"  # seconds after which who was told that a server is away may ask again
 
 
 class Problem(Exception):  # noqa: N818 (the standard's own word)
@@ -79,7 +79,7 @@ def of(request: Request, error: UserError) -> Problem:
     words = [error.what, error.why, error.fix]
     if (who := getattr(request.state, "who", None)) is None or not who.may("admin"):
         words = [one.replace(str(request.app.state.service.path), "the library") for one in words]
-    return Problem(status, words[0], words[1], words[2], {"Retry-After": _RETRY} if status == 503 else None)
+    return Problem(status, words[0], words[1], words[2], {"Retry-After": RETRY} if status == 503 else None)
 
 
 def install(app: FastAPI) -> None:

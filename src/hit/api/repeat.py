@@ -1,5 +1,6 @@
 """Requests that come again: lists that have not changed (ETag), and writes that must not be done twice (Idempotency-Key)."""
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from hit.api.auth import Principal
 from hit.api.limits import SEARCHES, Body
 from hit.api.problems import Problem
 from hit.db import Answer
+from hit.errors import AwayError
 from hit.service import Service
 
 KEPT = timedelta(hours=24)
@@ -132,7 +134,8 @@ class Once:
             await self._app(scope, receive, Held(send, keep))
         finally:
             if not kept:
-                with anyio.CancelScope(shield=True):
+                # A database that is away keeps the claim until it is lost, as that of a process that was killed.
+                with anyio.CancelScope(shield=True), contextlib.suppress(AwayError):
                     await anyio.to_thread.run_sync(self._db.drop_answer, claim)
 
 

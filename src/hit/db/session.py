@@ -96,7 +96,7 @@ class Sessions:
                 cursor.execute("SELECT count FROM changes")
                 ((count,),) = cursor.fetchall()
                 return int(count)
-        except self._engine.dialect.loaded_dbapi.Error:
+        except (self._engine.dialect.loaded_dbapi.Error, sa.exc.TimeoutError):
             with self.read() as session:  # which says what is wrong
                 return session.scalars(sa.select(Changes.count)).one()
 
