@@ -101,7 +101,7 @@ def complaints(engine: sa.Engine) -> Iterator[None]:
             raise UserError(where, " ".join(text.split()), "have its owner grant it") from error
         raise
     except sa.exc.TimeoutError as error:
-        raise AwayError(_shown(engine), "all connections to it are in use", "ask again in a moment") from error
+        raise AwayError(shown(engine), "all connections to it are in use", "ask again in a moment") from error
 
 
 def migrate(engine: sa.Engine, folder: Path) -> None:

@@ -305,7 +305,7 @@ def server(where: str) -> str:
     import grpc
     from pymilvus import MilvusException
 
-    address = _parse(where)
+    address = milvus_address.parse(where)
     if address.path:
         return "milvus_lite"
     try:
@@ -317,7 +317,7 @@ def server(where: str) -> str:
 
 def index(where: str) -> str:
     """Return the kind of index that an address asks for."""
-    return _parse(where).index
+    return milvus_address.parse(where).index
 
 
 def _connect(uri: str, database: str) -> Any:

@@ -1,6 +1,6 @@
 """Milvus' indexes: recall of the ten best without a filter and under filters, what a search costs the server, how long it builds.
 
-python benchmarks/milvus.py [--rows 50000] [--dim 256] [--queries 50] [--move SEGMENTS] [--tiny]
+python benchmarks/milvus_search.py [--rows 50000] [--dim 256] [--queries 50] [--move SEGMENTS] [--tiny]
 
 The vectors are clustered, of two parts of unit length each; a filter names its rows, as the library does. A real Milvus 2.3 is
 started on a host of its own (see tests/milvus_server.py), CPU milliseconds a search are those of its process. "growing" is
@@ -22,8 +22,6 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from library import Rows, fill, halves
-from milvus_server import Real
-from netns import hosts
 
 from hit import stores
 from hit.library import Library
@@ -31,6 +29,8 @@ from hit.stores.milvus import Milvus
 from hit.types import Floats, Keys
 from hit.upkeep import shelves
 from hit.upkeep.verify import verify
+from milvus_server import Real
+from netns import hosts
 
 LIMIT = 10
 INDEXES: dict[str, Sequence[str]] = {
