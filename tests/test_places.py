@@ -258,8 +258,8 @@ def test_paths_of_before_become_names_and_nothing_is_read_again(tmp_path: Path, 
         assert report.unchanged == 1 and files(library) == ["library:uploads/1.mp4", "videos:red.mp4"]
     (tmp_path / "lib").rename(tmp_path / "moved")
     with Library.open(tmp_path / "moved", encoder=ToyEncoder()) as library:
-        assert library.places.locate("library:uploads/1.mp4") == tmp_path / "moved" / "uploads" / "1.mp4"
-        assert not library.places.gone("library:uploads/1.mp4")
+        assert library.db.roots.locate("library:uploads/1.mp4") == tmp_path / "moved" / "uploads" / "1.mp4"
+        assert not library.db.roots.gone("library:uploads/1.mp4")
 
 
 # -- in object stores
