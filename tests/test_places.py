@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from api_helpers import client
-from hit import content, filters, objects, places, video
+from hit import content, filters, objects, places, sources, trail, video
 from hit.db import Found
 from hit.errors import UserError
 from hit.library import Library
@@ -22,7 +22,7 @@ from hit.places import Places
 from hit.remote import Remote
 from hit.sources import find
 from hit.types import Clip, Far, FrameWant, Silent
-from hit.upkeep import remove
+from hit.upkeep import pieces, remove
 from s3 import S3, Gate, gate, moto, s3
 from toy import PLUGIN, ToyEncoder, render
 
@@ -258,8 +258,8 @@ def test_paths_of_before_become_names_and_nothing_is_read_again(tmp_path: Path, 
         assert report.unchanged == 1 and files(library) == ["library:uploads/1.mp4", "videos:red.mp4"]
     (tmp_path / "lib").rename(tmp_path / "moved")
     with Library.open(tmp_path / "moved", encoder=ToyEncoder()) as library:
-        assert library.places.locate("library:uploads/1.mp4") == tmp_path / "moved" / "uploads" / "1.mp4"
-        assert not library.places.gone("library:uploads/1.mp4")
+        assert library.db.roots.locate("library:uploads/1.mp4") == tmp_path / "moved" / "uploads" / "1.mp4"
+        assert not library.db.roots.gone("library:uploads/1.mp4")
 
 
 # -- in object stores
@@ -385,3 +385,48 @@ def test_a_library_over_a_store_copies_nothing_and_shows_it(s3: S3, tmp_path: Pa
         folder.write("v/red.mp4", b"something else")
         answer = api.get(route)
         assert answer.status_code == 404 and "its file has changed since it was looked at" in answer.text
+
+
+@pytest.mark.usefixtures("machine")
+def test_what_is_sent_to_a_library_lies_in_its_object_store(s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url, red = f"{s3.bucket()}/lib", render(tmp_path / "red.mp4", ["red"])
+    Library.create(tmp_path / "lib", encoder=ToyEncoder()).close()
+    with client(tmp_path / "lib") as api:
+        key = api.post("/v1/videos/upload", params={"name": "first.mp4"}, content=red.read_bytes()).json()["video"]["id"]
+    with Library.open(tmp_path / "lib", encoder=ToyEncoder()) as library:
+        [first] = files(library)
+        assert first.startswith("library:uploads/")
+        pieces.move(library, url, drop_old=True)
+        assert trail.source(library, key) == Far(f"{url}/{first.removeprefix('library:')}")
+    other = render(tmp_path / "blue.mp4", ["blue"])
+    with client(tmp_path / "lib") as api:
+        assert api.get(f"/v1/videos/{key}/stream").content == red.read_bytes()
+        sent = api.post("/v1/videos/upload", params={"name": "second.mp4"}, content=other.read_bytes()).json()
+        again = api.post("/v1/videos/upload", params={"name": "again.mp4"}, content=other.read_bytes()).json()
+        assert (sent["duplicate"], again["duplicate"]) == (False, True) and sent["video"]["title"] == "second.mp4"
+        assert (
+            api.get(f"/v1/videos/{sent['video']['id']}/stream", headers={"Range": "bytes=1-4"}).content == other.read_bytes()[1:5]
+        )
+    assert not [one for one in (tmp_path / "lib" / "uploads").iterdir() if one.is_file()]
+    with Library.open(tmp_path / "lib", encoder=ToyEncoder()) as library:
+        report = library.index(files(library), workers=1)
+        assert (report.added, report.failed) == (2, ()) and all(name.startswith("library:uploads/") for name in files(library))
+        remove.remove(library, [sent["video"]["id"]])
+        assert [entry.name for entry in library.db.home.list("uploads")] == [first.removeprefix("library:")]
+        pieces.move(library, "local", drop_old=True)
+        assert trail.source(library, key) == tmp_path / "lib" / first.removeprefix("library:")
+
+
+def test_a_copy_goes_where_all_machines_find_it(s3: S3, tmp_path: Path) -> None:
+    url = f"{s3.bucket()}/lib"
+    copy = tmp_path / "remote" / "http" / "127.0.0.1%3A80" / "a b.mp4"
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(b"one")
+    remote, roots = Remote(tmp_path / "remote", shared=objects.folder(url)), Places({}, tmp_path, url)
+    there = sources._shared(copy, remote, roots)
+    assert isinstance(there, Far) and roots.name_of(there) == "library:remote/http/127.0.0.1%3A80/a b.mp4"
+    assert b"".join(places.blocks(there)) == b"one"
+    mark = places.look(there).mark
+    copy.write_bytes(b"another")
+    changed = sources._shared(copy, remote, roots)
+    assert isinstance(changed, Far) and changed.mark != mark and b"".join(places.blocks(changed)) == b"another"

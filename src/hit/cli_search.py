@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from hit.door import Json, LibraryFolder, emit, remark
 from hit.errors import UserError
+
+if TYPE_CHECKING:
+    from hit.places import Places
 
 searching = typer.Typer()
 Modes = Literal["hybrid", "meaning", "words", "normalised"]
@@ -55,27 +58,31 @@ def search(
 
     given: dict[str, Any] = {
         "texts": text,
-        "videos": video or [],
-        "images": [str(path.resolve()) for path in image or []],
+        "videos": video,
+        "images": image,
         "mix": None if mix is None else _numbers(mix, "--mix"),
         "exclude": exclude,
-        "exclude_videos": exclude_video or [],
+        "exclude_videos": exclude_video,
         "where": where,
         "mode": mode,
         "limit": limit,
         "group_by": group_by,
         "level_weights": None if level_weights is None else _numbers(level_weights, "--level-weights"),
     }
-    given = {name: value for name, value in given.items() if value not in (None, [])}
     with Library.open(folder) as library:
-        for kind in {"videos", "images", "exclude_videos"} & set(given):  # a search that is saved is asked from anywhere
-            given[kind] = [library.places.names_of(name)[0] for name in given[kind]]
+        given = _portable(given, library.db.roots)
         saved = library.db.saved_search(given.pop("texts")[0][1:]) if text and text[0].startswith("@") and not text[1:] else {}
         answer = library.search(**examples.asked(saved | given), page=page, explain=explain)
         if save is not None:
             library.db.save_search(save, saved | given)
             remark(f"saved: hit search {folder} @{save}")
     emit(answer.to_json(), as_json, show_hits)
+
+
+def _portable(given: Mapping[str, Any], roots: "Places") -> dict[str, Any]:
+    """Return what was given of a search, files by names that hold anywhere: it may be saved."""
+    files = {kind: [roots.names_of(name)[0] for name in given[kind] or ()] for kind in ("videos", "images", "exclude_videos")}
+    return {name: value for name, value in (dict(given) | files).items() if value not in (None, [])}
 
 
 @searching.command()

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
 
-from hit import analysis, deployment, embeddings, examples, files, journal, objects, places, settings, sources, stores
+from hit import analysis, deployment, embeddings, examples, files, journal, objects, settings, sources, stores
 from hit import describe as describing
 from hit import index as indexing
 from hit import search as searching
@@ -34,15 +34,14 @@ from hit.errors import UserError
 from hit.examples import Like
 from hit.pool import Limits
 from hit.pulse import Pulse, working
-from hit.remote import Remote, is_url
+from hit.remote import Remote
 from hit.segments import SegmentConfig
 from hit.settings import LibraryConfig
 from hit.types import Expert, Judge, Progress, Silent, Store, Where
 
 T = TypeVar("T")
-UPLOADS, CACHE = "uploads", "cache"
+UPLOADS, CACHE, COPIES = "uploads", "cache", "remote"
 _WAIT = 10.0  # seconds for another process that indexes
-_NAMED = 20  # sources that a job names
 KEY = "webhook.key"  # a secret, that webhooks are signed with
 
 
@@ -71,10 +70,8 @@ class Library:
         self._model: Path | None = None  # its folder, if it has one
         self._experts: dict[str, Expert] | None = None
         self._judge: Judge | None = None
-        self.places = places.deployed(path.absolute())
         self.db = Database(config.database or f"sqlite:///{quote(str(path / 'library.db'))}", path)
         self.db.keep_in(config.objects)
-        self.db.roots = self.places
         self._stored: Stored | None = None
         self._store: Store | None = None
         self.pulse: Pulse | None = None  # of the job of the queue that is worked on
@@ -258,8 +255,7 @@ class Library:
         """Bring files, folders, URLs and what patterns and lists name into the library; see `hit.sources` and `hit.index`.
 
         `self.pool` looks at them. Web addresses are fetched only with `http`, and no file of more than `max_download` GiB. With
-        a new model, everything known is embedded anew. Raises UserError for a name that fits nothing, and where another process
-        indexes into this library.
+        a new model, everything known is embedded anew. Raises UserError for a name that fits nothing, BusyError as `writing`.
         """
         chosen = [str(name) for name in names]
         with self.writing(), journal.logged(self.path / "library.log"):
@@ -269,14 +265,13 @@ class Library:
                     why = f"its model has changed from revision {revision} to {encoder.revision}"
                     raise UserError(self.path, why, "to embed everything anew, name the model with --model")
                 store = self.store_of(self.db.stored(encoder.revision, encoder.dim))
-                chosen += [name for name in self.db.files() if not self.places.gone(name)]
+                chosen += [name for name in self.db.files() if not self.db.roots.gone(name)]
             crew = analysis.crew(encoder.experts, encoder.identities, self.config.segments)
-            named = [name if is_url(name) else self.places.portable(self.places.given(name)) for name in chosen[:_NAMED]]
-            with self.job("index", {"sources": named, "revision": encoder.revision}) as job:
+            with self.job("index", {"sources": sources.called(chosen, self.db.roots), "revision": encoder.revision}) as job:
                 progress = job.watched(progress or Silent())
-                remote = Remote(self.path / "remote", http, max_download, progress)
+                remote = Remote(self.path / COPIES, http, max_download, progress, self.db.objects)
                 report = indexing.index(
-                    sources.find(chosen, lists=lists, remote=remote, roots=self.places),
+                    sources.find(chosen, lists=lists, remote=remote, roots=self.db.roots),
                     db=self.db,
                     store=store,
                     encoder=encoder,
@@ -314,7 +309,7 @@ class Library:
                 texts=[texts] if isinstance(texts, str) else texts,
                 examples=[
                     *(self._look_at(one, shelf.stored) for one in videos),
-                    *([analysis.look_at_image(self.places.given(path), self.experts)] for path in images),
+                    *([analysis.look_at_image(self.db.roots.given(path), self.experts)] for path in images),
                 ],
                 exclude=[exclude] if isinstance(exclude, str) else exclude,
                 exclude_examples=[self._look_at(one, shelf.stored) for one in exclude_videos],
@@ -371,7 +366,7 @@ class Library:
     def _look_at(self, video: str | Path | Like, stored: Stored) -> searching.Example:
         if isinstance(video, Like):
             return examples.chosen(self.db, stored, video)[1]
-        return examples.look_at_video(video, self.experts, self.config.segments, self.places)
+        return examples.look_at_video(video, self.experts, self.config.segments, self.db.roots)
 
     def _mend(self) -> None:
         """Make the store hold what the database says; a writer at work does this itself."""

@@ -23,7 +23,6 @@ from hit.errors import UserError
 from hit.types import Far, Where
 
 LIBRARY = "library"
-STORES = ("s3", "gs", "az")
 _PIECE = 8 << 20  # bytes of a file that is read through that are asked for at once
 
 
@@ -31,7 +30,7 @@ _PIECE = 8 << 20  # bytes of a file that is read through that are asked for at o
 class Places:
     """The roots of a deployment by their names, each a path or a URL, and what `library` stands for: a library's folder, if any.
 
-    objects: the URL of what of the library lies in an object store, if any does.
+    objects: the folder, by URL, that has the library's files instead, if one has.
     """
 
     roots: Mapping[str, str] = field(default_factory=dict)
@@ -115,14 +114,17 @@ class Places:
     @cached_property
     def _folders(self) -> Mapping[str, tuple[Path, Path]]:
         """The roots on this machine: the path of each, and where that leads."""
-        own = {} if self.objects or self.library is None else {LIBRARY: str(self.library.absolute())}
-        paths = {name: _path(place) for name, place in {**self.roots, **own}.items() if not _store(place)}
+        paths = {name: _path(place) for name, place in self._tops.items() if not _store(place)}
         return {name: (path, Path(os.path.realpath(path))) for name, path in paths.items()}
 
     @cached_property
     def _urls(self) -> Mapping[str, str]:
-        own = {LIBRARY: self.objects} if _store(self.objects) else {}
-        return {name: place.rstrip("/") for name, place in {**self.roots, **own}.items() if _store(place)}
+        return {name: place.rstrip("/") for name, place in self._tops.items() if _store(place)}
+
+    @property
+    def _tops(self) -> Mapping[str, str]:
+        own = self.objects or (str(self.library.absolute()) if self.library else "")
+        return {**self.roots, LIBRARY: own} if own else self.roots
 
     def _at(self, name: str) -> Where:
         head, colon, rest = name.partition(":")
@@ -156,9 +158,9 @@ class Places:
         return ""
 
 
-def deployed(library: Path | None = None) -> Places:
+def deployed(library: Path | None = None, objects: str = "") -> Places:
     """Return the places of the hit.toml that holds here."""
-    return Places(deployment.read().roots, library)
+    return Places(deployment.read().roots, library, objects)
 
 
 def basename(name: str) -> str:
@@ -265,7 +267,7 @@ def _videos(folder: objects.Folder, above: str) -> list[Far]:
 
 def _store(place: str) -> bool:
     """Tell the URL of an object store."""
-    return re.match(rf"({'|'.join(STORES)})://", place) is not None
+    return re.match(rf"({'|'.join(objects.SCHEMES)})://", place) is not None
 
 
 def _split(url: str) -> tuple[objects.Folder, str]:

@@ -21,6 +21,7 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from hit import files, objects
 from hit.errors import UserError
+from hit.objects import Folder
 from hit.types import Progress, Silent, Task
 
 STORES = ("s3", "gs", "az")
@@ -34,12 +35,16 @@ _LONGEST = 180  # bytes of a step in a copy's path: file systems take 255, and o
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """Where copies go, and what may be fetched: web addresses only where `http` says so, no file of more than `limit` GiB."""
+    """Where copies go, and what may be fetched: web addresses only where `http` says so, no file of more than `limit` GiB.
+
+    shared: the folder of a library's files, if that is not on this machine; the copies are sent there.
+    """
 
     folder: Path
     http: bool = False
     limit: float = 20.0
     progress: Progress = field(default_factory=Silent)
+    shared: Folder | None = None
 
 
 @dataclass(frozen=True, slots=True)

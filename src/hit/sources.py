@@ -13,11 +13,12 @@ from hit import places
 from hit import remote as elsewhere
 from hit.errors import UserError
 from hit.files import is_video
-from hit.places import Places
+from hit.places import LIBRARY, Places
 from hit.remote import STORES, Remote, fetch, is_url
 from hit.types import Far, Where
 
 _KEYS = ("path", "video", "file", "url")  # the columns of a csv and the keys of a jsonl that name a video
+_CALLED = 20  # names that a job remembers
 _MAGIC = frozenset("*?[")
 
 
@@ -66,6 +67,8 @@ def find(names: Sequence[str], *, lists: Sequence[str] = (), remote: Remote, roo
     copies, lost = fetch(left, remote) if (left := [url for url in urls if url not in there]) else ({}, [])
     walked = _Walk(failed)
     found: dict[str, Sequence[Where]] = {**there, **copies}
+    if roots and remote.shared:
+        found |= {url: [_shared(path, remote, roots) for path in some] for url, some in copies.items()}
     paths = [path for top in tops for path in (found[top] if isinstance(top, str) else walked(top))]
     return Videos(list(dict.fromkeys(paths)), [*failed, *(Failure(printable(url), reason) for url, reason in lost)])
 
@@ -76,6 +79,26 @@ def check(names: Sequence[str], remote: Remote, roots: Places | None = None) -> 
         for top in _tops(name, roots):
             if isinstance(top, str):
                 elsewhere.check(top, remote)
+
+
+def called(names: Sequence[str], roots: Places) -> list[str]:
+    """Return what users named first, as all machines would call it."""
+    return [elsewhere.shown(name) if is_url(name) else roots.portable(roots.given(name)) for name in names[:_CALLED]]
+
+
+def _shared(path: Path, remote: Remote, roots: Places) -> Where:
+    """Have a copy where all machines find it; say where that is."""
+    assert remote.shared
+    name, look = f"{remote.folder.name}/{path.relative_to(remote.folder).as_posix()}", path.stat()
+    try:
+        there = remote.shared.head(name)
+        stale = there.size != look.st_size or there.modified.timestamp() < look.st_mtime
+    except FileNotFoundError:
+        stale = True
+    if stale:
+        remote.shared.upload(name, path)
+    found = roots.locate(f"{LIBRARY}:{name}")
+    return places.look(found, sides=False) if isinstance(found, Far) else found
 
 
 def _tops(name: str, roots: Places | None) -> list[Path | str]:

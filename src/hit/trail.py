@@ -100,7 +100,7 @@ def source(library: Library, name: str) -> Where:
     changed = False
     for known, size, mtime_ns in library.db.files_of(name):
         with contextlib.suppress(OSError):
-            where = library.places.locate(known)
+            where = library.db.roots.locate(known)
             if isinstance(where, Far):
                 where = places.look(where, sides=False)  # for each part that a player asks for
                 same = content.number(where) == mtime_ns

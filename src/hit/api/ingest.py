@@ -77,7 +77,7 @@ def add(asked: Sources, served: Served, who: Admin) -> dict[str, Any]:
     if urls and not served.config.urls:
         raise Problem(403, "web addresses", "are not fetched by this server", "set `urls = true` in serve.toml")
     sources = [name if name in urls else _source(served, name) for name in asked.sources]
-    within = [served.library.places.portable(Path(root).absolute()) for root in served.config.roots]
+    within = [served.library.db.roots.portable(Path(root).absolute()) for root in served.config.roots]
     detail = {"sources": sources, "retry": asked.retry, "within": within, "http": bool(urls)}
     return submitted(served.jobs, "index", detail, who.name)
 
@@ -156,7 +156,7 @@ def folders(
 
 def _source(served: Service, name: str) -> str:
     """Return what every machine calls what is named: NAME:PATH in an object store is under a root of hit.toml."""
-    roots = served.library.places
+    roots = served.db.roots
     where = roots.given(name)
     return roots.portable(where if isinstance(where, Far) else _confined(served, where))
 

@@ -258,6 +258,13 @@ def names_in(session: Session) -> set[str]:
     return {PurePath(path).name for path in session.scalars(sa.select(File.path))}
 
 
+def look_again(db: Database, looks: Mapping[str, tuple[int, int]]) -> None:
+    """Note how files look now: size and mtime_ns by name."""
+    with db.write() as session:
+        for name, (size, mtime_ns) in looks.items():
+            session.execute(sa.update(File).where(File.path == name).values(size=size, mtime_ns=mtime_ns))
+
+
 def rehome(db: Database, folder: Path, home: str) -> None:
     """Have the files in a folder, whose names are like no others, be known as they are, in the library's folder `home`."""
     with db.write() as session:

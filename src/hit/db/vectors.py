@@ -11,7 +11,7 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from hit import chunks, files, objects, stock
+from hit import chunks, files, objects, places, stock
 from hit.arrays import Matrix
 from hit.chunks import Chunked, Piece
 from hit.db import keywords, where
@@ -99,6 +99,7 @@ class Vectors(Sessions):
     def keep_in(self, place: str) -> None:
         """Look for arrays, and all other files, in an object store, by URL; empty: in the library's folder."""
         with self._guard:
+            self.roots = places.deployed(self.folder.absolute(), place)
             self.objects = objects.folder(place) if place else None
             self.home = self.objects or objects.folder(self.folder)
             self.top = Far(place) if place else self.folder.absolute()

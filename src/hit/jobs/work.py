@@ -94,14 +94,14 @@ def index(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping[
     names, retry, http = detail["sources"], bool(detail.get("retry")), bool(detail.get("http"))
     if "within" not in detail:
         return _indexed(library, pulse, names, retry, http)
-    roots = [Path(str(library.places.locate(root))).resolve() for root in detail["within"]]
-    here = [name for name in names if not is_url(str(library.places.given(name)))]
-    found = sources.find(here, remote=Remote(library.path / "remote"), roots=library.places)
+    roots = [Path(str(library.db.roots.locate(root))).resolve() for root in detail["within"]]
+    here = [name for name in names if not is_url(str(library.db.roots.given(name)))]
+    found = sources.find(here, remote=Remote(library.path / "remote"), roots=library.db.roots)
     inside = [path for path in found.paths if any(Path(str(path)).resolve().is_relative_to(root) for root in roots)]
     elsewhere = [name for name in names if name not in here]
     result = dict(_indexed(library, pulse, [*map(str, inside), *elsewhere], retry, http))
     outside = [
-        Failure(library.places.portable(path), "leads out of the folders that may be indexed")
+        Failure(library.db.roots.portable(path), "leads out of the folders that may be indexed")
         for path in set(found.paths).difference(inside)
     ]
     pulse.result["failed"] += len(found.failed) + len(outside)
@@ -113,7 +113,7 @@ def reindex(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mappin
     """Look at `videos` and embed them anew; their tags and titles stay."""
     wanted = set(detail["videos"])
     known = {path: file.video for path, file in library.db.files().items() if file.video in wanted}
-    there = {path: video for path, video in known.items() if not library.places.gone(path)}
+    there = {path: video for path, video in known.items() if not library.db.roots.gone(path)}
     if not there:
         raise UserError(", ".join(sorted(wanted)), "no file of it is there", "bring it back to where it was, or remove the video")
     library.db.set_back(set(there.values()))
@@ -147,7 +147,7 @@ def _indexed(library: Library, pulse: Pulse, names: list[str], retry: bool, http
 
 
 def _listed(library: Library, failures: Sequence[Failure]) -> list[dict[str, str]]:
-    return [{"path": library.places.portable(one.path), "reason": one.reason} for one in failures[:_LISTED]]
+    return [{"path": library.db.roots.portable(one.path), "reason": one.reason} for one in failures[:_LISTED]]
 
 
 KINDS: dict[str, Kind] = {

@@ -17,6 +17,7 @@ from hit import content, files, pool, video
 from hit.db import Found, video_id
 from hit.errors import UserError
 from hit.library import UPLOADS, Library
+from hit.places import LIBRARY
 from hit.service.config import ServeConfig
 from hit.types import Silent
 from hit.upkeep import sizes
@@ -80,7 +81,10 @@ class Uploads:
         """Raise TooLargeError for a file of so many bytes, of which `more` (None: all) are not on the disk yet."""
         if size > self.most:
             raise TooLargeError("the upload", f"is of more than {sizes.words(self.most)}", "that is the most that is taken")
-        if sizes.of(self.folder) + (size if more is None else more) > self.quota:
+        held = sizes.of(self.folder)
+        if self.library.config.objects:
+            held += sum(entry.size for entry in self.library.db.home.list(UPLOADS))
+        if held + (size if more is None else more) > self.quota:
             raise TooLargeError(
                 "the upload", "finds no room: the quota of uploads is used up", "have an administrator remove some"
             )
@@ -126,18 +130,21 @@ class Upload:
         self._uploads.check(self._size, 0)
         self._scan()
         self._look()
-        path = self._part.with_name(self._part.name[1 : -len(".part")] + suffix)
+        path = f"{UPLOADS}/{self._part.name[1 : -len('.part')]}{suffix}"
         ((_, digest),) = content.digests([self._part], Silent())
         if isinstance(digest, Exception):
             raise digest
         video, library = video_id(digest), self._uploads.library
         for known, *_ in library.db.files_of(video):
-            if not library.places.gone(known):
+            if not library.db.roots.gone(known):
                 return Uploaded(video, known, duplicate=True)
-        self._part.replace(path)
-        files.sync_folder(path.parent)
-        look = content.look(path)
-        found = Found(library.places.name_of(path), look.size, look.mtime_ns, digest)
+        if library.config.objects:
+            library.db.home.upload(path, self._part)
+        else:
+            self._part.replace(self._part.with_name(Path(path).name))
+            files.sync_folder(self._part.parent)
+        look = content.look(library.db.roots.locate(f"{LIBRARY}:{path}"))
+        found = Found(f"{LIBRARY}:{path}", look.size, look.mtime_ns, digest)
         library.db.record_files([found], titles={found.path: title(name)})
         return Uploaded(video, found.path)
 

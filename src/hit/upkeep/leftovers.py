@@ -83,7 +83,7 @@ def _thumbnails(library: Library) -> Iterator[Path]:
 
 def _copies(library: Library, files: Iterable[str]) -> Iterator[Path]:
     folder = library.path / "remote"
-    named = {str(library.places.seen(name)) for name in files}
+    named = {str(library.db.roots.seen(name)) for name in files}
     for path in sizes.tree(folder):
         own = path  # `hit.remote` keeps .NAME.json and .NAME.part beside the copy NAME
         if path.name.startswith(".") and path.suffix in (".json", ".part"):

@@ -8,13 +8,14 @@ from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
 
-from hit import chunks, objects
+from hit import chunks, content, objects
 from hit.chunks import Chunked, Piece
 from hit.db import Stored, upkeep
 from hit.errors import UserError
 from hit.index import POSTERS
-from hit.library import CACHE, UPLOADS, Library
+from hit.library import CACHE, COPIES, UPLOADS, Library
 from hit.objects import Entry, Folder
+from hit.places import LIBRARY
 from hit.stock import FETCHED
 from hit.stores import LOCAL
 from hit.types import Progress, Silent
@@ -101,6 +102,7 @@ def move(library: Library, to: str, drop_old: bool = False, progress: Progress |
                 task.advance()
         if url != before.objects:
             library.change(replace(before, objects=url))
+            _look_again(library)
         for stored in held if not url else ():
             library.db.set_pieces(stored, [])
         old = before.objects or LOCAL
@@ -113,9 +115,10 @@ def move(library: Library, to: str, drop_old: bool = False, progress: Progress |
 
 
 def _files(library: Library, source: Folder, target: Folder, progress: Progress) -> int:
-    """Copy thumbnails and uploads, and compare them; return how many there are."""
+    """Copy thumbnails, uploads and what was fetched, and compare them; return how many there are."""
     wanted = {f"{POSTERS}/{name}" for name in thumbnails(library)}
-    tops = (POSTERS, UPLOADS)
+    wanted.update(name.partition(":")[2] for name in library.db.files() if name.startswith(f"{LIBRARY}:{COPIES}/"))
+    tops = (POSTERS, UPLOADS, COPIES)
     here = {entry.name: entry.size for top in tops for entry in source.list(top) if top == UPLOADS or entry.name in wanted}
     there = {entry.name: entry.size for top in tops for entry in target.list(top)}
     lacking = iter(name for name, size in here.items() if there.get(name) != size)
@@ -130,6 +133,16 @@ def _files(library: Library, source: Folder, target: Folder, progress: Progress)
     if wrong := [name for name, size in here.items() if there.get(name) != size]:
         raise UserError(f"{target.url}/{wrong[0]}", "is not what was sent", "give the same command again")
     return len(here)
+
+
+def _look_again(library: Library) -> None:
+    """Know uploads and copies by what tells there whether they change."""
+    looks = {}
+    for name in library.db.files():
+        if name.startswith(f"{LIBRARY}:"):
+            with contextlib.suppress(OSError):
+                looks[name] = content.look(library.db.roots.locate(name))
+    upkeep.look_again(library.db, {name: (look.size, look.mtime_ns) for name, look in looks.items()})
 
 
 def _hand(library: Library, source: Folder, target: Folder, name: str) -> None:

@@ -31,7 +31,7 @@ def plan(library: Library, names: Sequence[str] = (), missing: bool = False) -> 
     for name in names:
         paths |= _named(library, name, known)
     if missing:
-        paths |= {path for path in known if library.places.gone(path)}
+        paths |= {path for path in known if library.db.roots.gone(path)}
     staying = {file.video for path, file in known.items() if path not in paths}
     return Removal(sorted(paths), sorted({known[path].video for path in paths} - staying))
 
@@ -62,7 +62,7 @@ def videos(library: Library, names: Sequence[str]) -> list[str]:
 
 
 def _named(library: Library, name: str, known: dict[str, Known]) -> set[str]:
-    called = library.places.names_of(name)
+    called = library.db.roots.names_of(name)
     if there := known.keys() & called:
         return set(there)
     below = tuple(one if one.endswith(":") else f"{one.rstrip('/')}/" for one in called)

@@ -165,7 +165,7 @@ def _files(library: Library, progress: Progress) -> Iterator[Finding]:
     gone, changed = [], []
     for path, known in library.db.files().items():
         try:
-            look = content.look(library.places.locate(path))
+            look = content.look(library.db.roots.locate(path))
         except (OSError, UserError):
             gone.append(path)
             continue
