@@ -66,8 +66,7 @@ class Library:
     def __init__(self, path: Path, config: LibraryConfig, encoder: ServingEncoder | None, mend: bool = True) -> None:
         self.path, self.config = path, config
         self._look: object = None  # what told that the settings are these
-        self._given = encoder  # whoever opens a library with an encoder means to index with that one
-        self._loaded = encoder
+        self._given = self._loaded = encoder  # whoever opens a library with an encoder means to index with that one
         self._model: Path | None = None  # its folder, if it has one
         self._experts: dict[str, Expert] | None = None
         self._judge: Judge | None = None
