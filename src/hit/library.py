@@ -70,10 +70,9 @@ class Library:
         self._model: Path | None = None  # its folder, if it has one
         self._experts: dict[str, Expert] | None = None
         self._judge: Judge | None = None
-        self.places = places.deployed(path.absolute())
         self.db = Database(config.database or f"sqlite:///{quote(str(path / 'library.db'))}", path)
-        self.db.keep_in(config.objects)
-        self.db.roots = self.places
+        self.db.roots = places.deployed(path.absolute())
+        self.places = self.db.keep_in(config.objects)
         self._stored: Stored | None = None
         self._store: Store | None = None
         self.pulse: Pulse | None = None  # of the job of the queue that is worked on
@@ -108,7 +107,9 @@ class Library:
         database, store = database or places.database, store or places.store
         settings.check(database)
         if encoder is None:
-            model = model or (mine if (mine / "card.json").exists() else _zero_shot(mine, say))
+            from hit import zeroshot  # late, as in `_load`
+
+            model = model or (mine if (mine / "card.json").exists() else zeroshot.make_whole(mine, say))
             encoder = _load(model)
         path.mkdir(parents=True, exist_ok=True)
         if database:
@@ -383,7 +384,7 @@ class Library:
             if config.model.revision != self.config.model.revision and self._given is None:
                 self._loaded = self._experts = None
             self.config = config
-            self.db.keep_in(config.objects)
+            self.places = self.db.keep_in(config.objects)
             self._let_go()
 
     def _let_go(self) -> None:
@@ -397,9 +398,3 @@ def _load(model: Path) -> ServingEncoder:
     from hit.zeroshot import open_encoder
 
     return open_encoder(model)
-
-
-def _zero_shot(folder: Path, say: Callable[[str], None]) -> Path:
-    from hit import zeroshot
-
-    return zeroshot.make_whole(folder, say)

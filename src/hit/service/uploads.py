@@ -13,12 +13,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from hit import content, files, pool, video
+from hit import content, files, places, pool, video
 from hit.db import Found, video_id
 from hit.errors import UserError
 from hit.library import UPLOADS, Library
 from hit.service.config import ServeConfig
-from hit.types import Silent
+from hit.types import Far, Silent, Where
 from hit.upkeep import sizes
 
 LIMITS = pool.Limits(silence=60.0, memory=2 << 30, output=1 << 20)  # of the process that looks at what strangers send
@@ -80,10 +80,14 @@ class Uploads:
         """Raise TooLargeError for a file of so many bytes, of which `more` (None: all) are not on the disk yet."""
         if size > self.most:
             raise TooLargeError("the upload", f"is of more than {sizes.words(self.most)}", "that is the most that is taken")
-        if sizes.of(self.folder) + (size if more is None else more) > self.quota:
+        if self._held() + (size if more is None else more) > self.quota:
             raise TooLargeError(
                 "the upload", "finds no room: the quota of uploads is used up", "have an administrator remove some"
             )
+
+    def _held(self) -> int:
+        far = self.library.db.objects
+        return sizes.of(self.folder) + (sum(entry.size for entry in far.list(UPLOADS)) if far else 0)
 
 
 class Upload:
@@ -134,12 +138,22 @@ class Upload:
         for known, *_ in library.db.files_of(video):
             if not library.places.gone(known):
                 return Uploaded(video, known, duplicate=True)
-        self._part.replace(path)
-        files.sync_folder(path.parent)
-        look = content.look(path)
-        found = Found(library.places.name_of(path), look.size, look.mtime_ns, digest)
+        where = self._settle(path)
+        look = content.look(where)
+        found = Found(library.places.name_of(where), look.size, look.mtime_ns, digest)
         library.db.record_files([found], titles={found.path: title(name)})
         return Uploaded(video, found.path)
+
+    def _settle(self, path: Path) -> Where:
+        """Bring what was sent to where it stays, under the name of a path here: there, or in the object store."""
+        db = self._uploads.library.db
+        if db.objects:
+            name = f"{UPLOADS}/{path.name}"
+            db.objects.upload(name, self._part)
+            return places.look(Far(f"{db.objects.url}/{name}"), sides=False)
+        self._part.replace(path)
+        files.sync_folder(path.parent)
+        return path
 
     def _scan(self) -> None:
         if self._uploads.scanner:

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
 
-from hit import chunks, objects
+from hit import chunks, content, objects
 from hit.chunks import Chunked, Piece
 from hit.db import Stored, upkeep
 from hit.errors import UserError
@@ -17,7 +17,7 @@ from hit.library import CACHE, UPLOADS, Library
 from hit.objects import Entry, Folder
 from hit.stock import FETCHED
 from hit.stores import LOCAL
-from hit.types import Progress, Silent
+from hit.types import Far, Progress, Silent
 
 _TOGETHER = 64  # files that are read, and written, at once
 _LARGE = 8 << 20  # bytes of a file that goes by way of the disk
@@ -101,6 +101,7 @@ def move(library: Library, to: str, drop_old: bool = False, progress: Progress |
                 task.advance()
         if url != before.objects:
             library.change(replace(before, objects=url))
+        settle(library)
         for stored in held if not url else ():
             library.db.set_pieces(stored, [])
         old = before.objects or LOCAL
@@ -110,6 +111,16 @@ def move(library: Library, to: str, drop_old: bool = False, progress: Progress |
         job.result["files"] = count
     about = {"where": old, "dropped": dropped} if url != before.objects else None
     return {"library": str(library.path), "objects": url or LOCAL, "files": count, "arrays": len(held), "old": about}
+
+
+def settle(library: Library) -> None:
+    """Have uploads be known as they are where they are now."""
+    looks = {}
+    for entry in library.db.home.list(UPLOADS):
+        where = library.db.top / entry.name
+        look = content.look(replace(where, size=entry.size, mark=entry.mark) if isinstance(where, Far) else where)
+        looks[PurePosixPath(entry.name).name] = (look.size, look.mtime_ns)
+    upkeep.rehome(library.db, looks, UPLOADS)
 
 
 def _files(library: Library, source: Folder, target: Folder, progress: Progress) -> int:
