@@ -89,7 +89,7 @@ def test_files_are_in_the_object_store_and_answers_are_the_same(library: Library
     lose(library)
     with opened(library.path) as again:
         assert answers(again) == wanted and findings(again, full=True) == {}
-        assert again.stock.read("thumbnails/00/000-1.jpg") == b"poster of 000-1"
+        assert again.db.stock.read("thumbnails/00/000-1.jpg") == b"poster of 000-1"
         assert (again.path / "fetched" / "thumbnails" / "00" / "000-1.jpg").exists()
         add(again, [6])
         assert findings(again) == {} == findings(again, notes=True)
@@ -140,7 +140,7 @@ def test_another_library_may_not_have_the_same_folder(
 
 
 def test_what_was_removed_goes_from_the_object_store(library: Library, url: str) -> None:
-    library.stock.read("thumbnails/00/000-1.jpg")
+    library.db.stock.read("thumbnails/00/000-1.jpg")
     remove.remove(library, [next(iter(library.db.files()))])
     assert len(names(url, "thumbnails")) == 15 and not (library.path / "fetched/thumbnails/00/000-1.jpg").exists()
     before = answers(library)

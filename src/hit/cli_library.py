@@ -60,17 +60,27 @@ def rebuild(folder: LibraryFolder, as_json: Json = False) -> None:
 @keeping.command()
 def move(
     folder: LibraryFolder,
-    to: Annotated[str, typer.Option(metavar="URI", help="http://HOST:PORT[/DATABASE], milvus+lite:PATH, or local.")],
-    drop_old: Annotated[bool, typer.Option("--drop-old", help="Remove the old store once the new one is in use.")] = False,
+    to: Annotated[
+        str, typer.Option(metavar="URI", help="A store: http://HOST:PORT[/DATABASE], milvus+lite:PATH, or local.")
+    ] = "",
+    objects: Annotated[
+        str, typer.Option(metavar="URL", help="Arrays, thumbnails and uploads: s3://BUCKET/FOLDER, gs://, az://, or local.")
+    ] = "",
+    drop_old: Annotated[bool, typer.Option("--drop-old", help="Remove what was moved once the new one is in use.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Fill another vector store, verify it, and use it from then on."""
+    """Fill another vector store, or bring files to an object store and back; verify it, and use it from then on."""
     from hit.console import Bars
     from hit.library import Library
-    from hit.upkeep.shelves import move as verb
+    from hit.upkeep import pieces, shelves
 
+    if bool(to) == bool(objects):
+        raise UserError("hit library move", "it is either a store or files that are moved", "say --to URI, or --objects URL")
     with Library.open(folder) as library:
-        emit(verb(library, to, drop_old, Bars()), as_json, _show_store)
+        if to:
+            emit(shelves.move(library, to, drop_old, Bars()), as_json, _show_store)
+        else:
+            emit(pieces.move(library, objects, drop_old, Bars()), as_json, _show_files)
 
 
 @keeping.command()
@@ -268,6 +278,14 @@ def _show_store(result: Mapping[str, Any]) -> None:
     say(f"{result['library']}: {result['vectors']} vectors in the store {result['store']}")
     if result.get("old"):
         say(f"the old store, {result['old']['where']}, {'was dropped' if result['old']['dropped'] else 'is left as it is'}")
+
+
+def _show_files(result: Mapping[str, Any]) -> None:
+    from hit.console import say
+
+    say(f"{result['library']}: {result['arrays']} arrays and {result['files']} files are at {result['objects']}")
+    if old := result["old"]:
+        say(f"the old files, {old['where']}, {'were removed' if old['dropped'] else 'are left as they are'}")
 
 
 def _show_export(result: Mapping[str, Any]) -> None:

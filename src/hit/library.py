@@ -65,8 +65,7 @@ class Library:
     def __init__(self, path: Path, config: LibraryConfig, encoder: ServingEncoder | None, mend: bool = True) -> None:
         self.path, self.config = path, config
         self._look: object = None  # what told that the settings are these
-        self._given = encoder  # whoever opens a library with an encoder means to index with that one
-        self._loaded = encoder
+        self._given = self._loaded = encoder  # whoever opens a library with an encoder means to index with that one
         self._model: Path | None = None  # its folder, if it has one
         self._experts: dict[str, Expert] | None = None
         self._judge: Judge | None = None
@@ -106,7 +105,9 @@ class Library:
         database, store = database or places.database, store or places.store
         settings.check(database)
         if encoder is None:
-            model = model or (mine if (mine / "card.json").exists() else _zero_shot(mine, say))
+            from hit import zeroshot  # late, as in `_load`
+
+            model = model or (mine if (mine / "card.json").exists() else zeroshot.make_whole(mine, say))
             encoder = _load(model)
         path.mkdir(parents=True, exist_ok=True)
         if database:
@@ -393,9 +394,3 @@ def _load(model: Path) -> ServingEncoder:
     from hit.zeroshot import open_encoder
 
     return open_encoder(model)
-
-
-def _zero_shot(folder: Path, say: Callable[[str], None]) -> Path:
-    from hit import zeroshot
-
-    return zeroshot.make_whole(folder, say)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 import sqlalchemy as sa
@@ -265,14 +265,12 @@ def look_again(db: Database, looks: Mapping[str, tuple[int, int]]) -> None:
             session.execute(sa.update(File).where(File.path == name).values(size=size, mtime_ns=mtime_ns))
 
 
-def rehome(db: Database, folder: Path, home: str) -> None:
-    """Have the files in a folder, whose names are like no others, be known as they are, in the library's folder `home`."""
+def rehome(db: Database, looks: Mapping[str, tuple[int, int]], home: str) -> None:
+    """Have files, whose names are like no others, be known by these sizes and times in the library's folder `home`."""
     with db.write() as session:
-        there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-        for name in sorted(there & names_in(session)):
-            look = (folder / name).stat()
+        for name in sorted(set(looks) & names_in(session)):
             for file in session.scalars(sa.select(File).where(File.path.endswith(f"/{name}", autoescape=True))):
-                file.path, file.size, file.mtime_ns = f"{LIBRARY}:{home}/{name}", look.st_size, look.st_mtime_ns
+                file.path, (file.size, file.mtime_ns) = f"{LIBRARY}:{home}/{name}", looks[name]
 
 
 def segments_in(session: Session, revision: str) -> Iterator[list[Mapping[str, Any]]]:

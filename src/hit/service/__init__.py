@@ -34,7 +34,7 @@ class Service:
         self.db = self.library.db
         self.access = Access(self.db, timedelta(hours=config.session_hours))
         self.facts = Facts(self.library)
-        self.media = MediaCache(path / CACHE, config.cache_gib * 1024**3)
+        self.media = MediaCache(path / CACHE, config.cache_gib * 1024**3, self.db)
         self.uploads = Uploads(self.library, config)
         self.stopping = threading.Event()  # whoever streams without an end looks at it
         self.jobs = Jobs(self.library)

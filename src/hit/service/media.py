@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -10,9 +9,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from hit import files, video
+from hit import files, places, stock, video
+from hit.db import Database
 from hit.jobs import KINDS
 from hit.library import CACHE, Library
+from hit.objects import Folder
 from hit.pulse import Pulse
 from hit.trail import source
 from hit.types import Far, Where
@@ -29,29 +30,31 @@ class MediaCache:
 
     However many ask for one at once, threads or processes, one of them makes it and the others wait. What was asked for
     longest ago goes when all are larger than `limit` bytes, but what is used at the moment. A process that is killed leaves
-    an unfinished file, which the next one removes.
+    an unfinished file, which the next one removes. Where the files of `db`'s library are in an object store, renditions and
+    sprites are there too, for all machines.
     """
 
-    def __init__(self, folder: Path, limit: float) -> None:
-        self.folder, self.limit = folder, limit
+    def __init__(self, folder: Path, limit: float, db: Database | None = None) -> None:
+        self.folder, self.limit, self._db = folder, limit, db
         self._tidied, self._guard = -_TIDY, threading.Lock()
         self.asked = self.known = 0  # lookups, and those that found something
 
-    def find(self, kind: Kind, name: str) -> Path | None:
-        """Return what was made, or None."""
+    def find(self, kind: Kind, name: str) -> Where | None:
+        """Return what was made, here or in the object store, or None."""
         path = self._path(kind, name)
         self.asked += 1
         try:
-            look = path.stat()
-            os.utime(path, ns=(time.time_ns(), look.st_mtime_ns))  # read now: what `tidy` goes by
+            stock.touch(path)
         except FileNotFoundError:
-            return None
+            far = self._far(kind, name)
+            self.known += far is not None
+            return far
         self.known += 1
         if time.monotonic() > self._tidied + _TIDY:
             self.tidy(path)
         return path
 
-    def make(self, kind: Kind, name: str, maker: Callable[[Path], object], wait: float = _WAIT) -> Path:
+    def make(self, kind: Kind, name: str, maker: Callable[[Path], object], wait: float = _WAIT) -> Where:
         """Return what was made, or have it made by `maker`, which gets its path and is to write it whole.
 
         Raises BusyError where another has been at it for `wait` seconds.
@@ -66,6 +69,8 @@ class MediaCache:
             for part in path.parent.glob(f".{name[0]}*.part"):  # of whoever was killed: the lock is ours
                 part.unlink()
             maker(path)
+            if (far := self._home(kind)) is not None:
+                far.upload(f"{CACHE}/{kind}/{path.name}", path)
         self.tidy(path)
         return path
 
@@ -73,18 +78,18 @@ class MediaCache:
         """Remove what was asked for longest ago, until what is left has room; `used` stays."""
         with self._guard:
             self._tidied = time.monotonic()
-            found = []
-            for path in self.folder.glob("*/*"):
-                with contextlib.suppress(FileNotFoundError):  # another process tidies too
-                    look = path.stat()
-                    found.append((look.st_atime_ns, look.st_size, path))
-            total = sum(size for _, size, _ in found)
-            for _, size, path in sorted(found):
-                if total <= self.limit:
-                    break
-                if path != used and not path.name.startswith("."):
-                    path.unlink(missing_ok=True)
-                    total -= size
+            stock.trim(self.folder, self.limit, used)
+
+    def _home(self, kind: Kind) -> Folder | None:
+        return self._db.objects if self._db and kind != "clips" else None  # which few ask for, and are soon made
+
+    def _far(self, kind: Kind, name: str) -> Far | None:
+        if (far := self._home(kind)) is None:
+            return None
+        try:
+            return places.look(Far(f"{far.url}/{CACHE}/{kind}/{self._path(kind, name).name}"), sides=False)
+        except FileNotFoundError:
+            return None
 
     def _path(self, kind: Kind, name: str) -> Path:
         return self.folder / kind / f"{name}{SUFFIXES[kind]}"
@@ -136,8 +141,10 @@ def _made(
             task.advance(max(0.0, time - reached))
             reached = max(time, reached)
 
-        made = MediaCache(library.path / CACHE, math.inf).make(kind, name, lambda target: make(path, target, duration, tick), 0)
-    return {"bytes": made.stat().st_size}
+        made = MediaCache(library.path / CACHE, math.inf, library.db).make(
+            kind, name, lambda target: make(path, target, duration, tick), 0
+        )
+    return {"bytes": made.size if isinstance(made, Far) else made.stat().st_size}
 
 
 KINDS |= {"rendition": render, "sprites": picture}

@@ -81,13 +81,14 @@ class Uploads:
         """Raise TooLargeError for a file of so many bytes, of which `more` (None: all) are not on the disk yet."""
         if size > self.most:
             raise TooLargeError("the upload", f"is of more than {sizes.words(self.most)}", "that is the most that is taken")
-        held = sizes.of(self.folder)
-        if self.library.config.objects:
-            held += sum(entry.size for entry in self.library.db.home.list(UPLOADS))
-        if held + (size if more is None else more) > self.quota:
+        if self._held() + (size if more is None else more) > self.quota:
             raise TooLargeError(
                 "the upload", "finds no room: the quota of uploads is used up", "have an administrator remove some"
             )
+
+    def _held(self) -> int:
+        far = self.library.db.objects
+        return sizes.of(self.folder) + (sum(entry.size for entry in far.list(UPLOADS)) if far else 0)
 
 
 class Upload:

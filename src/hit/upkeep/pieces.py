@@ -18,7 +18,7 @@ from hit.objects import Entry, Folder
 from hit.places import LIBRARY
 from hit.stock import FETCHED
 from hit.stores import LOCAL
-from hit.types import Progress, Silent
+from hit.types import Far, Progress, Silent
 
 _TOGETHER = 64  # files that are read, and written, at once
 _LARGE = 8 << 20  # bytes of a file that goes by way of the disk
@@ -102,7 +102,8 @@ def move(library: Library, to: str, drop_old: bool = False, progress: Progress |
                 task.advance()
         if url != before.objects:
             library.change(replace(before, objects=url))
-            _look_again(library)
+        settle(library)
+        _look_again(library)
         for stored in held if not url else ():
             library.db.set_pieces(stored, [])
         old = before.objects or LOCAL
@@ -112,6 +113,16 @@ def move(library: Library, to: str, drop_old: bool = False, progress: Progress |
         job.result["files"] = count
     about = {"where": old, "dropped": dropped} if url != before.objects else None
     return {"library": str(library.path), "objects": url or LOCAL, "files": count, "arrays": len(held), "old": about}
+
+
+def settle(library: Library) -> None:
+    """Have uploads be known as they are where they are now."""
+    looks = {}
+    for entry in library.db.home.list(UPLOADS):
+        where = library.db.top / entry.name
+        look = content.look(replace(where, size=entry.size, mark=entry.mark) if isinstance(where, Far) else where)
+        looks[PurePosixPath(entry.name).name] = (look.size, look.mtime_ns)
+    upkeep.rehome(library.db, looks, UPLOADS)
 
 
 def _files(library: Library, source: Folder, target: Folder, progress: Progress) -> int:
