@@ -65,8 +65,12 @@ class Cluster:
         if host is self.head:
             role = ["--head", f"--port={PORT}", "--include-dashboard=false", f"--temp-dir={self._folder}", "--num-cpus=0"]
         words = ["start", "--block", f"--node-ip-address={host.ip}", "--object-store-memory=100000000", *role]
+        command = [sys.executable, "-m", "ray.scripts.scripts", *words]
+        if host is not self.head:  # hosts share their files, and Ray looks for free names: each has its own folder
+            own = tempfile.mkdtemp(dir=self._folder)
+            command = ["unshare", "--mount", "sh", "-c", f'mount --bind {own} {self._folder} && exec "$@"', "sh", *command]
         with (self._folder / f"{host.name}.log").open("a") as log:
-            host.start(sys.executable, "-m", "ray.scripts.scripts", *words, env=self.environment, stdout=log, stderr=log)
+            host.start(*command, env=self.environment, stdout=log, stderr=log)
 
     def kill_head(self) -> None:
         """Kill Ray on the head, but no driver."""

@@ -19,6 +19,23 @@ Item = TypeVar("Item")
 _BASE = [0]
 
 
+@pytest.fixture(scope="module")
+def a_ray() -> Iterator[None]:
+    """A Ray of this machine, which the pool takes for its own and leaves running."""
+    ray = pytest.importorskip("ray")
+    ray.init("local", num_cpus=3, include_dashboard=False, object_store_memory=100_000_000, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(params=["local", "ray"])
+def where(request: pytest.FixtureRequest) -> str:
+    """Who works: what holds of both is tested with both."""
+    if request.param == "ray":
+        request.getfixturevalue("a_ray")
+    return str(request.param)
+
+
 def _square(number: int) -> int:
     return number * number
 
@@ -109,18 +126,21 @@ def test_items_are_drawn_as_workers_become_free() -> None:
     results.close()  # type: ignore[attr-defined]
 
 
-def test_workers_are_initialised_single_threaded_and_elsewhere() -> None:
-    assert dict(pool.run(_add_base, [1, 2], 1, _set_base, (40,))) == {1: 41, 2: 42}
-    [(_, outcome)] = pool.run(_threads, [0], 1)
+def test_workers_are_initialised_single_threaded_and_elsewhere(where: str) -> None:
+    assert dict(pool.run(_add_base, [1, 2], 1, _set_base, (40,), where=where)) == {1: 41, 2: 42}
+    [(_, outcome)] = pool.run(_threads, [0], 1, where=where)
     assert isinstance(outcome, tuple)
     cv2_threads, omp, pid = outcome
     assert (cv2_threads, omp) == (1, "1")
     assert pid != os.getpid()
 
 
-def test_a_failing_initializer_ends_the_run() -> None:
+def test_a_failing_initializer_ends_the_run(where: str) -> None:
     with pytest.raises(UserError, match="weights"):
-        list(pool.run(_square, range(5), 2, _fail))
+        list(pool.run(_square, range(5), 1, _fail, where=where))
+
+
+def test_workers_that_die_while_they_start_end_the_run() -> None:
     with pytest.raises(pool.WorkerLostError, match="exit code 7"):
         list(pool.run(_square, range(5), 2, _die))
 
@@ -262,16 +282,18 @@ def _fall(drawn: list[tuple[int, str]]) -> Iterator[tuple[int, object]]:
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_of_items_drawn_together_only_the_one_to_blame_is_lost(workers: int) -> None:
+def test_of_items_drawn_together_only_the_one_to_blame_is_lost(workers: int, where: str) -> None:
+    if where == "ray" and workers == 1:
+        pytest.skip("said by that of 3 workers")
     items = ["a", "dies", "b", "c", "hangs", "d", "raises", "e", "f", "talks", "g"]
-    seen = _parts(pool.stream(_all_at_once, items, workers, limits=pool.Limits(silence=3, output=1 << 19)))
+    seen = _parts(pool.stream(_all_at_once, items, workers, limits=pool.Limits(silence=3, output=1 << 19), where=where))
     assert set(seen) == set(items)
     for item in "abcdefg":
         assert set(seen[item]) == {item.upper(), None}
         assert seen[item][-1] is None
         assert seen[item].count(None) == 1
     reasons = {item: str(seen[item][-1]) for item in items if len(item) > 1}
-    assert "exit code 9" in reasons["dies"]
+    assert ("exit code 9" if where == "local" else "unexpectedly exits") in reasons["dies"]
     assert "no progress for 3 s" in reasons["hangs"]
     assert isinstance(seen["raises"][-1], ZeroDivisionError)
     assert "yields more than 0.5 MiB" in reasons["talks"]
@@ -283,9 +305,9 @@ def _warn(items: Iterator[str]) -> Iterator[tuple[int, object]]:
         yield number, None
 
 
-def test_what_a_worker_warns_of_is_logged_here(caplog: pytest.LogCaptureFixture) -> None:
-    assert len(list(pool.stream(_warn, ["one", "two"], 1))) == 2
-    assert [(record.name, record.getMessage()) for record in caplog.records] == [
+def test_what_a_worker_warns_of_is_logged_here(where: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert len(list(pool.stream(_warn, ["one", "two"], 1, where=where))) == 2
+    assert [(record.name, record.getMessage()) for record in caplog.records if record.name == "hit.video"] == [
         ("hit.video", f"{n} is odd") for n in ("one", "two")
     ]
 
@@ -315,9 +337,24 @@ def _eat(items: Iterator[int]) -> Iterator[tuple[int, object]]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits what a process may map")
-def test_memory_is_limited_and_the_worker_lives_on() -> None:
+def test_memory_is_limited_and_the_worker_lives_on(where: str) -> None:
     amounts = [1 << 20, 1 << 30, 2 << 20]
-    found = [part for _, part in pool.stream(_eat, amounts, 1, limits=pool.Limits(memory=512 << 20)) if part is not None]
+    told = pool.stream(_eat, amounts, 1, limits=pool.Limits(memory=512 << 20), where=where)
+    found = [part for _, part in told if part is not None]
     assert found[1] == "too much"
     assert (found[0][0], found[2][0]) == (1 << 20, 2 << 20)
     assert found[0][1] == found[2][1], "by the same process"
+
+
+def test_who_is_no_pool_is_said_so() -> None:
+    pytest.importorskip("ray")
+    for name, why in (("rays", "is no pool"), ("127.0.0.1:9", "nothing answers there")):
+        with pytest.raises(UserError, match=why):
+            list(pool.run(_square, [1], 1, where=name))
+
+
+def test_without_ray_one_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "hit.pool.ray", raising=False)
+    with pytest.raises(UserError, match="hit-video\\[ray\\]"):
+        list(pool.run(_square, [1], 1, where="ray"))

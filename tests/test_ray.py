@@ -94,9 +94,10 @@ def test_what_comes_of_it_is_what_comes_of_the_local_pool(ray: Cluster, tmp_path
 
 INDEX = """
 import sys
+from pathlib import Path
 from hit.library import Library
 from toy import ToyEncoder
-with Library.create(sys.argv[1], encoder=ToyEncoder()) as library:
+with Library.create(Path(sys.argv[1]), encoder=ToyEncoder()) as library:
     library.pool = sys.argv[3]
     print(library.index([sys.argv[2]]).to_json())
 """

@@ -42,7 +42,8 @@ class Cluster:
 
     def __init__(self, where: str, workers: int, gpus: bool) -> None:
         self._name, self._workers, self._gpus, self._lost = f"pool {where}", workers, gpus, False
-        _address(where)
+        if where != "ray":
+            _reach(where)
         self._begun = self._checked = time.monotonic()
         self._own = not ray.is_initialized()
         if self._own:
@@ -220,7 +221,6 @@ def _connect(where: str, workers: int) -> None:
             cores = workers or os.cpu_count()
             ray.init("local", num_cpus=cores, include_dashboard=False, object_store_memory=STORE, **quiet)
         else:
-            _reach(where)
             try:
                 ray.init(":".join(_address(where)), **quiet)
             except (RuntimeError, ConnectionError, ValueError, exceptions.RayError) as error:
@@ -232,7 +232,7 @@ def _connect(where: str, workers: int) -> None:
 def _address(where: str) -> tuple[str, str]:
     """Return a cluster's host and port."""
     host, _, port = where.removeprefix("ray://").rpartition(":")
-    if where != "ray" and not (host and port.isdecimal()):
+    if not (host and port.isdecimal()):
         raise UserError(f"pool {where}", "is no pool", "say local, ray or HOST:PORT of a Ray cluster's head")
     return host, port
 
