@@ -4,12 +4,13 @@ python benchmarks/milvus_search.py [--rows 50000] [--dim 256] [--queries 50] [--
 
 The vectors are clustered, of two parts of unit length each; a filter names its rows, as the library does. A real Milvus 2.3 is
 started on a host of its own (see tests/milvus_server.py), CPU milliseconds a search are those of its process. "growing" is
-before what was written is flushed and its index built, which is when a server answers from an index of its own choice. --move: how
-long `hit library move` of a library of so many segments takes into each, with its comparison of 2,000 vectors, and to verify it.
+before what was written is flushed and its index built, which is when a server answers from an index of its own choice. --move:
+how long `hit library move` of a library of so many segments takes, with its comparison of 2,000 vectors, and to verify it.
 """
 
 import argparse
 import json
+import subprocess
 import sys
 import tempfile
 import time
@@ -56,7 +57,8 @@ class Process:
         return sum(int(_stat(pid)[21]) for pid in self._pids()) * 4096 >> 20
 
     def _pids(self) -> list[str]:
-        return self.server.host.run("ip", "netns", "pids", self.server.host.name).split()
+        words = ["ip", "netns", "pids", self.server.host.name]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
 
 
 def _stat(pid: str) -> list[str]:
@@ -140,6 +142,7 @@ def moved(server: Real, folder: Path, count: int, dim: int) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Print one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rows", type=int, default=50_000)
     parser.add_argument("--dim", type=int, default=256)

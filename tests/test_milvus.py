@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hit import stores
-from hit.errors import UserError
+from hit.errors import AwayError, UserError
 from hit.library import Library
 from hit.stores.milvus import Milvus
 from hit.stores.milvus_address import TOKEN
 from hit.types import Floats, Store
+from hit.upkeep.verify import verify
 from library_helpers import dump
-from milvus_server import Server
+from milvus_server import Server, running
+from serve_toy import until
 from test_stores import keys, random_vectors
 from test_stores import oracle as plain
 from toy import PLUGIN, ToyEncoder, render
+from upkeep_helpers import add
+from upkeep_helpers import vectors as upkeep_vectors
 
 DIM = 3
 names = (f"test_{os.getpid()}_{i}" for i in itertools.count())
@@ -253,6 +258,18 @@ def test_an_index_that_is_asked_for_is_built(milvus_server: str) -> None:
     store.close()
 
 
+def test_a_narrow_filter_has_more_of_an_index_looked_at(milvus_server: str) -> None:
+    """Of 64 lists of which 2 are looked at, what a filter leaves might be in none."""
+    rows, query = vectors(600), vectors(1, seed=1)[0]
+    store = stores.open(f"{milvus_server}?index=IVF_SQ8&nlist=64&nprobe=2", DIM, f"narrow/{next(names)}")
+    assert isinstance(store, Milvus)
+    store.put(np.arange(600), rows)
+    few = list(range(0, 600, 30))
+    assert search(store, query, 10, few) == oracle(dict(enumerate(rows)), query, 10, few)
+    assert [store._effort_for(9, keys(*some))["nprobe"] for some in (range(600), range(0, 600, 2), few, [599])] == [2, 4, 57, 64]
+    store.close()
+
+
 @pytest.mark.parametrize(
     ("where", "complaint"),
     [
@@ -332,6 +349,27 @@ def test_a_server_that_was_killed_is_named_and_has_everything_when_it_is_back(tm
     finally:
         store.close()
         server.kill()
+
+
+def test_a_server_that_is_killed_while_a_library_writes_to_it_loses_nothing(tmp_path: Path) -> None:
+    with (
+        running(tmp_path / "milvus") as server,
+        Library.create(tmp_path / "lib", encoder=ToyEncoder(), store=server.uri) as library,
+    ):
+        library.store.put(np.arange(10**6, 10**6 + 40), upkeep_vectors(40))  # of no segment: what writes too late may leave this
+        with ThreadPoolExecutor(1) as pool:
+            writing = pool.submit(lambda: [add(library, [number], segments=40) for number in range(1000)])
+            until(lambda: library.db.counts()["segments"] > 100)
+            server.kill()
+            with pytest.raises(AwayError, match="cannot be reached") as error:
+                writing.result()
+        assert "\n" not in str(error.value)
+        kept = library.db.counts()["segments"]
+        server.start()
+        assert verify(library, full=True)["sound"] is False, "what is of no segment is found"
+        with Library.open(library.path, encoder=ToyEncoder()) as again:  # which makes it good
+            assert verify(again, full=True)["sound"]
+            assert again.store.count() == again.db.counts()["segments"] == kept > 100
 
 
 def test_a_server_that_says_nothing_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:

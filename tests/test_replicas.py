@@ -1,6 +1,6 @@
-"""Several servers over one library, each on a host of its own, with one PostgreSQL and one Milvus: who asks sees one service.
+"""Several servers over one library, each on a host of its own: whoever asks sees one service.
 
-Nothing but these two, and the folders that an object store would hold, is common to them: each begins with nothing and joins.
+PostgreSQL, Milvus, an object store and the videos' folder are all that is common to them: each begins with nothing, and joins.
 """
 
 import contextlib
@@ -14,9 +14,10 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from email.message import Message
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -26,18 +27,19 @@ import pytest
 import serve_replica
 from hit import deployment
 from hit.errors import UserError
-from hit.library import Library
-from hit.service.access import Access
+from hit.library import KEY, Library
+from hit.service.access import Access, Role
 from hit.upkeep import shelves
 from hit.upkeep.verify import verify
 from milvus_server import Milvus, on_host
 from netns import Host, bridge_ip, hosts
 from postgres import Postgres, listening
 from review_helpers import ask, new
+from s3 import server
 from serve_toy import PATIENCE, until
 from toy import PLUGIN, ToyEncoder, render
 
-PEOPLE = {"al": "admin", "ann": "reviewer", "bob": "reviewer"}
+PEOPLE: dict[str, Role] = {"al": "admin", "ann": "reviewer", "bob": "reviewer"}
 PORT = 8000
 PAUSE = 0.05  # seconds between two requests of those who ask on and on: the servers have one core, too
 
@@ -51,7 +53,7 @@ class Answer:
     headers: dict[str, str]
 
 
-def _lower(headers: Mapping[str, str]) -> dict[str, str]:
+def _lower(headers: "Message[str, str]") -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
@@ -67,7 +69,7 @@ class Replica:
     def start(self) -> "Replica":
         """Start it and wait until it answers."""
         roots = f"roots={[str(self.folder.parent / 'v')]}"
-        words = [self.folder / "lib", self.folder, f"host={self.host.ip}", f"port={PORT}", roots]
+        words = [str(self.folder / "lib"), str(self.folder), f"host={self.host.ip}", f"port={PORT}", roots]
         with (self.folder / "stderr").open("a") as log:
             self.process = self.host.start(
                 sys.executable, serve_replica.__file__, *words, env=self.settings, stdout=subprocess.PIPE, stderr=log
@@ -91,8 +93,10 @@ class Replica:
         request = urllib.request.Request(f"http://{self.host.ip}:{PORT}{path}", data, head, method=method)
         try:
             with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-                text = answer.read()
-                return Answer(answer.status, json.loads(text) if text else None, _lower(answer.headers))
+                data = answer.read()
+                if data and "json" in answer.headers.get("content-type", ""):
+                    data = json.loads(data)
+                return Answer(answer.status, data, _lower(answer.headers))
         except urllib.error.HTTPError as error:
             return Answer(error.code, json.loads(error.read() or b"null"), _lower(error.headers))
         except (OSError, HTTPException):
@@ -136,26 +140,27 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         one, other, third = stack.enter_context(hosts(3))
         postgres = stack.enter_context(listening(bridge_ip(one)))
         milvus = stack.enter_context(on_host(third, folder / "milvus"))
-        settings = folder / "hit.toml"
-        settings.write_text(f'[library]\ndatabase = "{postgres.url("postgres")}"\nstore = "{milvus.uri}"\n')
+        s3 = stack.enter_context(server(bridge_ip(one)))
+        (folder / "hit.toml").write_text(
+            f'[library]\ndatabase = "{postgres.url("postgres")}"\nstore = "{milvus.uri}"\nobjects = "{s3.bucket()}/library"\n'
+            f'[roots]\nvideos = "{folder / "v"}"\n'
+        )
+        environment = {deployment.VARIABLE: str(folder / "hit.toml"), **s3.env}
         patch = stack.enter_context(pytest.MonkeyPatch.context())
-        patch.setenv(deployment.VARIABLE, str(settings))
+        for name, value in environment.items():
+            patch.setenv(name, value)
         patch.syspath_prepend(str(PLUGIN))
         library = stack.enter_context(Library.create(folder / "first", encoder=ToyEncoder()))
         library.index([folder / "v"], workers=1)
         access = Access(library.db)
         tokens = {name: access.create(name, role)[0] for name, role in PEOPLE.items()}
-        environment = {deployment.VARIABLE: str(settings), "PYTHONPATH": str(PLUGIN)}
         replicas = []
         for host, name in ((one, "one"), (other, "other")):
-            own = folder / name / "lib"
-            own.mkdir(parents=True)
-            for part in ("embeddings", "thumbnails"):
-                (own / part).symlink_to(library.path / part)
-            replicas.append(Replica(host, own.parent, environment))
+            (folder / name).mkdir()
+            replicas.append(Replica(host, folder / name, {**environment, "PYTHONPATH": str(PLUGIN)}))
         with ThreadPoolExecutor() as pool:
             list(pool.map(Replica.start, replicas))
-        yield Service(*replicas, postgres, milvus, library, tokens)
+        yield Service(replicas[0], replicas[1], postgres, milvus, library, tokens)
 
 
 # -- what holds across replicas
@@ -183,12 +188,16 @@ def test_the_same_request_to_both_is_done_once(service: Service) -> None:
     assert all(answer.headers["retry-after"] for answer in first if answer.status == 409)
     again = [post(service.one), post(service.other)]
     assert [answer.status for answer in again] == [201, 201]
-    assert again[0].body == again[1].body == next(answer.body for answer in first if answer.status == 201), "one secret"
+    assert again[0].body == again[1].body == next(answer.body for answer in first if answer.status == 201)
+    assert service.other.call("POST", "/v1/webhooks", {**body, "name": "more"}, service.tokens["al"]).status == 201
+    assert service.one.call("POST", "/v1/webhooks", {**body, "name": "most"}, service.tokens["al"]).status == 201
+    assert len({(at.folder / "lib" / KEY).read_bytes() for at in (service.one, service.other)}) == 1, "they sign alike"
 
 
 def test_what_is_written_at_one_is_seen_at_the_other_at_once(service: Service) -> None:
     query = {"filter": "tag=seen"}
     (best, *_) = service.search(service.one).body["hits"]
+    assert service.other.call("GET", best["thumbnail_url"], token=service.tokens["al"], Accept="image/jpeg").status == 200
     for at, before in [(service.one, service.other), (service.other, service.one)]:
         for change, found in [("add", {best["video_id"]}), ("remove", set())]:
             service.search(before, **query)  # which keeps what it found
@@ -260,7 +269,7 @@ def test_a_job_is_done_once_by_whichever_is_free(service: Service) -> None:
     ended = [service.ended(job, service.other) for job in jobs]
     assert {job["state"] for job in ended} == {"done"}, ended
     assert sum(job["result"]["added"] for job in ended) == 1, ended
-    grey = service.library.db.named(str(service.one.folder.parent / "v" / "grey.mp4"))
+    grey = service.library.db.named("videos:grey.mp4")
     assert [service.search(at, query_text="grey").body["hits"][0]["video_id"] for at in (service.one, service.other)] == [
         grey,
         grey,
@@ -363,7 +372,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from hit.errors import UserError
-from hit.library import Library
+from hit.library import KEY, Library
 from toy import ToyEncoder
 folder = Path(sys.argv[1])
 try:

@@ -161,6 +161,21 @@ def test_each_machine_looks_for_the_model_where_it_may_be(url: str, tmp_path: Pa
     assert settings.model_here(tmp_path / "two", reference) == tmp_path / "two" / "model"
 
 
+def test_a_machine_loads_the_model_that_another_one_went_over_to(url: str, tmp_path: Path) -> None:
+    before, after = (tiny_model.write(tmp_path / name, seed=seed) for seed, name in enumerate(("before", "after")))
+    with make(tmp_path / "one", url) as one:
+        references = [settings.reference(one.path, model, open_encoder(model)) for model in (before, after)]
+        with one.writing():
+            one.change(replace(one.config, model=references[0]))
+        with Library.open(tmp_path / "two", mend=False) as two:
+            assert two.encoder.revision == references[0].revision
+            with one.writing():
+                one.change(replace(one.config, model=references[1]))
+            assert two.renew() and two.encoder.revision == references[1].revision
+        with Library.open(tmp_path / "one", mend=False) as again:
+            assert again.encoder.revision == references[1].revision
+
+
 # -- one writer
 
 

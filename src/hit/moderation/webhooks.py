@@ -22,6 +22,7 @@ from hit.db import Delivery, Endpoint
 from hit.db.access import aware
 from hit.errors import UserError
 from hit.library import KEY, Library
+from hit.objects import Folder
 from hit.remote import shown
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -108,10 +109,18 @@ def _row(endpoint: Endpoint, counts: dict[str, int]) -> dict[str, Any]:
 
 
 def _key(library: Library, make: bool = False) -> bytes:
-    """Return the library's key. make: as the first endpoint is added; else whoever restored a library without it is told."""
-    path = library.path / KEY
-    if make and not path.exists() and not library.db.endpoints():
-        _write_key(path)
+    """Return the library's key. make: as the first endpoint is added; else whoever restored a library without it is told.
+
+    Machines that share a library have it from the object store that holds its files.
+    """
+    path, store = library.path / KEY, library.db.objects
+    if make or not path.exists():
+        with library.db.write(content=False):  # of all machines one at a time
+            kept = _kept(store) if store else None
+            if not path.exists() and (kept or (make and not library.db.endpoints())):
+                _write_key(path, kept or secrets.token_bytes(32))
+            if store and kept is None and path.exists():
+                store.write(KEY, path.read_bytes())
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -119,11 +128,18 @@ def _key(library: Library, make: bool = False) -> bytes:
         raise UserError(path, "is gone, and what webhooks are signed with comes from it", fix) from None
 
 
-def _write_key(path: Path) -> None:
-    """Write a new key that nobody else may read, whole, and once however many do at the same time."""
+def _kept(store: Folder) -> bytes | None:
+    try:
+        return store.read(KEY)
+    except FileNotFoundError:
+        return None
+
+
+def _write_key(path: Path, key: bytes) -> None:
+    """Write a key that nobody else may read, whole, and once however many do at the same time."""
     part = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(secrets.token_bytes(32))
+        file.write(key)
         file.flush()
         os.fsync(file.fileno())
     with contextlib.suppress(FileExistsError):

@@ -49,6 +49,7 @@ class Milvus:
         address = milvus_address.parse(where)
         self.where, self.dim, self.collection, self.partition = where, dim, collection, partition
         self._effort = address.effort
+        self._most = {"nprobe": address.build.get("nlist", 1), "ef": _ROWS}  # more would find nothing more, or is refused
         self._turn = threading.Lock()  # Milvus Lite loses its count of writes that come at once
         self._window = max(1, min(_ROWS, _BYTES // (4 * dim)))  # results of one query in one message
         uri = lite.open(address.path) if address.path else address.uri
@@ -260,8 +261,8 @@ class Milvus:
     def _fetch(self, queries: Floats, limit: int, size: int, ids: Keys | None) -> list[tuple[Keys, Floats, Floats]]:
         """Return for each query up to `size` (keys, Milvus' scores, vectors); `limit` at least, if there are as many."""
         wanted = min(limit, size)
-        effort = {name: max(value, size) if name == "ef" else value for name, value in self._effort.items()}
         for level in ("Bounded", *["Strong"] * _TRIES):
+            effort = self._effort_for(size, ids) if level == "Bounded" else {name: self._most[name] for name in self._effort}
             options = {**self._strong, "search_params": {"metric_type": "IP", "params": effort}, "consistency_level": level}
             hits = self._ask("search", queries, _within(ids), limit=size, output_fields=["vector"], **options)
             found = [_unpack(some, self.dim) for some in hits]
@@ -273,6 +274,17 @@ class Milvus:
         raise UserError(
             self.where, f"Milvus gave {least} results where there are {there}", "make it search more, or use index=FLAT"
         )
+
+    def _effort_for(self, size: int, ids: Keys | None) -> dict[str, int]:
+        """Return how much of the index is to be looked at: under a filter as much more of it as the filter leaves out.
+
+        Otherwise what remains would be looked for among a few of the lists, or of the neighbours, and not be found.
+        """
+        share = (
+            1.0 if ids is None else len(ids) / (int(ids[-1]) + 1)
+        )  # keys number the rows of an array: about how many there are
+        least = {"nprobe": 1, "ef": size}
+        return {name: max(least[name], min(self._most[name], round(value / share))) for name, value in self._effort.items()}
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
