@@ -24,9 +24,8 @@ import os
 import secrets
 import shutil
 import tarfile
-import time
 import zlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -43,8 +42,9 @@ from hit.index import POSTERS
 from hit.library import KEY, UPLOADS, Library
 from hit.objects import Folder
 from hit.settings import LibraryConfig
-from hit.types import Progress, Silent, Task
+from hit.types import Progress, Silent
 from hit.upkeep import pieces, shelves, sizes
+from hit.upkeep.tars import Written
 
 FORMAT = 1
 MANIFEST = "MANIFEST.json"
@@ -61,40 +61,6 @@ class _GoneError(UserError):
 
     def __init__(self, what: object) -> None:
         super().__init__(what, "is missing", "run `hit library verify`")
-
-
-@dataclass(slots=True)
-class _Written:
-    """A tar as it is written, and the digests of what is in it."""
-
-    tar: tarfile.TarFile
-    task: Task
-    files: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    def add(self, name: str, file: IO[bytes], size: int, task: Task | None = None) -> None:
-        """Add the next `size` bytes of a file."""
-        about = tarfile.TarInfo(name)
-        about.size, about.mtime, about.mode = size, int(time.time()), 0o600 if name == KEY else 0o644
-        source = _Hashing(file, task or self.task)
-        self.tar.addfile(about, source)
-        self.files[name] = {"size": size, "sha256": source.digest.hexdigest()}
-
-    def note(self, name: str, data: bytes) -> None:
-        """Add a few bytes that the task's total leaves out."""
-        self.add(name, io.BytesIO(data), len(data), Silent())
-
-
-class _Hashing:
-    """A file whose digest is taken as it is read."""
-
-    def __init__(self, file: IO[bytes], task: Task) -> None:
-        self._file, self._task, self.digest = file, task, hashlib.sha256()
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size)
-        self.digest.update(data)
-        self._task.advance(len(data) / 1e6)
-        return data
 
 
 def backup(library: Library, out: Path, progress: Progress | None = None, model: bool = True) -> dict[str, Any]:
@@ -171,7 +137,7 @@ class _Backup:
                 tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar,
                 self.progress.task("Backup, MB", size / 1e6) as task,
             ):
-                written = _Written(tar, task)
+                written = Written(tar, task)
                 plain = replace(library.config, database="", store="", objects="")
                 written.note("library.toml", tomli_w.dumps(configs.to_table(plain)).encode())
                 _add(written, "library.db", copy)
@@ -231,7 +197,7 @@ def _arrays(stack: contextlib.ExitStack, library: Library, session: Any) -> list
     return held
 
 
-def _add(written: _Written, name: str, path: Path) -> None:
+def _add(written: Written, name: str, path: Path) -> None:
     try:
         file = path.open("rb")
     except FileNotFoundError:
@@ -240,7 +206,7 @@ def _add(written: _Written, name: str, path: Path) -> None:
         written.add(name, file, os.fstat(file.fileno()).st_size)
 
 
-def _add_all(written: _Written, folder: Folder, wanted: dict[str, int]) -> None:
+def _add_all(written: Written, folder: Folder, wanted: dict[str, int]) -> None:
     """Add files of a folder, by their names and bytes."""
     for name, data in pieces.contents(folder, (name for name, size in wanted.items() if size < _LARGE)):
         if data is None:
