@@ -336,9 +336,7 @@ class _Search:
         return made
 
     def _no_good_match(self, hits: Sequence[Hit], found: Sequence[tuple[_Candidate, Place]]) -> bool | None:
-        if self.judge is None:
-            return None
-        if self.page:  # later pages say nothing about the best
+        if self.judge is None or self.page:  # later pages say nothing about the best
             return None
         literal = any(one.match and one.match.whole for one, _ in found)
         return not literal and not any((hit.confidence or 0.0) >= self.judge.threshold for hit in hits)
@@ -390,9 +388,8 @@ def _rows(texts: Sequence[str], examples: Sequence[Example], encoder: Encoder) -
         return np.zeros((0, encoder.dim), np.float32)
     with traces.part("embed"):
         rows = list(encoder.embed_texts(texts)) if texts else []
-        for example in examples:
-            vectors = example if isinstance(example, np.ndarray) else encoder.embed_clips(example)
-            rows.append(embeddings.mean(vectors, encoder.parts))
+        seen = (one if isinstance(one, np.ndarray) else encoder.embed_clips(one) for one in examples)
+        rows += [embeddings.mean(vectors, encoder.parts) for vectors in seen]
     return np.array(rows, np.float32).reshape(-1, encoder.dim)
 
 

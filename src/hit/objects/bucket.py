@@ -5,6 +5,7 @@ import functools
 import io
 import os
 import re
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from hit import traces
 from hit.errors import UserError
 from hit.objects.contract import PIECE, Entry, Folder, changed, checked, shown
 
@@ -97,9 +99,11 @@ class _Bucket(Folder):
         from obstore.exceptions import BaseError, PermissionDeniedError, PreconditionError, UnauthenticatedError
 
         key = self._above + (checked(name, self.url) if name or not empty else "")
-        where = f"{self.url}/{name}".rstrip("/")
+        where, begun = f"{self.url}/{name}".rstrip("/"), time.perf_counter()
         try:
             yield key.rstrip("/")
+            if name:  # one call, and not a list that is gone through
+                traces.took("object", time.perf_counter() - begun)
         except FileNotFoundError:
             if made:
                 raise _no_bucket(self.url) from None

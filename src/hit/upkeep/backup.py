@@ -44,7 +44,7 @@ from hit.objects import Folder
 from hit.settings import LibraryConfig
 from hit.types import Progress, Silent
 from hit.upkeep import pieces, shelves, sizes
-from hit.upkeep.archive import Written
+from hit.upkeep.tars import Written
 
 FORMAT = 1
 MANIFEST = "MANIFEST.json"

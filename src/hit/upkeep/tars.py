@@ -1,4 +1,4 @@
-"""A tar as it is written, with the digests of what is in it."""
+"""A tar as it is written, and the digests of what is in it."""
 
 import hashlib
 import io
