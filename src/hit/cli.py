@@ -31,6 +31,7 @@ from hit.errors import UserError
 if TYPE_CHECKING:
     from hit.datasets import Dataset
     from hit.pool import Limits
+    from hit.types import Where
 
 app = typer.Typer(
     name="hit",
@@ -119,8 +120,8 @@ def extract(
         typer.Argument(metavar="DATASET|SOURCE", help="A data set folder; or videos, folders and patterns, with --out."),
     ],
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where features go; a data set's own go into its folder `features`.")
-    ] = None,
+        str, typer.Option(metavar="DIR|URL", help="Where features go; a data set's own go into its folder `features`.")
+    ] = "",
     recipe: Annotated[str | None, typer.Option(help="Take the experts from this recipe instead of the default ones.")] = None,
     http: Http = False,
     workers: Workers = 0,
@@ -130,14 +131,15 @@ def extract(
     as_json: Json = False,
 ) -> None:
     """Run the experts over a data set's clips, or over any videos, once; a second run does only what is missing."""
-    from hit import config, deployment, experts
+    from hit import config, deployment, experts, places
     from hit import extract as verb
     from hit.console import Bars
 
-    (data, missed), chosen = _data(names, out, http), config.load(recipe).experts if recipe else {}
+    root = places.deployed().given(out) if out else None
+    (data, missed), chosen = _data(names, root, http), config.load(recipe).experts if recipe else {}
     chosen = chosen or data.experts or experts.DEFAULT
     limits, where = _limits(patience, memory), pool or deployment.read().pool
-    report = verb.extract(data, chosen, out, workers=workers, limits=limits, where=where, progress=Bars())
+    report = verb.extract(data, chosen, root, workers=workers, limits=limits, where=where, progress=Bars())
     emit(
         {
             "done": report.done,
@@ -222,18 +224,24 @@ def experts(as_json: Json = False) -> None:
     emit({"experts": [dataclasses.asdict(one) for one in registry.describe()]}, as_json, _show_experts)
 
 
-def _data(names: Sequence[str], out: Path | None, http: bool) -> "tuple[Dataset, list[tuple[str, str]]]":
+def _data(names: Sequence[str], out: "Where | None", http: bool) -> "tuple[Dataset, list[tuple[str, str]]]":
     """Return the data set that is named, or one of videos without captions, and what could not be had of them."""
-    from hit import datasets, places, sources
+    from hit import datasets, features, places, sources
     from hit.console import Bars
     from hit.remote import Remote
 
     if len(names) == 1 and (out is None or (Path(names[0]) / "captions.csv").exists()):
-        return datasets.read(Path(names[0])), []
+        data = datasets.read(Path(names[0]))
+        if out is not None:
+            features.settle(data.root, out)
+        return data, []
     if out is None:
         raise UserError("hit extract", "these are videos, and no data set", "say with --out where their features are to go")
-    found = sources.find(names, remote=Remote(out / "remote", http, progress=Bars()), roots=places.deployed())
-    return datasets.loose(out, found.paths), [(one.path, one.reason) for one in found.failed]
+    if http and not isinstance(out, Path):
+        raise UserError(str(out), "has no room for copies of what --http fetches", "name a folder of this machine with --out")
+    copies = out / "remote" if isinstance(out, Path) else Path()
+    found = sources.find(names, remote=Remote(copies, http, progress=Bars()), roots=places.deployed())
+    return datasets.loose(Path(str(out)), found.paths), [(one.path, one.reason) for one in found.failed]
 
 
 def _limits(patience: float, memory: float) -> "Limits":

@@ -38,7 +38,7 @@ class Report:
     skipped: int  # were there already, maybe under another name
     failed: list[tuple[str, str]]  # (clip id, reason)
     seconds: float
-    journal: Path
+    journal: Where
 
 
 @dataclass(frozen=True)
@@ -58,27 +58,28 @@ class Job:
 def extract(
     dataset: Dataset,
     experts: Mapping[str, ExpertConfig],
-    root: Path | None = None,
+    root: Where | None = None,
     *,
     workers: int = 0,
     limits: pool.Limits | None = None,
     where: str = "",
     progress: Progress | None = None,
 ) -> Report:
-    """Compute what is lacking of the features of a data set's clips into `root` (its own `features` folder).
+    """Compute what is lacking of the features of a data set's clips into `root` (where its own are, see `features.home`).
 
     `where` names who does it, see `pool.stream`; the workers of a cluster write features themselves. Clips that cannot be read
     are listed in the report and in the journal there, and are tried again by the next run. May be killed at any moment; the next
     run goes on. Raises UserError for experts that do not load, a full disk and a data set without any video.
     """
     begun, progress = time.monotonic(), progress or Silent()
-    root = dataset.root / "features" if root is None else root
+    root = features.home(dataset.root) if root is None else root
     folders = {name: features.Folder(root, expert) for name, expert in plugins.load_all(experts).items()}
     journal = Journal(root / features.JOURNAL)
+    journal.tidy()
     todo = _todo(dataset, folders, journal, progress)
     spread = where not in pool.LOCAL
     work = _Ledger(folders, journal) if spread else _Work(folders, journal)
-    keep = partial(_Keeper, root.absolute()) if spread else None
+    keep = partial(_Keeper, root.absolute() if isinstance(root, Path) else root) if spread else None
     load, gpus = partial(plugins.load_all, dict(experts)), plugins.want_gpus(experts)
     crew: watch.Crew[Job] = watch.Crew(load, _plan, _tell, keep, gpus)
     with progress.task("Extracting features", len(todo.jobs)) as task:
@@ -155,11 +156,16 @@ def _contents(
         if (entry := noted.get(called(path))) and entry.content and content.Look(entry.size, entry.mtime_ns) == look
     }
     fresh = [path for path in looks if path not in digests]
+    entries: list[Entry] = []
     with closing(content.digests(fresh, progress)) as read:
         for path, digest in read:
             if isinstance(digest, str):
                 digests[path] = digest
-                journal.write(_entry(called(path), looks[path], digest, noted))  # so that it need not be read again
+                entries.append(_entry(called(path), looks[path], digest, noted))  # so that it need not be read again
+            if len(entries) >= journal.pace:
+                journal.write(*entries)
+                entries.clear()
+    journal.write(*entries)
     return {path: (looks[path], digest) for path, digest in digests.items()}
 
 
@@ -265,9 +271,11 @@ class _Work:
         """Note that clips have failed as those did whose content they share; return why."""
         failed = {twin: self.failed[other] for twin, other in twins.items() if other in self.failed}
         noted, called = (self._journal.read() if failed else {}), _names()
+        entries = []
         for twin, reason in failed.items():
             before = noted.get(name := called(dataset.clips[twin].path), Entry(name, "failed"))
-            self._journal.write(replace(before, status="failed", reason=reason, clips={twin: reason}))
+            entries.append(replace(before, status="failed", reason=reason, clips={twin: reason}))
+        self._journal.write(*entries)
         return failed
 
     def flush(self) -> Any:
@@ -283,7 +291,7 @@ class _Work:
 class _Keeper(_Work):
     """Writes in a worker itself; what became of the files is for the parent to write."""
 
-    def __init__(self, root: Path, experts: Mapping[str, Expert], output: float) -> None:
+    def __init__(self, root: Where, experts: Mapping[str, Expert], output: float) -> None:
         super().__init__(
             {name: features.Folder(root, expert) for name, expert in experts.items()}, Journal(root / features.JOURNAL)
         )

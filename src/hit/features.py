@@ -8,13 +8,15 @@
                                                           generation
     features/journal.jsonl                                what became of each file, see `hit.journal`
 
+The folder may be in an object store. A data set whose features are not in its own folder says where they are in a file
+`features.url`: a URL, or NAME:PATH of a root of hit.toml.
+
 Another identity is another folder, so that features of two revisions never mix. Of a clip that was written twice, because its
 video was replaced, those of the later generation hold.
 """
 
 import hashlib
 import json
-import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -22,16 +24,16 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import save
 
+from hit import places, shards
 from hit.errors import UserError
 from hit.files import write_whole
 from hit.journal import MAKE_ROOM, Journal
-from hit.types import Features
+from hit.types import Far, Features, Where
 
-JOURNAL = "journal.jsonl"
-STALE = 3600.0  # seconds after which a temporary file is taken for the remains of a writer that was killed
+JOURNAL, NOTE = "journal.jsonl", "features.url"
 
 
 class Described(Protocol):
@@ -45,13 +47,14 @@ class Described(Protocol):
 class Folder:
     """The features of one expert in one revision. Any number of processes may write to it at once."""
 
-    def __init__(self, root: Path, expert: Described):
+    def __init__(self, root: Where, expert: Described):
         self.name, self.dim, self.identity = expert.name, expert.dim, expert.identity
         self.path = root / f"{expert.name}-{hashlib.sha256(expert.identity.encode()).hexdigest()[:8]}"
-        self._where: dict[str, Path] = {}  # shard of each clip
+        self._shelf = shards.Shelf(self.path)
+        self._where: dict[str, str] = {}  # shard of each clip
         self._contents: dict[str, str] = {}  # what each clip's features were made from
         self._generation: dict[str, int] = {}  # how often they were replaced
-        self._read: set[Path] = set()
+        self._read: set[str] = set()
 
     def done(self) -> set[str]:
         """Return the ids of all clips that were written, absent ones too. Raises UserError for a damaged shard."""
@@ -94,74 +97,63 @@ class Folder:
         header = json.dumps({"ids": ids, "contents": made_from, "generation": generation})
         name = hashlib.sha256(header.encode()).hexdigest()[:20]
         try:
-            self._prepare()
-            write_whole(self.path / f"{name}.safetensors", save(tensors, {"clips": header}))
+            about = json.dumps({"name": self.name, "dim": self.dim, "identity": self.identity}, indent=1).encode()
+            self._shelf.write(f"{name}{shards.SUFFIX}", save(tensors, {"clips": header}), about)
         except OSError as error:
             raise UserError(self.path, f"cannot be written: {error.strerror}", MAKE_ROOM) from None
 
     def read(self, ids: Iterable[str]) -> dict[str, Features]:
         """Return the features of those of the clips that have any. Raises UserError for a damaged shard."""
         self._look()
-        by_shard: defaultdict[Path, set[str]] = defaultdict(set)
+        by_shard: defaultdict[str, set[str]] = defaultdict(set)
         for clip in ids:
             if clip in self._where:
                 by_shard[self._where[clip]].add(clip)
         found: dict[str, Features] = {}
-        for shard, wanted in sorted(by_shard.items()):
-            found.update(self._load(shard, wanted))
+        for loaded in self._shelf.map(lambda shard: self._load(shard, by_shard[shard]), sorted(by_shard)):
+            found.update(loaded)
         return found
 
     def counts(self) -> dict[str, int | None]:
         """Return the rows of each clip that was written, None where the expert does not apply. Raises UserError for damage."""
         self._look()
         found: dict[str, int | None] = {}
-        for shard in sorted(self._read):
-            try:
-                with safe_open(shard, "numpy") as file:
-                    ids, rows = _clips(file)[0], file.get_tensor("rows").tolist()
-            except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
-                raise _damaged(shard, error) from None
-            here = {clip: count if count >= 0 else None for clip, count in zip(ids, rows, strict=True)}
+        names = sorted(self._read)
+        for shard, here in zip(names, self._shelf.map(self._counted, names), strict=True):
             found |= {clip: count for clip, count in here.items() if self._where[clip] == shard}
         return found
 
-    def _prepare(self) -> None:
-        if not self.path.exists():
-            self.path.mkdir(parents=True, exist_ok=True)
-        about = self.path / "expert.json"
-        if not about.exists():
-            content = {"name": self.name, "dim": self.dim, "identity": self.identity}
-            write_whole(about, json.dumps(content, indent=1).encode())
-        for part in self.path.glob(".*.part"):
-            try:
-                if time.time() - part.stat().st_mtime > STALE:
-                    part.unlink()
-            except FileNotFoundError:
-                continue  # its writer has just finished
+    def _counted(self, shard: str) -> dict[str, int | None]:
+        try:
+            with self._shelf.open(shard) as file:
+                ids, rows = _clips(file)[0], file.get_tensor("rows").tolist()
+            return {clip: count if count >= 0 else None for clip, count in zip(ids, rows, strict=True)}
+        except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
+            raise _damaged(self.path / shard, error) from None
 
     def _look(self) -> None:
         """Take note of the shards that have come since the last look."""
-        for shard in sorted(set(self.path.glob("*.safetensors")) - self._read):
-            generation, contents = self._header(shard)
+        fresh = sorted(self._shelf.names() - self._read)
+        for shard, (generation, contents) in zip(fresh, self._shelf.map(self._header, fresh), strict=True):
             for clip, made_from in contents.items():
                 if generation >= self._generation.get(clip, 0):
                     self._where[clip], self._contents[clip], self._generation[clip] = shard, made_from, generation
             self._read.add(shard)
 
-    def _header(self, shard: Path) -> tuple[int, dict[str, str]]:
+    def _header(self, shard: str) -> tuple[int, dict[str, str]]:
         try:
-            with safe_open(shard, "numpy") as file:
+            with self._shelf.open(shard) as file:
                 ids, contents, generation = _clips(file)
                 if len(ids) != file.get_slice("rows").get_shape()[0] or file.get_slice("values").get_shape()[1] != self.dim:
                     raise ValueError("its parts do not fit each other")
             return generation, dict(zip(ids, contents, strict=True))
         except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
-            raise _damaged(shard, error) from None
+            raise _damaged(self.path / shard, error) from None
 
-    def _load(self, shard: Path, wanted: Collection[str]) -> dict[str, Features]:
+    def _load(self, shard: str, wanted: Collection[str]) -> dict[str, Features]:
         found = {}
         try:
-            with safe_open(shard, "numpy") as file:
+            with self._shelf.open(shard) as file:
                 ids, rows = _clips(file)[0], file.get_tensor("rows")
                 values, times = file.get_tensor("values"), file.get_tensor("times")
                 texts = json.loads(file.get_tensor("texts").tobytes()) if "texts" in file.keys() else [None] * len(ids)  # noqa: SIM118
@@ -174,7 +166,7 @@ class Folder:
                     # Copies: a view would keep the whole shard in memory for the sake of one clip.
                     found[clip] = Features(values[end - count : end].copy(), times[end - count : end].copy(), words)
         except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
-            raise _damaged(shard, error) from None
+            raise _damaged(self.path / shard, error) from None
         return found
 
 
@@ -188,7 +180,30 @@ def _clips(file: Any) -> tuple[list[str], list[str], int]:
     return about["ids"], about["contents"], int(about["generation"])
 
 
-def load(root: Path, experts: Mapping[str, Described], ids: Iterable[str]) -> dict[str, dict[str, Features]]:
+def home(data: Path) -> Where:
+    """Return where the features of the data set in a folder are. Raises UserError for a `features.url` that says it not."""
+    note = data / NOTE
+    try:
+        text = note.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return data / "features"
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(note, f"cannot be read: {error}") from None
+    where = places.deployed().given(text)
+    if not text or (isinstance(where, Path) and not where.is_absolute()):
+        raise UserError(
+            note, f"'{text}' is no place of features", "write a URL, a path in full, or NAME:PATH of a root of hit.toml"
+        )
+    return where
+
+
+def settle(data: Path, root: Where) -> None:
+    """Note in a data set that its features are elsewhere, where it has none of its own."""
+    if isinstance(root, Far) and not (data / "features").exists():
+        write_whole(data / NOTE, f"{places.deployed().portable(root)}\n".encode())
+
+
+def load(root: Where, experts: Mapping[str, Described], ids: Iterable[str]) -> dict[str, dict[str, Features]]:
     """Return {clip id: {expert: features}} of clips, in the order of `ids`, without those that are known as failed.
 
     An expert that does not apply to a clip is an absent key. Raises UserError where a clip has not been extracted.
@@ -210,17 +225,17 @@ def load(root: Path, experts: Mapping[str, Described], ids: Iterable[str]) -> di
     return found
 
 
-def _others(root: Path, folder: Folder) -> str:
+def _others(root: Where, folder: Folder) -> str:
     """Say of which other revisions of an expert there are features."""
-    about = [json.loads(path.read_text()) for path in sorted(root.glob("*/expert.json")) if path.parent != folder.path]
+    about = [json.loads(about) for path, about in shards.revisions(root) if path != folder.path]
     found = ", ".join(f"'{one['identity']}'" for one in about if one["name"] == folder.name)
     return f", there are features of {found}" if found else ""
 
 
-def failures(root: Path) -> dict[str, str]:
+def failures(root: Where) -> dict[str, str]:
     """Return {clip id: reason} of all clips that ever could not be extracted, those that later could too."""
     return {clip: reason for entry in Journal(root / JOURNAL).entries() for clip, reason in entry.clips.items()}
 
 
-def _damaged(path: Path, error: Exception) -> UserError:
+def _damaged(path: Where, error: Exception) -> UserError:
     return UserError(path, f"is damaged: {error}", "delete this file and run `hit extract` again")

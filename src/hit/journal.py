@@ -1,19 +1,26 @@
-"""What became of each file: a line of JSON a file and attempt, so that a run that is killed has told all it did; and logs."""
+"""What became of each file: a line of JSON a file and attempt, so that a run that is killed has told all it did; and logs.
+
+In an object store, where nothing can be added to a file, a journal is a folder of files: one a call, in the order of their names.
+"""
 
 import contextlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+import secrets
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from hit import logs
+from hit import logs, objects
 from hit.errors import UserError
+from hit.types import Far, Where
 
 MAKE_ROOM = "free some space or name another folder, then run it again: it goes on where it stopped"
+_MANY = 64  # files of a journal in an object store
 Status = Literal["pending", "done", "failed"]
 
 
@@ -34,26 +41,52 @@ class Entry:
 
 
 class Journal:
-    """A journal on disk. Any number of processes may write to it at once."""
+    """A journal. Any number of processes may write to it at once. `pace`: how many entries are worth a call."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Where) -> None:
         self.path = path
+        self._far = objects.folder(path.url) if isinstance(path, Far) else None
+        self.pace = 256 if self._far else 1
 
     def write(self, *entries: Entry) -> None:
         """Add entries, durably. Raises UserError where they cannot be written."""
         if not entries:
             return
         lines = "".join(json.dumps(asdict(entry)) + "\n" for entry in entries).encode()
+        if self._far:
+            self._far.write(f"{time.time_ns():020d}-{secrets.token_hex(4)}.jsonl", lines)
+        else:
+            self._append(Path(str(self.path)), lines)
+
+    def tidy(self) -> None:
+        """Make one file of many, those that were there before: whoever reads has fewer to ask for."""
+        names = [one.name for one in self._far.list()] if self._far else []
+        if not self._far or len(names) < _MANY:
+            return
+        lines = b"".join(self._pieces(names))
+        self._far.write(
+            names[-1].replace(".jsonl", "-all.jsonl"), lines
+        )  # the place of the newest: others may be written meanwhile
+        self._far.delete(names)
+
+    def _append(self, path: Path, lines: bytes) -> None:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab+") as file:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("ab+") as file:
                 if file.seek(0, os.SEEK_END) and not _ends_a_line(file):  # a writer was killed in the middle of one
                     lines = b"\n" + lines
                 file.write(lines)  # at the end, whoever else writes
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise UserError(self.path, f"cannot be written: {error.strerror}", MAKE_ROOM) from None
+            raise UserError(path, f"cannot be written: {error.strerror}", MAKE_ROOM) from None
+
+    def _pieces(self, names: Sequence[str]) -> Iterator[bytes]:
+        """Yield what is in files of an object store; what another process has made one of meanwhile is in that one."""
+        assert self._far
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                yield self._far.read(name)
 
     def read(self) -> dict[str, Entry]:
         """Return the last entry of each file. Lines that are not whole are passed over, as their work is not done.
@@ -65,7 +98,10 @@ class Journal:
     def entries(self) -> Iterator[Entry]:
         """Yield all entries as they were written. As `read` in all else."""
         try:
-            lines = self.path.read_bytes().splitlines()
+            if self._far:
+                lines = b"".join(self._pieces([one.name for one in self._far.list()])).splitlines()
+            else:
+                lines = Path(str(self.path)).read_bytes().splitlines()
         except FileNotFoundError:
             return
         except OSError as error:

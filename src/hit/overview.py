@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hit import datasets, features, plots
+from hit import datasets, features, plots, shards
 from hit.datasets import Dataset
 from hit.errors import UserError
 from hit.files import write_whole
@@ -84,17 +84,17 @@ def _spread(words: Counter[int]) -> dict[str, float]:
 
 def _revisions(root: Path) -> list[_Found]:
     found = []
-    for path in sorted(root.glob("features/*/expert.json")):
+    for path, content in shards.revisions(features.home(root)):
         try:
-            about = json.loads(path.read_text())
+            about = json.loads(content)
             found.append(_Found(about["name"], about["dim"], about["identity"]))
         except (ValueError, KeyError, TypeError) as error:
-            raise UserError(path, f"is damaged: {error}", "import or extract these features again") from None
+            raise UserError(path / "expert.json", f"is damaged: {error}", "import or extract these features again") from None
     return found
 
 
 def _coverage(root: Path, expert: _Found, data: Dataset) -> dict[str, Any]:
-    rows = features.Folder(root / "features", expert).counts()
+    rows = features.Folder(features.home(root), expert).counts()
     own = [rows[clip] for clip in data.clips if clip in rows]
     some = [count for count in own if count]
     return {

@@ -33,7 +33,7 @@ def load(dataset: Dataset, split: str, experts: Mapping[str, Expert], captions: 
         ids = np.random.default_rng(0).permutation(ids).tolist()
         upto = np.cumsum([len(dataset.captions[clip]) for clip in ids])
         ids = ids[: 1 + int(np.searchsorted(upto, captions))]
-    found = features.load(dataset.root / "features", experts, ids)
+    found = features.load(features.home(dataset.root), experts, ids)
     kept = [clip for clip, seen in found.items() if any(len(f.values) for f in seen.values())]
     if not kept:
         names = ", ".join(sorted(set(dataset.splits.values())))

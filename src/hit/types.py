@@ -38,6 +38,11 @@ class Far:
         return self.url
 
     @property
+    def parent(self) -> "Far":
+        """The folder that it is in."""
+        return Far(self.url.rpartition("/")[0])
+
+    @property
     def name(self) -> str:
         """The last step of its URL."""
         return self.url.rpartition("/")[2]
