@@ -15,6 +15,7 @@ from filter_helpers import INSTANTS, LETTERS, NODES, NUMBERS, TEXTS, holds
 from hit.db import where
 from hit.db.schema import Base, Embedding, File, Line, Segment, Tag, Video
 from hit.filters import FIELDS, And, Node, Not, Or, Term, parse
+from hit.places import basename
 
 SHARED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
 FACTS = {"duration": NUMBERS, "width": st.sampled_from([0, 1, 2, 100]), "height": st.sampled_from([1, 100]), "rate": NUMBERS}
@@ -75,7 +76,7 @@ def fill(session: Session, library: list[Made]) -> dict[int, dict[str, list[Any]
         session.add_all(File(path=path, video_id=video, size=1, mtime_ns=1) for path in paths)
         session.add_all(Tag(video_id=video, name=name, source="user") for name in made.tags)
         facts = {name: [] if value is None else [value] for name, value in made.facts.items()}
-        names = [path.rpartition("/")[2] for path in paths]
+        names = [basename(path) for path in paths]
         of_video = facts | {"audio": facts["has_audio"], "added": facts["added_at"]}
         of_video |= {"video": [video], "path": paths, "name": names, "tag": made.tags}
         for start, length, lines in made.segments:

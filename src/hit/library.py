@@ -40,9 +40,8 @@ from hit.settings import LibraryConfig
 from hit.types import Expert, Judge, Progress, Silent, Store, Where
 
 T = TypeVar("T")
-UPLOADS, CACHE, COPIES = "uploads", "cache", "remote"
+UPLOADS, CACHE, COPIES, KEY = "uploads", "cache", "remote", "webhook.key"  # the last: a secret, that webhooks are signed with
 _WAIT = 10.0  # seconds for another process that indexes
-KEY = "webhook.key"  # a secret, that webhooks are signed with
 
 
 class Making(TypedDict, total=False):

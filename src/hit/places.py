@@ -165,8 +165,7 @@ def deployed(library: Path | None = None, objects: str = "") -> Places:
 
 def basename(name: str) -> str:
     """Return the last step of what a database calls a file."""
-    last = name.rpartition("/")[2]
-    return last if "/" in name else last.partition(":")[2] or last
+    return name.rpartition("/")[2] if "/" in name else re.sub("^[a-z0-9_-]*:", "", name)
 
 
 # -- files in object stores

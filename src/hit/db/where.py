@@ -137,12 +137,13 @@ _COMPARE: Mapping[str, Callable[[Column, Any], Condition]] = {
 def basename(path: Column) -> Column:
     """Return what follows the last slash: all that is left when the characters that are no slash are taken off the end.
 
-    Without a slash, what follows the root's name: what is left when its characters, and the colon, are taken off the beginning.
+    Without a slash, what follows the root's name: what is left when its characters, and a colon, are taken off the beginning.
     """
     folder = sa.func.rtrim(path, sa.func.replace(path, "/", ""))
-    inside = sa.func.substr(sa.func.ltrim(path, _ROOT), 2)
+    bare = sa.func.ltrim(path, _ROOT, type_=sa.String())
     last = sa.func.substr(path, sa.func.length(folder) + 1)
-    return sa.type_coerce(sa.case((path.contains("/"), last), else_=inside), sa.String())
+    right = sa.and_(~path.contains("/"), bare.startswith(":"))
+    return sa.type_coerce(sa.case((right, sa.func.substr(bare, 2)), else_=last), sa.String())
 
 
 def _number(column: Any) -> Column:
