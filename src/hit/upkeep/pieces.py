@@ -63,6 +63,8 @@ def orphans(library: Library, fresh: float) -> list[Entry]:
             return entry.name not in named
         if top == UPLOADS:
             return last not in uploads and entry.modified.timestamp() < fresh
+        if top == COPIES:
+            return f"{LIBRARY}:{entry.name}" not in known
         return top == CACHE and last[:16] not in videos
 
     return [entry for entry in folder.list() if loose(entry)]
@@ -103,7 +105,6 @@ def move(library: Library, to: str, drop_old: bool = False, progress: Progress |
         if url != before.objects:
             library.change(replace(before, objects=url))
         settle(library)
-        _look_again(library)
         for stored in held if not url else ():
             library.db.set_pieces(stored, [])
         old = before.objects or LOCAL
@@ -116,13 +117,14 @@ def move(library: Library, to: str, drop_old: bool = False, progress: Progress |
 
 
 def settle(library: Library) -> None:
-    """Have uploads be known as they are where they are now."""
+    """Have uploads and copies be known by what tells whether they change where they are now."""
     looks = {}
-    for entry in library.db.home.list(UPLOADS):
+    for entry in (entry for top in (UPLOADS, COPIES) for entry in library.db.home.list(top)):
         where = library.db.top / entry.name
         look = content.look(replace(where, size=entry.size, mark=entry.mark) if isinstance(where, Far) else where)
-        looks[PurePosixPath(entry.name).name] = (look.size, look.mtime_ns)
-    upkeep.rehome(library.db, looks, UPLOADS)
+        looks[entry.name] = (look.size, look.mtime_ns)
+    upkeep.rehome(library.db, {PurePosixPath(name).name: look for name, look in looks.items() if name.startswith(UPLOADS)}, UPLOADS)
+    upkeep.look_again(library.db, {f"{LIBRARY}:{name}": look for name, look in looks.items()})
 
 
 def _files(library: Library, source: Folder, target: Folder, progress: Progress) -> int:
@@ -144,16 +146,6 @@ def _files(library: Library, source: Folder, target: Folder, progress: Progress)
     if wrong := [name for name, size in here.items() if there.get(name) != size]:
         raise UserError(f"{target.url}/{wrong[0]}", "is not what was sent", "give the same command again")
     return len(here)
-
-
-def _look_again(library: Library) -> None:
-    """Know uploads and copies by what tells there whether they change."""
-    looks = {}
-    for name in library.db.files():
-        if name.startswith(f"{LIBRARY}:"):
-            with contextlib.suppress(OSError):
-                looks[name] = content.look(library.db.roots.locate(name))
-    upkeep.look_again(library.db, {name: (look.size, look.mtime_ns) for name, look in looks.items()})
 
 
 def _hand(library: Library, source: Folder, target: Folder, name: str) -> None:
