@@ -379,7 +379,7 @@ class Library:
             if config.model.revision != self.config.model.revision and self._given is None:
                 self._loaded = self._experts = None
             self.config = config
-            self.places = self.db.keep_in(config.objects)
+            self.db.keep_in(config.objects)
             self._let_go()
 
     def _let_go(self) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -21,7 +21,6 @@ from hit.db.session import Sessions, batches
 from hit.errors import UserError
 from hit.filters import Node, to_text
 from hit.objects import Folder
-from hit.places import Places
 from hit.stock import Stock
 from hit.types import Far, Floats, Keys, Where
 
@@ -97,8 +96,8 @@ class Vectors(Sessions):
         self._matrices: dict[str, Matrix] = {}
         self.keep_in("")
 
-    def keep_in(self, place: str) -> Places:
-        """Look for arrays, and all other files, in an object store, by URL; empty: in the library's folder. Return `roots`."""
+    def keep_in(self, place: str) -> None:
+        """Look for arrays, and all other files, in an object store, by URL; empty: in the library's folder."""
         with self._guard:
             self.roots = places.deployed(self.folder.absolute(), place)
             self.objects = objects.folder(place) if place else None
@@ -106,8 +105,6 @@ class Vectors(Sessions):
             self.top = Far(place) if place else self.folder.absolute()
             self.stock = Stock(self.home, self.folder / stock.FETCHED if place else None)
             self._matrices = {}
-            self.roots = replace(self.roots, objects=place)
-            return self.roots
 
     def places(self, stored: Stored, rows: Iterable[int]) -> dict[int, Place]:
         """Return segments by their rows, each with the first file (by name) that holds its video; unknown rows are left out.

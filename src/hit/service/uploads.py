@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from hit import content, files, places, pool, video
+from hit import content, files, pool, video
 from hit.db import Found, video_id
 from hit.errors import UserError
 from hit.library import UPLOADS, Library

@@ -123,7 +123,8 @@ def settle(library: Library) -> None:
         where = library.db.top / entry.name
         look = content.look(replace(where, size=entry.size, mark=entry.mark) if isinstance(where, Far) else where)
         looks[entry.name] = (look.size, look.mtime_ns)
-    upkeep.rehome(library.db, {PurePosixPath(name).name: look for name, look in looks.items() if name.startswith(UPLOADS)}, UPLOADS)
+    uploads = {PurePosixPath(name).name: look for name, look in looks.items() if name.startswith(f"{UPLOADS}/")}
+    upkeep.rehome(library.db, uploads, UPLOADS)
     upkeep.look_again(library.db, {f"{LIBRARY}:{name}": look for name, look in looks.items()})
 
 
