@@ -7,8 +7,9 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import quote
 
-from hit import chunks, content, objects
+from hit import chunks, content, models, objects, settings
 from hit.chunks import Chunked, Piece
 from hit.db import Stored, upkeep
 from hit.errors import UserError
@@ -55,6 +56,7 @@ def orphans(library: Library, fresh: float) -> list[Entry]:
     known = library.db.files()
     videos = {file.video for file in known.values()}
     uploads = {PurePosixPath(path).name for path in known}
+    kept = {quote(stored.revision, safe="") for stored in (library.stored, *upkeep.arrays(library.db))}
     named = {f"{POSTERS}/{name}" for name in thumbnails(library)} | library.db.piece_names()
 
     def loose(entry: Entry) -> bool:
@@ -63,6 +65,8 @@ def orphans(library: Library, fresh: float) -> list[Entry]:
             return entry.name not in named
         if top == UPLOADS:
             return last not in uploads and entry.modified.timestamp() < fresh
+        if top == models.TOP:
+            return entry.name.split("/")[1] not in kept
         if top == COPIES:
             return f"{LIBRARY}:{entry.name}" not in known
         return top == CACHE and last[:16] not in videos
@@ -105,6 +109,7 @@ def move(library: Library, to: str, drop_old: bool = False, progress: Progress |
         if url != before.objects:
             library.change(replace(before, objects=url))
         settle(library)
+        settings.share_model(library.path, library.config)
         for stored in held if not url else ():
             library.db.set_pieces(stored, [])
         old = before.objects or LOCAL
