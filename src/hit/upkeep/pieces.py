@@ -21,6 +21,7 @@ from hit.stock import FETCHED
 from hit.stores import LOCAL
 from hit.types import Far, Progress, Silent
 
+MADE = {"renditions": ".mp4", "sprites": ".jpg"}  # of videos to show them, in the object store too
 _TOGETHER = 64  # files that are read, and written, at once
 _LARGE = 8 << 20  # bytes of a file that goes by way of the disk
 
