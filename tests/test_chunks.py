@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -104,9 +104,12 @@ def test_a_piece_that_is_not_what_was_written_is_told(tmp_path: Path, what: str)
     path = tmp_path / "far" / array.pieces[1].name
     data = bytearray(path.read_bytes())
     data[5] ^= 1
-    {"short": lambda: path.write_bytes(data[:-1]), "other": lambda: path.write_bytes(data), "missing": path.unlink}[what]()
+    path.write_bytes(data[:-1] if what == "short" else data)
+    if what == "missing":
+        path.unlink()
     matrix = array.open(tmp_path / "here")
-    for ask in (lambda: matrix.take(np.array([15])), lambda: matrix.view(20)):
+    asks: list[Callable[[], Floats]] = [lambda: matrix.take(np.array([15])), lambda: matrix.view(20)]
+    for ask in asks:
         with pytest.raises(UserError, match="is missing" if what == "missing" else "is damaged") as caught:
             ask()
         assert array.pieces[1].name in str(caught.value)
@@ -115,7 +118,8 @@ def test_a_piece_that_is_not_what_was_written_is_told(tmp_path: Path, what: str)
 
 def test_rows_that_are_in_no_piece_are_none(tmp_path: Path) -> None:
     array = Array(objects.folder(tmp_path / "far"), [10])
-    for ask in (lambda it: it.view(11), lambda it: it.take(np.array([3, 10]))):
+    asks: list[Callable[[Chunked], Floats]] = [lambda it: it.view(11), lambda it: it.take(np.array([3, 10]))]
+    for ask in asks:
         with pytest.raises(EOFError):
             ask(array.open(tmp_path / "here"))
 
@@ -157,7 +161,8 @@ def test_many_small_pieces_become_few(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(chunks, "_KINDS", (8 * width, 256 * width))
     monkeypatch.setattr(chunks, "_MANY", 8)
     monkeypatch.setattr(chunks, "LARGEST", 512 * width)
-    rng, pieces, written, most = np.random.default_rng(0), [], 0, 0
+    rng, written, most = np.random.default_rng(0), 0, 0
+    pieces: list[Piece] = []
     for _ in range(3000):
         last = pieces[-1].last if pieces else 0
         pieces.append(Piece(last, last + int(rng.integers(1, 4)), ""))

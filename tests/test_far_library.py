@@ -1,5 +1,6 @@
 """A library whose files are in an object store: the same answers, with nothing of them on this machine; faults; the way back."""
 
+import errno
 import shutil
 import signal
 import subprocess
@@ -11,16 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hit import chunks, index, objects, settings
+from hit import chunks, files, index, objects, places, settings, stock
 from hit.errors import UserError
 from hit.library import Library
 from hit.objects import bucket
+from hit.service.media import MediaCache
+from hit.stock import Stock
+from hit.types import Far
 from hit.upkeep import pieces, prune, remove, shelves
 from hit.upkeep.backup import backup, restore
 from hit.upkeep.verify import verify
 from library_helpers import by_segment
 from s3 import S3, Gate, gate, moto, s3
-from toy import ToyEncoder
+from toy import PLUGIN, ToyEncoder, render
 from upkeep_helpers import add, vectors
 
 __all__ = ["gate", "moto", "s3"]  # fixtures
@@ -272,7 +276,7 @@ from pathlib import Path
 sys.path[:0] = sys.argv[3:]
 from hit import chunks
 from hit.library import Library
-from toy import ToyEncoder
+from toy import PLUGIN, ToyEncoder, render
 from upkeep_helpers import add
 send = chunks.send
 def dying(*given):
@@ -320,6 +324,70 @@ def test_an_object_store_that_goes_away_is_one_line_and_nothing_is_lost(
         gate.shut = False
         add(library, [5])
         assert library.store.count() == 9 and findings(library, full=True) == {}
+
+
+def test_an_index_that_breaks_off_is_gone_on_with(tmp_path: Path, gate: Gate, moto: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(PLUGIN))
+    monkeypatch.setitem(bucket._RETRY, "max_retries", 0)
+    monkeypatch.setattr(index, "_BATCH", 1)
+    films = [render(tmp_path / "v" / f"{colour}.mp4", [colour], seconds=1.0) for colour in ("red", "green", "blue")]
+    url = f"{moto.bucket()}/lib"
+    with make(tmp_path / "lib", url, monkeypatch, 0) as library:
+        gate.fail = [-1] * 3 + [0] * 100  # a video's, and the next one's poster
+        with pytest.raises(UserError, match="cannot be reached") as caught:
+            library.index(films, workers=1)
+        assert "\n" not in str(caught.value) and library.db.jobs(1)[0].state == "failed"
+        gate.fail = []
+        known = library.db.counts()["videos"]
+        assert known < 3 and findings(library) == {}
+        report = library.index(films, workers=1)
+        assert (report.added, report.videos, report.failed) == (3 - known, 3, ())
+        assert findings(library, full=True) == {} and len(answers(library)) == 3
+        assert all(library.db.stock.read(f"thumbnails/{name}")[:2] == b"\xff\xd8" for name in pieces.thumbnails(library))
+
+
+def test_what_was_made_of_a_video_is_there_for_all_machines(library: Library, tmp_path: Path, url: str) -> None:
+    made: list[Path] = []
+
+    def maker(path: Path) -> None:
+        made.append(path)
+        path.write_bytes(b"sheet")
+
+    video = library.db.filmed("toy-1")[0]
+    here, there = (MediaCache(tmp_path / name, 1e9, library.db) for name in ("here", "there"))
+    assert here.find("sprites", video) is None
+    assert here.make("sprites", video, maker) == tmp_path / "here" / "sprites" / f"{video}.jpg"
+    found = there.make("sprites", video, maker)
+    assert isinstance(found, Far) and (str(found), found.size) == (f"{url}/cache/sprites/{video}.jpg", 5) and len(made) == 1
+    assert b"".join(places.blocks(found)) == b"sheet"
+    there.make("clips", video, maker)  # few ask for one
+    assert names(url, "cache") == [f"cache/sprites/{video}.jpg"] and findings(library, notes=True) == {}
+    remove.remove(library, [video])
+    assert names(url, "cache") == [] and there.find("sprites", video) is None
+
+
+def test_copies_are_bounded_and_may_fail(library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = Stock(library.db.home, tmp_path / "few", 40)
+    monkeypatch.setattr(stock, "_TIDY", -1.0)
+    every = sorted(f"thumbnails/{name}" for name in pieces.thumbnails(library))
+    for name in every:
+        assert few.read(name) == library.db.home.read(name)
+        assert sum(path.stat().st_size for path in (tmp_path / "few").rglob("*") if path.is_file()) <= 40
+    assert (tmp_path / "few" / every[-1]).exists() and not (tmp_path / "few" / every[0]).exists()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_whole", full)
+        assert few.read(every[0]) == library.db.home.read(every[0])
+        rows = library.db.rows("toy-1")
+        wanted = library.db.vectors(library.stored, rows)
+        shutil.rmtree(library.path / "embeddings")
+        with opened(library.path, mend=False) as other:
+            assert np.array_equal(other.db.vectors(other.stored, rows), wanted)  # without a copy
+            with pytest.raises(UserError, match="there is no room"):
+                other.db.matrix(other.stored).view(len(rows))  # which is the copy
 
 
 def test_requests_for_a_video(tmp_path: Path, gate: Gate, moto: S3, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ FLOORS = [
     ("tools", "hub traces"),
     ("tools", "logs"),
     ("tools", "objects"),
-    ("tools", "chunks stock places shards"),
+    ("tools", "chunks stock places shards models"),
     ("tools", "dist provenance tokens metrics text console pool video journal plots remote"),
     ("tools", "content features segments filters"),
     ("tools", "datasets experts db stores sources"),

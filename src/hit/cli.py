@@ -162,10 +162,11 @@ def index(
         typer.Argument(metavar="SOURCE", help="Videos, folders that are searched for videos, patterns ('a/**/*.mp4'), URLs."),
     ] = None,
     model: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="The model to begin a library with, or to embed all of it anew with. A new library without one gets a zero-shot "
-            "model, as `hit zeroshot` makes it."
+            metavar="PATH|URL",
+            help="The model to begin a library with, or to embed all of it anew with: its folder, or one in an object store. A "
+            "new library without one gets a zero-shot model, as `hit zeroshot` makes it.",
         ),
     ] = None,
     segments: Annotated[
@@ -190,7 +191,7 @@ def index(
     as_json: Json = False,
 ) -> None:
     """Make videos searchable. A second run does only what is new; files that fail are listed and stop nothing."""
-    from hit import deployment, intake, places, sources
+    from hit import deployment, intake, models, places, sources
     from hit.console import Bars
     from hit.library import Library
     from hit.remote import Remote
@@ -200,7 +201,8 @@ def index(
         raise UserError("hit index", "no videos are given", "name files or folders")
     sources.check(names or [], Remote(folder / "remote", http), places.deployed(folder))  # before a library is begun for nothing
     cut = SegmentConfig(segments, window, overlap=overlap)
-    with Library.prepare(folder, model, segments=cut, database=database, store=store, say=remark) as library:
+    own = models.here(model, folder / models.TOP) if model else None
+    with Library.prepare(folder, own, segments=cut, database=database, store=store, say=remark) as library:
         library.pool = pool or deployment.read().pool
         report = library.index(
             names or [],

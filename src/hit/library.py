@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
 
-from hit import analysis, deployment, embeddings, examples, files, journal, objects, settings, sources, stores
+from hit import analysis, deployment, embeddings, examples, files, journal, models, objects, settings, sources, stores
 from hit import describe as describing
 from hit import index as indexing
 from hit import search as searching
@@ -98,7 +98,9 @@ class Library:
         and what it goes without. Raises UserError for a folder that holds other things.
         """
         mine = path / "model"  # where a run was killed before there was a library, it is there already
-        if path.exists() and (not path.is_dir() or any(one.name[0] != "." and one != mine for one in path.iterdir())):
+        if path.exists() and (
+            not path.is_dir() or any(one.name[0] != "." and one.name not in ("model", models.TOP) for one in path.iterdir())
+        ):
             raise UserError(path, "not a library, and not empty", "choose another folder")
         places = deployment.read().library
         database, store = database or places.database, store or places.store
@@ -221,7 +223,7 @@ class Library:
         """The model, loaded when it is first needed."""
         with self._guard:
             if self._loaded is None:
-                self._loaded = self.wrap(_load(settings.model_here(self.path, self.config.model)))
+                self._loaded = self.wrap(_load(settings.model_here(self.path, self.config)))
             return self._loaded
 
     @property
@@ -285,6 +287,7 @@ class Library:
                 if changed:
                     store.close()
                 self.change(replace(self.config, model=settings.reference(self.path, self._model, encoder)))
+            settings.share_model(self.path, self.config)
         return report
 
     def search(

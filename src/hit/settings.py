@@ -4,6 +4,7 @@ Where its database is a server's, that one is the truth for all machines that ha
 is a copy, but for the address of the database. A machine that has nothing joins by its hit.toml.
 """
 
+import contextlib
 import json
 import os
 import tomllib
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 import tomli_w
 
 from hit import config as configs
-from hit import deployment, files
+from hit import deployment, files, models
 from hit.db import Database, shared
 from hit.errors import UserError
 from hit.segments import SegmentConfig
@@ -24,7 +25,21 @@ from hit.types import Encoder
 
 _FORMAT = 1
 # What may lie in a folder that joins: parts that machines share by other means, and what belongs to one machine.
-_PARTS = frozenset(["model", "embeddings", "thumbnails", "remote", "uploads", "cache", "library.log", "serve.toml", "hit.toml"])
+_PARTS = frozenset(
+    [
+        "model",
+        "embeddings",
+        "thumbnails",
+        "remote",
+        "uploads",
+        "cache",
+        "library.log",
+        "serve.toml",
+        "hit.toml",
+        "fetched",
+        models.TOP,
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -164,8 +179,8 @@ def _shared(config: LibraryConfig) -> dict[str, Any]:
 def model_folder(library: Path, model: ModelReference) -> Path | None:
     """Return the folder of a library's model, there or not; None for an encoder that came without one.
 
-    Looked at are the folder that lay there as seen from the library, the one where it was, LIBRARY/model, and those that lie in
-    hit.toml's folder of models: the first that says it is this revision, else the first that is there.
+    Looked at are the folder that lay there as seen from the library, the one where it was, LIBRARY/model, and those in
+    LIBRARY/models and in hit.toml's folder of models: the first that says it is this revision, else the first that is there.
     """
     if not model.absolute:
         return None
@@ -177,8 +192,9 @@ def _places(library: Path, model: ModelReference) -> Iterator[Path]:
     yield (library / model.relative).resolve()
     yield Path(model.absolute)
     yield library / "model"
-    if models := deployment.read().library.models:
-        yield from sorted(one.parent for one in Path(models).glob("*/card.json"))
+    for folder in (library / models.TOP, deployment.read().library.models):
+        if folder:
+            yield from sorted(one.parent for one in Path(folder).glob("*/card.json"))
 
 
 def _revision(folder: Path) -> str | None:
@@ -188,10 +204,24 @@ def _revision(folder: Path) -> str | None:
         return None
 
 
-def model_here(library: Path, model: ModelReference) -> Path:
-    """Return the folder of a library's model, to be loaded. Raises UserError where this machine does not have it."""
+def model_here(library: Path, config: LibraryConfig) -> Path:
+    """Return the folder of a library's model, to be loaded; from the object store where this machine does not have it.
+
+    Raises UserError where it is not there either.
+    """
+    model = config.model
     folder = model_folder(library, model) or Path()
+    if config.objects and model.absolute and _revision(folder) != model.revision:
+        with contextlib.suppress(models.NoModelError):
+            return models.fetch(models.of_revision(config.objects, model.revision), library / models.TOP)
     if not folder.exists():
         fix = f"copy it to there or to {library / 'model'}, or name a folder of models in hit.toml: [library] models"
         raise UserError(folder, f"the model {model.id} of revision {model.revision} is not on this machine", fix)
     return folder
+
+
+def share_model(library: Path, config: LibraryConfig) -> None:
+    """Have the model where all machines find it, if the library's files are in an object store."""
+    folder = model_folder(library, config.model)
+    if config.objects and folder and _revision(folder) == config.model.revision:
+        models.send(folder, models.of_revision(config.objects, config.model.revision))

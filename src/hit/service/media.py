@@ -17,10 +17,11 @@ from hit.objects import Folder
 from hit.pulse import Pulse
 from hit.trail import source
 from hit.types import Far, Where
+from hit.upkeep import pieces
 from hit.video import Facts
 
 Kind = Literal["renditions", "sprites", "clips"]
-SUFFIXES: dict[Kind, str] = {"renditions": ".mp4", "sprites": ".jpg", "clips": ".mp4"}
+SUFFIXES: dict[str, str] = {**pieces.MADE, "clips": ".mp4"}
 _WAIT = 300.0  # seconds for another who makes the same
 _TIDY = 60.0  # seconds between two looks at how much there is
 
@@ -81,7 +82,7 @@ class MediaCache:
             stock.trim(self.folder, self.limit, used)
 
     def _home(self, kind: Kind) -> Folder | None:
-        return self._db.objects if self._db and kind != "clips" else None  # which few ask for, and are soon made
+        return self._db.objects if self._db and kind in pieces.MADE else None  # a clip is soon made, and few ask for it
 
     def _far(self, kind: Kind, name: str) -> Far | None:
         if (far := self._home(kind)) is None:

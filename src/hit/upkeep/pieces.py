@@ -7,8 +7,9 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import quote
 
-from hit import chunks, content, objects
+from hit import chunks, content, models, objects, settings
 from hit.chunks import Chunked, Piece
 from hit.db import Stored, upkeep
 from hit.errors import UserError
@@ -20,6 +21,7 @@ from hit.stock import FETCHED
 from hit.stores import LOCAL
 from hit.types import Far, Progress, Silent
 
+MADE = {"renditions": ".mp4", "sprites": ".jpg"}  # of videos to show them, in the object store too
 _TOGETHER = 64  # files that are read, and written, at once
 _LARGE = 8 << 20  # bytes of a file that goes by way of the disk
 
@@ -55,6 +57,7 @@ def orphans(library: Library, fresh: float) -> list[Entry]:
     known = library.db.files()
     videos = {file.video for file in known.values()}
     uploads = {PurePosixPath(path).name for path in known}
+    kept = {quote(stored.revision, safe="") for stored in (library.stored, *upkeep.arrays(library.db))}
     named = {f"{POSTERS}/{name}" for name in thumbnails(library)} | library.db.piece_names()
 
     def loose(entry: Entry) -> bool:
@@ -63,6 +66,10 @@ def orphans(library: Library, fresh: float) -> list[Entry]:
             return entry.name not in named
         if top == UPLOADS:
             return last not in uploads and entry.modified.timestamp() < fresh
+        if top == models.TOP:
+            return entry.name.split("/")[1] not in kept
+        if top == COPIES:
+            return f"{LIBRARY}:{entry.name}" not in known
         return top == CACHE and last[:16] not in videos
 
     return [entry for entry in folder.list() if loose(entry)]
@@ -103,7 +110,7 @@ def move(library: Library, to: str, drop_old: bool = False, progress: Progress |
         if url != before.objects:
             library.change(replace(before, objects=url))
         settle(library)
-        _look_again(library)
+        settings.share_model(library.path, library.config)
         for stored in held if not url else ():
             library.db.set_pieces(stored, [])
         old = before.objects or LOCAL
@@ -116,13 +123,15 @@ def move(library: Library, to: str, drop_old: bool = False, progress: Progress |
 
 
 def settle(library: Library) -> None:
-    """Have uploads be known as they are where they are now."""
+    """Have uploads and copies be known by what tells whether they change where they are now."""
     looks = {}
-    for entry in library.db.home.list(UPLOADS):
+    for entry in (entry for top in (UPLOADS, COPIES) for entry in library.db.home.list(top)):
         where = library.db.top / entry.name
         look = content.look(replace(where, size=entry.size, mark=entry.mark) if isinstance(where, Far) else where)
-        looks[PurePosixPath(entry.name).name] = (look.size, look.mtime_ns)
-    upkeep.rehome(library.db, looks, UPLOADS)
+        looks[entry.name] = (look.size, look.mtime_ns)
+    uploads = {PurePosixPath(name).name: look for name, look in looks.items() if name.startswith(f"{UPLOADS}/")}
+    upkeep.rehome(library.db, uploads, UPLOADS)
+    upkeep.look_again(library.db, {f"{LIBRARY}:{name}": look for name, look in looks.items()})
 
 
 def _files(library: Library, source: Folder, target: Folder, progress: Progress) -> int:
@@ -144,16 +153,6 @@ def _files(library: Library, source: Folder, target: Folder, progress: Progress)
     if wrong := [name for name, size in here.items() if there.get(name) != size]:
         raise UserError(f"{target.url}/{wrong[0]}", "is not what was sent", "give the same command again")
     return len(here)
-
-
-def _look_again(library: Library) -> None:
-    """Know uploads and copies by what tells there whether they change."""
-    looks = {}
-    for name in library.db.files():
-        if name.startswith(f"{LIBRARY}:"):
-            with contextlib.suppress(OSError):
-                looks[name] = content.look(library.db.roots.locate(name))
-    upkeep.look_again(library.db, {name: (look.size, look.mtime_ns) for name, look in looks.items()})
 
 
 def _hand(library: Library, source: Folder, target: Folder, name: str) -> None:

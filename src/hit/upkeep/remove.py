@@ -8,9 +8,9 @@ from typing import Any
 from hit import index
 from hit.db import Known
 from hit.errors import UserError
-from hit.library import UPLOADS, Library
+from hit.library import CACHE, UPLOADS, Library
 from hit.places import basename
-from hit.upkeep import leftovers
+from hit.upkeep import leftovers, pieces
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,8 @@ def remove(library: Library, names: Sequence[str] = (), missing: bool = False) -
         going_files = [f"{index.POSTERS}/{name}" for name in thumbnails]
         # The names of uploads are drawn by chance: it is this one, wherever the library lay.
         going_files += [f"{UPLOADS}/{basename(path)}" for path in going.paths if re.search(rf"[:/]{UPLOADS}/[^/]+$", path)]
+        if library.db.objects:
+            going_files += [f"{CACHE}/{kind}/{video}{suffix}" for video in going.videos for kind, suffix in pieces.MADE.items()]
         library.db.home.delete(going_files)
         library.db.stock.forget(going_files)
         gone = set(going.videos)
