@@ -88,7 +88,8 @@ def test_what_comes_of_it_is_what_comes_of_the_local_pool(ray: Cluster, tmp_path
     assert next({name: (e.status, e.content, e.size) for name, e in one.items()} for one in entries) == {
         name: (e.status, e.content, e.size) for name, e in entries[1].items()
     }
-    process = ray.drive(HIT, "extract", data.root, "--out", tmp_path / "far", "--pool", ray.where, "--json")
+    (tmp_path / "hit.toml").write_text(f'pool = "{ray.where}"')
+    process = ray.drive(HIT, "extract", data.root, "--out", tmp_path / "far", "--json", HIT_CONFIG=str(tmp_path / "hit.toml"))
     again = json.loads(ended(process)[0])
     assert (again["done"], again["skipped"]) == (0, 4)
 
