@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hit import datasets, extract, features, pool, video, watch
+from hit import content, datasets, extract, features, pool, video, watch
 from hit import experts as plugins
 from hit.config import ExpertConfig
 from hit.errors import UserError
@@ -296,6 +296,26 @@ def test_of_clips_with_the_same_content_each_has_its_own(tmp_path: Path) -> None
     assert equal({"x": {"motion": read["v1"]["motion"]}}, {"x": {"motion": mine}})
     assert equal({"x": read["v0"]}, {"x": read["v2"]})
     assert not np.array_equal(read["v2"]["motion"].values, mine.values)
+
+
+def test_what_two_workers_of_a_cluster_make_of_the_same_content_is_there_once(
+    data: datasets.Dataset, truth: dict[str, dict[str, Features]], tmp_path: Path
+) -> None:
+    extract.extract(data, EXPERTS, tmp_path, workers=1)
+    shards, journal, clip = set(tmp_path.rglob("*.safetensors")), Journal(tmp_path / features.JOURNAL).read(), data.clips["v1"]
+    [entry] = [entry for name, entry in journal.items() if Path(name) == clip.path]
+    other = {name: Features(found.values + 1, found.times) for name, found in truth["v1"].items()}
+    for digest, count in ((entry.content, 0), ("of another content", 2)):
+        keeper = extract._Keeper(tmp_path, plugins.load_all(EXPERTS), 1 << 20)
+        job = extract.Job(clip.path, ((clip, tuple(EXPERTS)),), content.look(clip.path), digest, entry.file)
+        keeper.add(job, ("v1", 0.0, other))
+        keeper.end(job, watch.End(video.probe(clip.path)))
+        [told] = keeper.flush()
+        assert (told.file, told.status, told.content) == (entry.file, "done", digest)
+        assert len(set(tmp_path.rglob("*.safetensors")) - shards) == count
+        assert equal({"v1": found(tmp_path, data)["v1"]}, {"v1": other if count else truth["v1"]})
+    with pytest.raises(UserError, match="yields more than"):
+        extract._Keeper(tmp_path, plugins.load_all(EXPERTS), 16).add(job, ("v1", 0.0, other))
 
 
 def _replace_it(job: extract.Job, experts: Mapping[str, Expert], beat: Callable[[float], None]) -> watch.Plan:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +15,7 @@ import pytest
 
 from hit import pool
 from hit.errors import UserError
+from hit.pool.worker import one_by_one
 
 Item = TypeVar("Item")
 _BASE = [0]
@@ -23,7 +25,7 @@ _BASE = [0]
 def a_ray() -> Iterator[None]:
     """A Ray of this machine, which the pool takes for its own and leaves running."""
     ray = pytest.importorskip("ray")
-    ray.init("local", num_cpus=3, include_dashboard=False, object_store_memory=100_000_000, log_to_driver=False)
+    ray.init("local", num_cpus=3, num_gpus=1, include_dashboard=False, object_store_memory=100_000_000, log_to_driver=False)
     yield
     ray.shutdown()
 
@@ -344,6 +346,19 @@ def test_memory_is_limited_and_the_worker_lives_on(where: str) -> None:
     assert found[1] == "too much"
     assert (found[0][0], found[2][0]) == (1 << 20, 2 << 20)
     assert found[0][1] == found[2][1], "by the same process"
+
+
+def _gpu(_: int) -> tuple[int, str]:
+    return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES", "")
+
+
+@pytest.mark.usefixtures("a_ray")
+def test_where_they_want_one_workers_share_a_gpu() -> None:
+    worker = partial(one_by_one, _gpu)
+    told = [part[0] for _, part in pool.stream(worker, range(9), 2, where="ray", gpus=True) if part is not None]
+    assert {where for _, where in told} == {"0"}
+    [(_, where)] = pool.run(_gpu, [1], 1, where="ray")
+    assert where[1] == ""
 
 
 def test_who_is_no_pool_is_said_so() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import hit
 from hit import datasets, extract, features
 from hit import experts as plugins
 from hit.config import ExpertConfig
@@ -87,7 +88,8 @@ def test_what_comes_of_it_is_what_comes_of_the_local_pool(ray: Cluster, tmp_path
     assert next({name: (e.status, e.content, e.size) for name, e in one.items()} for one in entries) == {
         name: (e.status, e.content, e.size) for name, e in entries[1].items()
     }
-    process = ray.drive(HIT, "extract", data.root, "--out", tmp_path / "far", "--pool", ray.where, "--json")
+    (tmp_path / "hit.toml").write_text(f'pool = "{ray.where}"')
+    process = ray.drive(HIT, "extract", data.root, "--out", tmp_path / "far", "--json", HIT_CONFIG=str(tmp_path / "hit.toml"))
     again = json.loads(ended(process)[0])
     assert (again["done"], again["skipped"]) == (0, 4)
 
@@ -110,6 +112,30 @@ def test_a_library_that_is_indexed_on_a_cluster_is_the_same(ray: Cluster, tmp_pa
         library.index([tmp_path / "films"], workers=1)
     ended(ray.drive(INDEX, tmp_path / "far", tmp_path / "films", ray.where))
     assert dump(tmp_path / "far", ToyEncoder()) == dump(tmp_path / "local", ToyEncoder())
+
+
+ELSEWHERE = """
+import sys
+import hit
+from hit.errors import UserError
+from hit import pool
+if sys.argv[2] == "hit":
+    hit.__version__ = "99.1"
+else:
+    import ray
+    ray.__version__ = "2.1.0"
+try:
+    print(list(pool.run(str, [1], 1, where=sys.argv[1])))
+except UserError as error:
+    print(error)
+"""
+
+
+def test_other_versions_are_named(ray: Cluster) -> None:
+    of_hit = ended(ray.drive(ELSEWHERE, ray.where, "hit"))[0]
+    assert f"it has hit-video {hit.__version__}, and this machine 99.1" in of_hit
+    of_ray = ended(ray.drive(ELSEWHERE, ray.where, "ray"))[0]
+    assert "its versions are not those here: Ray 2" in of_ray and "Ray 2.1.0" in of_ray
 
 
 def test_machines_that_are_lost_and_come_cost_no_file_anything(ray: Cluster, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -76,6 +77,46 @@ def test_each_file_ends_in_its_own_way(folder: Path) -> None:
     assert "in _plan" in why["mine"].__notes__[0], "with its traceback, for the log"
     assert all(end.seconds > 0 for name, end in ends.items() if isinstance(end, watch.End) and name in "abc")
     assert ends["a"].info.duration == pytest.approx(2.0)  # type: ignore[attr-defined]
+
+
+class _Keeper:
+    """Writes down what it is told of two files at once."""
+
+    def __init__(self, path: Path, experts: Mapping[str, Expert], output: float) -> None:
+        assert set(experts) == {"appearance"} and output == watch.LIMITS.output
+        self.path, self.clips, self.ended = path, list[str](), list[str]()
+
+    def add(self, job: _Job, told: tuple[str, int]) -> None:
+        if told[0] == "b 1":
+            raise UserError(job.path, "is too much")
+        self.clips.append(told[0])
+
+    def end(self, job: _Job, end: watch.End) -> None:
+        self.ended.append(job.path.stem)
+
+    def due(self) -> bool:
+        return len(self.ended) == 2
+
+    def flush(self) -> list[str]:
+        if self.path.name == "full":
+            raise UserError(self.path, "has no room")
+        with self.path.open("a") as file:
+            file.write(" ".join(self.clips) + "\n")
+        ended, self.ended, self.clips = self.ended, [], []
+        return ended
+
+
+def test_a_worker_keeps_what_it_tells_itself_and_says_so_once_it_is_kept(folder: Path, tmp_path: Path) -> None:
+    jobs = [_Job(folder / f"{name}.mp4") for name in ("a", "b", "c")]
+    crew = watch.Crew(_load, _plan, _tell, partial(_Keeper, tmp_path / "kept"))
+    told = [(job.path.stem, part) for job, part in crew(jobs, 1) if not isinstance(part, pool.Beat)]
+    assert [stem for stem, _ in told] == ["a", "a", "b", "b", "c", "c"]
+    assert [part for _, part in told[::2]] == ["a", "b", "c"]
+    errors = [part.error for _, part in told[1::2]]
+    assert errors[0] is errors[2] is None and "is too much" in str(errors[1])
+    assert (tmp_path / "kept").read_text() == "a 0 a 1 b 0\nc 0 c 1\n"
+    with pytest.raises(UserError, match="has no room"):
+        list(watch.Crew(_load, _plan, _tell, partial(_Keeper, tmp_path / "full"))(jobs, 1))
 
 
 def _media(number: int, side: int) -> Media:

@@ -67,11 +67,11 @@ class Process(Worker):
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
     def leave(self) -> None:
-        """Do nothing: it ends by itself."""
+        """Close its pipe: it ends by itself."""
+        self.pipe.close()
 
     def dismiss(self) -> None:
         """Wait for its end."""
-        self.pipe.close()
         self.process.join(5)
 
     def kill(self) -> None:

@@ -109,6 +109,11 @@ class Worker(ABC):
         """Until when something must be heard of it."""
         return self.heard + self.limits.silence if self.ready and self.open else math.inf
 
+    def renew(self) -> None:
+        """Take it for a new one, which has been alone and is at its end: it is there already, and holds what it has loaded."""
+        self.alone = True
+        self.count = self.wants = 0
+
     def give(self, task: Task[Any], message: bytes) -> None:
         """Send an item, as a message."""
         self.open[self.count], self.said[self.count] = task, 0
@@ -237,9 +242,13 @@ class Team(Generic[Item]):
         if kind == ERROR:
             yield from self._lose(worker, content)
         elif kind == END:
-            self.workers.remove(worker)
-            self._leaving.append(worker)
-            worker.leave()
+            if self._again:
+                worker.renew()
+                yield from self._give(worker, self._again.popleft())
+            else:
+                self.workers.remove(worker)
+                self._leaving.append(worker)
+                worker.leave()
         elif kind == WANT:
             worker.wants += 1
             yield from self._feed(worker)

@@ -66,7 +66,7 @@ def work(pipe: Connection) -> None:
 
 
 def serve(line: Line, setup: Callable[[], Any]) -> None:
-    """Initialise as the setup says, and work on what comes, until it ends or nobody listens."""
+    """Initialise as the setup says, and work on what comes, as often as more comes, until nobody listens."""
     global _line  # noqa: PLW0603  # a process's own
     try:
         problem, function, memory = _prepare(setup)
@@ -78,9 +78,12 @@ def serve(line: Line, setup: Callable[[], Any]) -> None:
         logging.getLogger("hit").propagate = False
         _limit(memory)
         try:
-            for part in function(_drawn(line)):
-                _say(line, PART, part)
-            _say(line, END, None)
+            first: list[bytes] = []
+            while True:
+                for part in function(_drawn(line, first)):
+                    _say(line, PART, part)
+                _say(line, END, None)
+                first.append(line.recv_bytes())
         except GONE:
             raise
         except Exception as error:  # in which all items end that this worker has
@@ -97,10 +100,10 @@ class _Relay(logging.Handler):
             _say(_line, LOG, (record.name, record.levelno, record.getMessage()))
 
 
-def _drawn(line: Line) -> Iterator[Any]:
+def _drawn(line: Line, first: list[bytes]) -> Iterator[Any]:
     while True:
         _say(line, WANT, None)
-        drawn = pickle.loads(line.recv_bytes())  # noqa: S301 from our own parent
+        drawn = pickle.loads(first.pop() if first else line.recv_bytes())  # noqa: S301 from our own parent
         if drawn is None:
             return
         yield drawn[0]
