@@ -10,7 +10,6 @@ how long `hit library move` of a library of so many segments takes, with its com
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -50,15 +49,11 @@ class Process:
 
     def seconds(self) -> float:
         """Return how much of a core it has had."""
-        return sum(sum(map(int, _stat(pid)[11:13])) for pid in self._pids()) / 100
+        return sum(sum(map(int, _stat(pid)[11:13])) for pid in self.server.host.pids()) / 100
 
     def megabytes(self) -> int:
         """Return what it holds in memory."""
-        return sum(int(_stat(pid)[21]) for pid in self._pids()) * 4096 >> 20
-
-    def _pids(self) -> list[str]:
-        words = ["ip", "netns", "pids", self.server.host.name]
-        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
+        return sum(int(_stat(pid)[21]) for pid in self.server.host.pids()) * 4096 >> 20
 
 
 def _stat(pid: str) -> list[str]:

@@ -60,9 +60,13 @@ class Host:
         """Plug it in again."""
         _ip("link", "set", self._link, "up")
 
+    def pids(self) -> list[str]:
+        """Return the numbers of what runs on the host."""
+        return _ip("netns", "pids", self.name).split()
+
     def kill(self) -> None:
         """Kill all that runs on the host, at once, as by a loss of power; the host itself stays."""
-        for pid in _ip("netns", "pids", self.name).split():
+        for pid in self.pids():
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(int(pid), signal.SIGKILL)
         for process in self._started:

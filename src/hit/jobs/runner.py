@@ -11,7 +11,7 @@ from hit import pulse, traces
 from hit.analysis import ServingEncoder
 from hit.db import Database, Job
 from hit.db.jobs import WRITERS
-from hit.errors import UserError
+from hit.errors import AwayError, UserError
 from hit.jobs import work
 from hit.library import Library
 
@@ -72,7 +72,9 @@ class Runner:
                 if job := self._db.claim_job(owner, kinds):
                     with traces.about(job.detail.get("request", ""), job.id):
                         self._do(job, owner)
-            except Exception:  # a server that is away for a moment, or a defect: neither ends the work on other jobs
+            except AwayError as error:  # for a moment
+                log.warning("job %s: %s", job.id if job else "queue", error)
+            except Exception:  # a defect, which does not end the work on other jobs
                 log.exception("job %s", job.id if job else "queue")
             if job:
                 pause = _POLLS[0]

@@ -22,7 +22,7 @@ import httpx2
 import hit
 from hit import traces
 from hit.db import Delivery, Endpoint
-from hit.errors import UserError
+from hit.errors import AwayError, UserError
 from hit.library import Library
 from hit.moderation import webhooks
 
@@ -85,7 +85,9 @@ class Sender:
         while not self._closing.wait(_POLL):
             try:
                 send_due(self._library, self._private, stop=self._closing)
-            except Exception:  # a database that is away for a moment, or a defect: neither ends what comes later
+            except AwayError as error:  # for a moment
+                log.warning("webhooks: %s", error)
+            except Exception:  # a defect, which does not end what comes later
                 log.exception("webhooks")
 
 
