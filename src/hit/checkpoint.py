@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from hit import dist
 from hit.errors import UserError
 from hit.files import sync_folder
 from hit.momentum import MomentumContrast
@@ -43,13 +44,25 @@ def save(
 
 
 def restore(folder: Path, contrast: MomentumContrast, optimizer: torch.optim.Optimizer) -> tuple[int, dict[str, Any]] | None:
-    """Load the newest checkpoint into encoders, banks and optimiser; return its step and notes, or None without one."""
-    for partial in folder.glob("*.partial"):
-        partial.unlink(missing_ok=True)  # another process of the run may be faster
-    found = _all(folder)
-    if not found:
+    """Load the newest checkpoint into encoders, banks and optimiser; return its step and notes, or None without one.
+
+    The first process reads it and hands it out: no other needs the folder.
+    """
+    device = contrast.bank.device
+    tensors: dict[str, Tensor] = {}
+
+    def read() -> dict[str, str] | None:
+        for partial in folder.glob("*.partial"):
+            partial.unlink()
+        if not (found := _all(folder)):
+            return None
+        whole, header = _read(found[-1])
+        tensors.update(whole)
+        return header
+
+    if (header := dist.shared(read, device)) is None:
         return None
-    tensors, header = _read(found[-1])
+    tensors = dist.hand_out(tensors, device)
     contrast.load_learned_state({name.removeprefix("module."): t for name, t in tensors.items() if name.startswith("module.")})
     states: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
