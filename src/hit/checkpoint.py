@@ -23,9 +23,15 @@ from hit.momentum import MomentumContrast
 def save(
     folder: Path, step: int, contrast: MomentumContrast, optimizer: torch.optim.Optimizer, notes: Mapping[str, Any], keep: int
 ) -> None:
-    """Write the checkpoint of `step` and remove all but the newest `keep`. Raises UserError where the disk refuses."""
+    """Write the checkpoint of `step` and remove all but the newest `keep`. Raises UserError where the disk refuses.
+
+    All processes call this at once; the first one writes.
+    """
+    state = contrast.learned_state()
+    if dist.rank():
+        return
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"module.{name}": tensor.contiguous() for name, tensor in contrast.learned_state().items()}
+    tensors = {f"module.{name}": tensor.contiguous() for name, tensor in state.items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
     path = folder / f"step-{step:08d}.safetensors"

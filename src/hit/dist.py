@@ -86,7 +86,7 @@ def _agree(lobby: Any, number: int, count: int) -> str:
 
 
 def _mistake() -> Path | None:
-    """Return the file by which a node's restarts know of a mistake: beside the folders of torchrun's attempts, and gone with it."""
+    """Return the file by which a node's restarts know of a mistake; it lies beside torchrun's attempts, and goes with them."""
     given = os.environ.get("TORCHELASTIC_ERROR_FILE")  # RUN/attempt_0/0/error.json
     return Path(given).parents[2] / "mistake" if given else None
 
@@ -191,6 +191,23 @@ def average(tensors: list[Tensor]) -> None:
         tensor.div_(td.get_world_size())
 
 
+def collect(tensor: Tensor) -> Tensor:
+    """Return, to the first process, the tensors of all side by side (W, ...); to another one its own (1, ...)."""
+    if not td.is_initialized():
+        return tensor[None]
+    parts = [torch.empty_like(tensor) for _ in range(world())] if rank() == 0 else None
+    td.gather(tensor.contiguous(), parts, 0)
+    return torch.stack(parts) if parts else tensor[None]
+
+
+def logsumexp(tensor: Tensor) -> Tensor:
+    """Return log of the sum of exp over the processes, element by element. The gradient is as that of `gather`."""
+    if not td.is_initialized():
+        return tensor
+    found: Tensor = _LogSumExp.apply(tensor)  # type: ignore[no-untyped-call]
+    return found
+
+
 def _gather(tensor: Tensor) -> Tensor:
     parts = [torch.empty_like(tensor) for _ in range(td.get_world_size())]
     td.all_gather(parts, tensor.contiguous())
@@ -209,3 +226,23 @@ class _Gather(torch.autograd.Function):
         td.all_reduce(total)
         start = td.get_rank() * ctx.rows
         return total[start : start + ctx.rows]
+
+
+class _LogSumExp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        top = tensor.clone()
+        td.all_reduce(top, td.ReduceOp.MAX)
+        total = (tensor - top).exp()
+        td.all_reduce(total)
+        found = total.log().add_(top)
+        ctx.save_for_backward(tensor, found)
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        tensor, found = ctx.saved_tensors
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        td.all_reduce(total)  # each process looks at other elements of the result
+        share: Tensor = (tensor - found).exp() * total
+        return share

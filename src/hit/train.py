@@ -25,7 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 from hit import calibration, checkpoint, confidence, datasets, dist, provenance, report, splits
 from hit import config as configs
 from hit import experts as plugins
-from hit.batches import Batches, Captions
+from hit.batches import Batches, Captions, size
 from hit.board import Board
 from hit.config import Recipe, TrainConfig
 from hit.encoder import ExpertRecord, FolderConfig, HiTEncoder, load_encoder, read_card, save
@@ -176,7 +176,7 @@ def _prepare(
     if settings.whiten_heads:
         model.eval()
         model.whiten_video(model.video.pack(learn.features[i : i + 128]) for i in range(0, len(learn.ids), 128))
-    contrast = MomentumContrast(model, recipe.loss).to(device)
+    contrast = MomentumContrast(model, recipe.loss, size(len(learn.ids), settings, dist.world())).to(device)
     tokenizer = Tokenizer(text_folder, recipe.model.text.max_tokens)
     captions = Captions(model, [tokenizer(own) for own in learn.captions], progress)
     if settings.compile:  # after the captions, which come in too many shapes
@@ -205,9 +205,8 @@ def _loop(run: Run, progress: Progress) -> tuple[list[dict[str, Any]], Measured 
         setup.scaler.load_state_dict(found[1]["scaler"])
 
     def keep() -> None:
-        if first:
-            notes = {"history": history, "scaler": setup.scaler.state_dict()}
-            checkpoint.save(checkpoints, step, setup.contrast, setup.optimizer, notes, settings.keep_checkpoints)
+        notes = {"history": history, "scaler": setup.scaler.state_dict()}
+        checkpoint.save(checkpoints, step, setup.contrast, setup.optimizer, notes, settings.keep_checkpoints)
 
     with (
         Board(run.folder / "tensorboard", step, first) as board,
@@ -319,6 +318,7 @@ def _identity(recipe: Recipe, config: FolderConfig, digest: str) -> dict[str, An
     table = configs.to_table(recipe)
     for key in ("path", "test_split", "cut"):  # a data set may move, and what is measured later changes no run
         table["data"].pop(key)
+    table["loss"].pop("shard")  # nor does where the banks lie
     return {**table, "experts": {name: record.identity for name, record in config.experts.items()}, "training clips": digest}
 
 
