@@ -69,6 +69,27 @@ def test_memory(root: Path) -> None:
     assert found["banks_mb"] == 16.0
 
 
+def test_gather(root: Path) -> None:
+    found = run(root, "gather")
+    full, sharded = found["measured"]
+    assert (full["kind"], sharded["kind"], full["processes"]) == ("full", "sharded", 2)
+    assert full["bank_mb"] == 2 * sharded["bank_mb"] == round(256 * 4 * 256 * 4 / 2**20, 3)
+    vectors = 4 * 256 * 4 * found["each"]
+    assert full["handed"]["all_gather"] == vectors + 8 * found["each"] == sharded["handed"]["all_gather"]
+    assert full["handed"]["gradients"] == sharded["handed"]["gradients"]
+    assert 2 * vectors < sharded["handed"]["all_reduce"] - full["handed"]["all_reduce"] < 2.1 * vectors
+    assert all(one["wire_mb"] >= one["predicted_mb"] > 0 for one in (full, sharded))
+    assert [one["gpus"] for one in found["model"][:7]] == [1, 2, 4, 8, 16, 32, 64]
+
+
+def test_reading(root: Path) -> None:
+    found = run(root, "reading")
+    loaded, mapped = (found["processes"]["2"][how] for how in ("loaded", "mapped"))
+    assert found["features_mb"] == 15.0
+    assert mapped["own_mb"] < loaded["own_mb"] and mapped["mapped_mb"] > 0
+    assert mapped["clip_us"] > 0 and loaded["clip_us"] > 0
+
+
 def test_search(root: Path) -> None:
     found = run(root, "search")
     row = found["5000"]

@@ -67,6 +67,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 PLANS: dict[str, dict[str, dict[str, Any]]] = {
     "momentum": {},
     "momentum in parts": {"loss": {"learn_temperature": True}, "train": {"accumulate": 3, "hold_video": 0.5, "captions": 2}},
+    "momentum sharded": {
+        "loss": {"shard": True, "learn_temperature": True},
+        "train": {"accumulate": 2, "captions": 2, "checkpoint_every": 3},
+    },
     "in-batch": {"loss": {"kind": "in-batch", "learn_temperature": True}},
     "in-batch in parts": {"loss": {"kind": "in-batch", "feature_weight": 0.0}, "train": {"accumulate": 2, "hold_video": 0.5}},
     "max-margin": {"loss": {"kind": "max-margin"}},
@@ -119,7 +123,8 @@ def test_two_processes_train_to_what_one_does(place: Path, together: Path, tmp_p
     one = result(of_plan(place, name, 8), tmp_path)
     same(one, result(of_plan(place, name, 9), together / name))  # which is finished, and not trained again
     first, second = (torch.load(together / f"{name}.{rank}.pt", weights_only=True) for rank in (0, 1))
-    assert [key for key, tensor in first.items() if not torch.equal(tensor, second[key])] == []
+    differ = [key for key, tensor in first.items() if not torch.equal(tensor, second[key])]
+    assert differ == (["bank", "ids"] if "sharded" in name else [])
 
 
 def test_what_all_processes_would_say_is_said_once(together: Path) -> None:
@@ -136,7 +141,7 @@ def long(place: Path) -> Path:
     return path
 
 
-def test_results_are_printed_once_and_accidents_change_nothing(long: Path, tmp_path: Path) -> None:
+def test_results_are_printed_once_and_a_run_that_was_told_to_end_goes_on(long: Path, tmp_path: Path) -> None:
     words = [*TORCHRUN, "-m", "hit", "train", long, tmp_path / "unbroken", "--json"]
     with started(*words) as process:
         output, errors = process.communicate(timeout=120)
@@ -146,36 +151,28 @@ def test_results_are_printed_once_and_accidents_change_nothing(long: Path, tmp_p
     assert (card["processes"], card["steps"]) == (2, 100)
     assert errors.count("Training: 100%") == 1
 
-    words[-2] = tmp_path / "broken"
-    for percent, rank in (("30%", 1), ("60%", None)):
-        with started(*words) as process:
-            assert process.stderr is not None
-            for line in process.stderr:
-                if line.startswith(f"Training:  {percent}"):
-                    break
-            if rank is None:
-                process.terminate()
-            else:
-                os.kill(worker(process.pid, rank), signal.SIGKILL)
-            killed = time.monotonic()
-            output, errors = process.communicate(timeout=60)
-        assert time.monotonic() - killed < 20
-        assert process.returncode != 0
-        assert output == ""
-        (line,) = said(errors)
-        assert (
-            line == GONE
-            if rank is not None
-            else line.endswith("ended by a SIGTERM, with a checkpoint (the same command goes on from here)")
-        )
-        assert not (tmp_path / "broken" / "card.json").exists()
+    words[-2] = tmp_path / "ended"
+    with started(*words) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("Training:  60%"):
+                break
+        process.terminate()
+        told = time.monotonic()
+        output, errors = process.communicate(timeout=60)
+    assert time.monotonic() - told < 20
+    assert process.returncode != 0
+    assert output == ""
+    (line,) = said(errors)
+    assert line.endswith(ENDED)
+    assert not (tmp_path / "ended" / "card.json").exists()
     with started(*words) as process:
         output, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert "Training:  70%" in errors
     assert "Training:  40%" not in errors
     assert json.loads(output)["history"] == card["history"]
-    one, other = (tmp_path / name / "weights.safetensors" for name in ("broken", "unbroken"))
+    one, other = (tmp_path / name / "weights.safetensors" for name in ("ended", "unbroken"))
     assert one.read_bytes() == other.read_bytes()
 
 
@@ -204,7 +201,9 @@ try:
         assert mean.item() == 0.5
         for flag, heard in ((False, False), (rank == 1, True), (True, True)):
             assert dist.anywhere(flag, device) == heard
-        dist.barrier()
+        assert dist.shared(lambda: {"rank": rank}, device) == {"rank": 0}
+        found = dist.hand_out({"x": torch.full((2,), rank + 3)} if rank == 0 else {}, device)
+        assert torch.equal(found["x"], torch.tensor([3, 3]))
         if rank == 0 and sys.argv[1] == "dies":
             os.kill(os.getpid(), signal.SIGKILL)
         if rank == 0 and sys.argv[1] == "fails":
@@ -239,6 +238,29 @@ def test_the_first_that_fails_says_why(first: str, second: str, codes: tuple[int
     assert ("RuntimeError: a defect" in said_by[0][1]) == (fate == "is wrong")
 
 
+MISTAKE = """
+import torch
+from hit import dist
+from hit.errors import UserError
+def wrong():
+    raise UserError("a recipe", "is wrong")
+try:
+    with dist.group(torch.device("cpu")):
+        dist.shared(wrong, torch.device("cpu"))
+except UserError as error:
+    print(error)
+    raise SystemExit(error.code)
+"""
+
+
+def test_a_mistake_is_said_once_however_often_torchrun_would_try_it(tmp_path: Path) -> None:
+    (tmp_path / "mistake.py").write_text(MISTAKE)
+    with started(*TORCHRUN, "--max-restarts", 1, tmp_path / "mistake.py") as process:
+        output, errors = process.communicate(timeout=120)
+    assert process.returncode == 1, errors
+    assert output == "a recipe: is wrong\n"
+
+
 def test_alone_all_of_it_is_defined() -> None:
     from hit import dist
 
@@ -248,5 +270,7 @@ def test_alone_all_of_it_is_defined() -> None:
     dist.barrier()
     assert (dist.rank(), dist.world(), dist.first()) == (0, 1, True)
     assert dist.anywhere(True, x.device)
+    assert dist.shared(lambda: 3, x.device) == 3
+    assert dist.hand_out({"x": x}, x.device)["x"] is x
     with dist.group(x.device):
         assert dist.world() == 1

@@ -2,9 +2,10 @@
 
 import math
 import multiprocessing
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import pytest
 import torch
@@ -30,11 +31,11 @@ SHAPE |= {"vocab_size": 20, "max_position_embeddings": 20}
 DIM = 8
 
 
-def build(config: LossConfig, trained_blocks: int = 99) -> MomentumContrast:
+def build(config: LossConfig, trained_blocks: int = 99, batch: int = 0) -> MomentumContrast:
     torch.manual_seed(0)
     video = VideoTowerConfig(width=16, layers=2, heads=2, ffn=32, dropout=0.0)
     text = TextTowerConfig(dropout=0.0, trained_blocks=trained_blocks)
-    return MomentumContrast(HiT(ModelConfig(dim=DIM, video=video, text=text), WIDTHS, SHAPE), config)
+    return MomentumContrast(HiT(ModelConfig(dim=DIM, video=video, text=text), WIDTHS, SHAPE), config, batch)
 
 
 def unit(*shape: int, seed: int = 0) -> Tensor:
@@ -46,7 +47,10 @@ def levels(rows: int, seed: int) -> Levels:
 
 
 def batch(first: int, count: int) -> tuple[VideoTokens, TextTokens, Tensor]:
-    rows = range(first, first + count)
+    return chosen(range(first, first + count))
+
+
+def chosen(rows: Sequence[int]) -> tuple[VideoTokens, TextTokens, Tensor]:
     texts = [torch.arange(2, 5 + i % 3).numpy() for i in rows]
     return pack_clips([clip(i) for i in rows], WIDTHS, 30), pack_texts(texts), torch.tensor(list(rows))
 
@@ -61,9 +65,9 @@ def step(contrast: MomentumContrast, part: tuple[VideoTokens, TextTokens, Tensor
     else:
         keys = gather_keys(query[0], query[1], ids)
     loss, _ = contrast.loss(query, keys)
-    model.zero_grad()
+    contrast.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
-    for parameter in model.parameters():
+    for parameter in contrast.parameters():
         if parameter.grad is not None:
             if td.is_initialized():
                 td.all_reduce(parameter.grad)
@@ -190,11 +194,13 @@ def test_keys_have_dropout_only_if_told(dropout: bool) -> None:
         (LossConfig(kind="max-margin", learn_temperature=True), "loss.learn_temperature: a hinge has no temperature"),
         (LossConfig(temperature=0.9, learn_temperature=True), "loss.temperature: 0.9 is outside its bounds"),
         (LossConfig(momentum=1.5), "loss: temperature must be above 0"),
+        (LossConfig("in-batch", shard=True), "loss.shard: 'in-batch' has no banks"),
+        (LossConfig(bank=20, shard=True), r"loss.bank: with shard, 20 rows are not whole batches of 8 \(give it 16 or 24\)"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(config: LossConfig, line: str) -> None:
     with pytest.raises(UserError, match=line):
-        build(config)
+        build(config, batch=8)
 
 
 def test_the_whole_loss_weighs_the_levels() -> None:
@@ -276,38 +282,70 @@ def test_the_banks_do_not_change_before_the_keys_are_enqueued() -> None:
     assert not contrast.bank.requires_grad
 
 
-KINDS: tuple[Literal["momentum", "in-batch", "max-margin"], ...] = ("momentum", "in-batch", "max-margin")
+# By pairs that come twice, in and between the processes' halves, what is masked is not the same for each.
+TOGETHER: dict[str, LossConfig] = {
+    "momentum": LossConfig(bank=24, momentum=0.9),
+    "momentum, sharded": LossConfig(bank=24, momentum=0.9, shard=True, learn_temperature=True),
+    "momentum, sharded, banks alone": LossConfig(bank=16, momentum=0.9, shard=True, in_batch_keys=False),
+    "momentum, sharded, nothing masked": LossConfig(bank=8, momentum=0.9, shard=True, mask_same_video=False),
+    "in-batch": LossConfig("in-batch", learn_temperature=True),
+    "max-margin": LossConfig("max-margin"),
+}
+ROWS = [[0, 1, 2, 3, 4, 5, 6, 7], [8, 9, 1, 9, 9, 0, 3, 3], [4, 4, 8, 5, 5, 5, 5, 5]]
 
 
-def run(rank: int, folder: Path, kind: Literal["momentum", "in-batch", "max-margin"]) -> None:
-    """Take three steps as one of two processes, each with its half of the pairs, and leave the outcome behind."""
+def outcome(contrast: MomentumContrast, mine: slice) -> dict[str, Any]:
+    """Take three steps, and return what came of it."""
+    losses = [step(contrast, chosen(rows[mine]), lr=0.02) for rows in ROWS]
+    gradients = {name: p.grad for name, p in contrast.named_parameters() if p.grad is not None}
+    return {"losses": losses, "state": contrast.learned_state(), "gradients": gradients, "rows": len(contrast.ids)}
+
+
+def run(rank: int, folder: Path) -> None:
+    """Take steps as one of two processes, each with its half of the pairs, and leave the outcomes behind."""
     td.init_process_group("gloo", f"file://{folder / 'meet'}", rank=rank, world_size=2)
-    contrast = build(LossConfig(kind, bank=20, momentum=0.9))
-    losses = [step(contrast, batch(8 * i + 4 * rank, 4)) for i in range(3)]
-    gradients = {name: p.grad for name, p in contrast.query.named_parameters()}
-    torch.save({"losses": losses, "state": contrast.state_dict(), "gradients": gradients}, folder / f"{rank}.pt")
+    found = {}
+    for name, config in TOGETHER.items():
+        contrast = build(config, batch=8)
+        found[name] = outcome(contrast, slice(4 * rank, 4 * rank + 4))
+        state = [{key: tensor.clone() for key, tensor in found[name]["state"].items()}]
+        td.broadcast_object_list(state, 0)
+        before = contrast.bank.clone(), contrast.ids.clone(), contrast.state.clone()
+        for tensor in (contrast.bank, contrast.ids, contrast.state):
+            tensor.fill_(7)
+        contrast.load_learned_state(state[0])
+        assert all(map(torch.equal, before, (contrast.bank, contrast.ids, contrast.state)))
+    torch.save(found, folder / f"{rank}.pt")
     td.destroy_process_group()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_two_processes_equal_one_with_the_joint_batch(
-    tmp_path: Path, kind: Literal["momentum", "in-batch", "max-margin"]
-) -> None:
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("together")
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=run, args=(rank, tmp_path, kind)) for rank in (0, 1)]
+    processes = [context.Process(target=run, args=(rank, folder)) for rank in (0, 1)]
     for process in processes:
         process.start()
     for process in processes:
         process.join(120)
         assert process.exitcode == 0
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
-    contrast = build(LossConfig(kind, bank=20, momentum=0.9))
-    losses = [step(contrast, batch(8 * i, 8)) for i in range(3)]
-    for name, tensor in contrast.state_dict().items():
-        assert torch.equal(first["state"][name], second["state"][name]), name
-        torch.testing.assert_close(first["state"][name], tensor, atol=1e-5, rtol=1e-4)
-    for name, parameter in contrast.query.named_parameters():
-        if parameter.grad is not None:
-            torch.testing.assert_close(first["gradients"][name], parameter.grad, atol=1e-5, rtol=1e-3)
+    first, second = (torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    return first, second
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_two_processes_equal_one_with_the_joint_batch(together: tuple[dict[str, Any], dict[str, Any]], name: str) -> None:
+    config = TOGETHER[name]
+    first, second = (found[name] for found in together)
+    whole = outcome(build(config, batch=8), slice(None))
+    for key, tensor in whole["state"].items():
+        torch.testing.assert_close(first["state"][key], tensor, atol=1e-5, rtol=1e-4, msg=key)
+        if not config.shard:
+            assert torch.equal(first["state"][key], second["state"][key]), key
+    assert first["gradients"].keys() == whole["gradients"].keys()
+    for key, gradient in whole["gradients"].items():
+        torch.testing.assert_close(first["gradients"][key], gradient, atol=1e-5, rtol=1e-3, msg=key)
+        assert torch.equal(first["gradients"][key], second["gradients"][key]), key
     means = [(a + b) / 2 for a, b in zip(first["losses"], second["losses"], strict=True)]
-    assert means == pytest.approx(losses, rel=1e-5)
+    assert means == pytest.approx(whole["losses"], rel=1e-5)
+    assert first["rows"] == (whole["rows"] // 2 if config.shard else whole["rows"])

@@ -24,13 +24,17 @@ Texts = tuple[TextTokens, Lower | None]
 _last: dict[str, Mapping[int, Lower]] = {}  # of the last run in this process, by what it was made of: the next may read the same
 
 
+def size(clips: int, settings: TrainConfig, world: int = 1) -> int:
+    """Return how many clips a step takes, in all processes: a multiple of their number; of a set that is smaller, all."""
+    return min(settings.batch, clips) // world * world
+
+
 def draw(clips: int, settings: TrainConfig, step: int, world: int = 1) -> tuple[Ints, Ints]:
     """Return the rows (B,) of a step's clips and a random number (B,) for each to choose its captions by.
 
-    The clips are a stream of permutations, one an epoch; a step takes the next `batch` of it, rounded down to a multiple of
-    `world`, so that the processes share it evenly. A set that is smaller than the batch is the batch.
+    The clips are a stream of permutations, one an epoch; a step takes the next `size` of it, which the processes share evenly.
     """
-    batch = min(settings.batch, clips) // world * world
+    batch = size(clips, settings, world)
     first, last = step * batch, (step + 1) * batch - 1
     stream = np.concatenate([_dice(settings, 1, e).permutation(clips) for e in range(first // clips, last // clips + 1)])
     start = first % clips
@@ -92,6 +96,7 @@ class Batches:
     def __init__(self, model: HiT, learn: Split, captions: Captions, settings: TrainConfig) -> None:
         self.captions, self.settings = captions, settings
         self._clips, self._tower = learn.features, model.video
+        self.size = size(len(learn.ids), settings, dist.world())
         if dist.world() > min(settings.batch, len(learn.ids)):
             why = f"{len(learn.ids)} clips in batches of {settings.batch} are not one for each of {dist.world()} processes"
             raise UserError("hit train", why, "start fewer processes")

@@ -26,7 +26,7 @@ class Board:
         """Write the scalars of a step."""
         if not self._writer:
             return
-        pairs = len(outcome.keys.ids) * setup.settings.captions
+        pairs = setup.batches.size * setup.settings.captions
         scalars = {f"loss/{name}": value for name, value in {**outcome.terms, "total": outcome.loss}.items()}
         scalars |= {"throughput/pairs a second": pairs / max(seconds, 1e-9), "temperature": setup.contrast.temperature().item()}
         scalars["bank/age of the oldest row in steps"] = int(setup.contrast.state[1]) / len(outcome.keys.ids)

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from hit import dist
 from hit.errors import UserError
 from hit.files import sync_folder
 from hit.momentum import MomentumContrast
@@ -22,9 +23,15 @@ from hit.momentum import MomentumContrast
 def save(
     folder: Path, step: int, contrast: MomentumContrast, optimizer: torch.optim.Optimizer, notes: Mapping[str, Any], keep: int
 ) -> None:
-    """Write the checkpoint of `step` and remove all but the newest `keep`. Raises UserError where the disk refuses."""
+    """Write the checkpoint of `step` and remove all but the newest `keep`. Raises UserError where the disk refuses.
+
+    All processes call this at once; the first one writes.
+    """
+    state = contrast.learned_state()
+    if dist.rank():
+        return
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"module.{name}": tensor.contiguous() for name, tensor in contrast.learned_state().items()}
+    tensors = {f"module.{name}": tensor.contiguous() for name, tensor in state.items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
     path = folder / f"step-{step:08d}.safetensors"
@@ -43,13 +50,25 @@ def save(
 
 
 def restore(folder: Path, contrast: MomentumContrast, optimizer: torch.optim.Optimizer) -> tuple[int, dict[str, Any]] | None:
-    """Load the newest checkpoint into encoders, banks and optimiser; return its step and notes, or None without one."""
-    for partial in folder.glob("*.partial"):
-        partial.unlink(missing_ok=True)  # another process of the run may be faster
-    found = _all(folder)
-    if not found:
+    """Load the newest checkpoint into encoders, banks and optimiser; return its step and notes, or None without one.
+
+    The first process reads it and hands it out: no other needs the folder.
+    """
+    device = contrast.bank.device
+    tensors: dict[str, Tensor] = {}
+
+    def read() -> dict[str, str] | None:
+        for partial in folder.glob("*.partial"):
+            partial.unlink()
+        if not (found := _all(folder)):
+            return None
+        whole, header = _read(found[-1])
+        tensors.update(whole)
+        return header
+
+    if (header := dist.shared(read, device)) is None:
         return None
-    tensors, header = _read(found[-1])
+    tensors = dist.hand_out(tensors, device)
     contrast.load_learned_state({name.removeprefix("module."): t for name, t in tensors.items() if name.startswith("module.")})
     states: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():

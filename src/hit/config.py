@@ -109,6 +109,7 @@ class LossConfig:
     mask_same_video: bool = True
     in_batch_keys: bool = True
     key_dropout: bool = False  # False: the same clip always has the same key
+    shard: bool = False  # each process holds a part of the banks, and the queries go round instead of the keys; changes no result
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ level. The baselines stand here too: the same four matchings within the batch, b
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from typing import NamedTuple
 
@@ -22,12 +22,14 @@ from hit.model import HiT, Levels, Lower
 from hit.tokens import TextTokens, VideoTokens
 
 WAYS = {"v2t": 0, "t2v": 1}  # direction -> the queries' modality
+NEVER = -1e30  # a score that adds nothing to a sum, even where a process has no other: minus infinity would, as not a number
 
 
 class Keys(NamedTuple):
     """What all processes' queries of a step are matched with: levels of N clips and of their N * C captions, and the clips' ids.
 
     Captions lie clip by clip. Under momentum these are vectors of the key encoders; in the baselines the queries themselves.
+    Where negatives are sharded, these are the N / W clips of this process alone.
     """
 
     levels: tuple[Levels, Levels]
@@ -56,16 +58,21 @@ class MomentumContrast(nn.Module):
 
     One step: `update_keys`; `embed_keys` without gradient; query embeddings, in parts if need be; `loss`; backward and
     optimiser step; `enqueue`. The banks are as they were while the loss is computed, and written only after backward.
+
+    With `shard` each of W processes holds K / W rows of every bank, the keys that it computed itself: of all processes' N keys
+    of each step its N / W. `batch` is that N; it goes evenly into K, so that together they hold what each would hold else.
     """
 
     bank: Tensor
     ids: Tensor
     state: Tensor
 
-    def __init__(self, query: HiT, config: LossConfig) -> None:
+    def __init__(self, query: HiT, config: LossConfig, batch: int = 0) -> None:
         super().__init__()
-        _check(config)
+        _check(config, batch)
         self.query, self.config = query, config
+        self.parts = dist.world() if config.shard else 1  # of each bank
+        self._steps = config.bank // batch if self.parts > 1 else 0  # whose keys a bank holds
         learning = {name for name, parameter in query.named_parameters() if parameter.requires_grad}
         self._frozen = {name for name, _ in query.named_parameters()} - learning
         self._queries: list[Tensor] = [p for name, p in query.named_parameters() if name in learning]
@@ -75,7 +82,7 @@ class MomentumContrast(nn.Module):
             # frozen weights are equal for good: both encoders hold the same ones
             self.key = deepcopy(query, {id(p): p for p in query.parameters() if not p.requires_grad}).requires_grad_(False)
             self._keys = [p for name, p in self.key.named_parameters() if name in learning]
-        rows = config.bank if config.kind == "momentum" else 0
+        rows = config.bank // self.parts if config.kind == "momentum" else 0
         # [modality: video, text][level]: unit rows; a row of video ids beside them, shared; state = (next row, rows filled)
         self.register_buffer("bank", torch.zeros(2, len(LEVELS), rows, query.dim))
         self.register_buffer("ids", torch.full((rows,), -1))
@@ -95,11 +102,23 @@ class MomentumContrast(nn.Module):
         return self.log_temperature.exp().clamp(*self.config.temperature_bounds if self.config.learn_temperature else (0, None))
 
     def learned_state(self) -> dict[str, Tensor]:
-        """Return what a checkpoint must hold: all but the frozen weights, which are as pre-trained."""
-        return {name: t for name, t in self.state_dict().items() if name.partition(".")[2] not in self._frozen}
+        """Return what a checkpoint must hold: all but the frozen weights, which are as pre-trained.
+
+        Where banks are sharded all processes must ask for it at once; the first one is given whole banks.
+        """
+        state = {name: t for name, t in self.state_dict().items() if name.partition(".")[2] not in self._frozen}
+        if self.parts > 1:  # the rows of a step are those of the first process, then those of the second, ...
+            state["bank"] = dist.collect(self.bank.unflatten(2, (self._steps, -1))).movedim(0, 3).flatten(2, 4)
+            state["ids"] = dist.collect(self.ids.unflatten(0, (self._steps, -1))).movedim(0, 1).flatten()
+            state["state"] = self.state * self.parts
+        return state
 
     def load_learned_state(self, state: dict[str, Tensor]) -> None:
         """Take up a `learned_state`. Raises RuntimeError where it does not fit."""
+        if self.parts > 1:
+            bank = state["bank"].unflatten(2, (self._steps, self.parts, -1))[:, :, :, dist.rank()].flatten(2, 3)
+            ids = state["ids"].unflatten(0, (self._steps, self.parts, -1))[:, dist.rank()].flatten()
+            state = {**state, "bank": bank, "ids": ids, "state": state["state"] // self.parts}
         self.load_state_dict({**self.state_dict(), **state})
 
     @torch.no_grad()
@@ -112,23 +131,26 @@ class MomentumContrast(nn.Module):
 
     @torch.no_grad()
     def embed_keys(self, clips: VideoTokens, texts: TextTokens, ids: Tensor, lower: Lower | None = None) -> Keys:
-        """Embed this process's clips and captions with the key encoders, and bring together those of all processes."""
+        """Embed this process's clips and captions with the key encoders, and bring together those of all, unless sharded."""
         assert self.key is not None, "only momentum has key encoders"
         video, text = self.key(clips, texts, lower)
-        return gather_keys(video, text, ids)
+        return gather_keys(video, text, ids) if self.parts == 1 else Keys((video, text), ids)
 
     def loss(self, query: tuple[Levels, Levels], keys: Keys, first: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
         """Return L = L_semantic + lambda * L_feature and the four terms by "level/direction".
 
         query is the (video, text) levels of B clips of this process and their B * C captions, `first` the first one's place
-        among the process's clips; keys are those of all processes.
+        among the process's clips; keys are as `embed_keys` or `gather_keys` return them. The loss of all processes, and its
+        gradient, is the mean of theirs.
         """
-        terms = {}
-        for level, way, matching in self.matchings(query, keys, first):
-            if self.config.kind == "max-margin":
-                terms[f"{level}/{way}"] = max_margin(matching, self.config)
-            else:
-                terms[f"{level}/{way}"] = info_nce(matching, self.config, self.temperature())
+        found = {f"{level}/{way}": matching for level, way, matching in self.matchings(query, keys, first)}
+        if self.config.kind == "max-margin":
+            terms = {name: max_margin(matching, self.config) for name, matching in found.items()}
+        elif self.parts > 1:
+            losses = sharded_info_nce(list(found.values()), self.config, self.temperature())
+            terms = dict(zip(found, losses, strict=True))
+        else:
+            terms = {name: info_nce(matching, self.config, self.temperature()) for name, matching in found.items()}
         feature = terms["feature/v2t"] + terms["feature/t2v"]
         semantic = terms["semantic/v2t"] + terms["semantic/t2v"]
         total = semantic + self.config.feature_weight * feature if self.config.feature_weight else semantic
@@ -138,7 +160,7 @@ class MomentumContrast(nn.Module):
         """Yield (level, direction, matching) of all four."""
         device, filled = self.ids.device, int(self.state[1])
         captions = len(query[1].feature) // len(query[0].feature)  # C
-        first += dist.rank() * (len(keys.ids) // dist.world())
+        first += dist.rank() * (len(keys.ids) // dist.world()) if self.parts == 1 else 0
         pairs = first * captions + torch.arange(len(query[1].feature), device=device)  # (B * C,) of all N * C
         for i, level in enumerate(LEVELS):
             for way, modality in WAYS.items():
@@ -195,13 +217,43 @@ def info_nce(matching: Matching, config: LossConfig, temperature: Tensor) -> Ten
         return F.cross_entropy(torch.cat([inside, outside], dim=1), own)
 
 
+def sharded_info_nce(matchings: Sequence[Matching], config: LossConfig, temperature: Tensor) -> list[Tensor]:
+    """Return the `info_nce` of each of the matchings, of which this process has only its part of what to compare with.
+
+    Queries go to all processes; each scores all of them with its own part of the keys and rows, and of every query's sum only
+    the logarithm goes round. No process sees another's part.
+    """
+    with torch.autocast(temperature.device.type, enabled=False):
+        own, ids = matchings[0].own, dist.gather(matchings[0].against.key_ids[matchings[0].own])
+        queries = dist.gather(torch.cat([m.query.float() / temperature for m in matchings], dim=1)).chunk(len(matchings), dim=1)
+        rows = dist.rank() * len(own) + torch.arange(len(own), device=own.device)  # of this process's queries
+        sums, right = [], []
+        for query, (_, own, against) in zip(queries, matchings, strict=True):
+            scores = query @ torch.cat([against.keys.float(), against.bank]).T  # (W * Q, N / W + K / W)
+            out = torch.zeros_like(scores, dtype=torch.bool)
+            if config.mask_same_video:
+                out = ids[:, None] == torch.cat([against.key_ids, against.bank_ids])
+            if not config.in_batch_keys:
+                out[:, : len(against.keys)] = True
+            out[rows, own] = False
+            sums.append(scores.masked_fill(out, NEVER).logsumexp(dim=1))
+            right.append(scores[rows, own])
+        totals = dist.logsumexp(torch.stack(sums))[:, rows]
+        return list((totals - torch.stack(right)).mean(dim=1))
+
+
 def max_margin(matching: Matching, config: LossConfig) -> Tensor:
-    """Return the mean over all wrong pairs of max(0, margin + q.k- - q.k+) [MMT's bidirectional hinge, a direction of it]."""
+    """Return the mean over all wrong pairs of max(0, margin + q.k- - q.k+) [MMT's bidirectional hinge, a direction of it].
+
+    Of the pairs of all processes: where a clip comes twice, one has fewer of them than another.
+    """
     with torch.autocast(matching.query.device.type, enabled=False):
         scores, positive = _inside(matching, config)
         right = scores.gather(1, matching.own[:, None])
         wrong = ~positive & scores.isfinite()
-        return (config.margin + scores - right).clamp(min=0)[wrong].sum() / wrong.sum().clamp(min=1)
+        count = wrong.sum().float()
+        dist.average([count])
+        return (config.margin + scores - right).clamp(min=0)[wrong].sum() / count.clamp(min=1 / dist.world())
 
 
 def _inside(matching: Matching, config: LossConfig) -> tuple[Tensor, Tensor]:
@@ -215,7 +267,12 @@ def _inside(matching: Matching, config: LossConfig) -> tuple[Tensor, Tensor]:
     return scores, positive
 
 
-def _check(config: LossConfig) -> None:
+def _check(config: LossConfig, batch: int) -> None:
+    if config.shard and config.kind != "momentum":
+        raise UserError("loss.shard", f"'{config.kind}' has no banks", "leave it out: each process scores only its own queries")
+    if config.shard and (not batch or config.bank % batch):
+        near = f"{config.bank // batch * batch or batch} or {(config.bank // batch + 1) * batch}" if batch else "0"
+        raise UserError("loss.bank", f"with shard, {config.bank} rows are not whole batches of {batch}", f"give it {near}")
     if config.kind != "momentum" and not config.in_batch_keys:
         raise UserError("loss.in_batch_keys", f"false leaves '{config.kind}' without negatives", "use kind=momentum, or true")
     if config.kind == "momentum" and not config.bank and not config.in_batch_keys:

@@ -55,8 +55,7 @@ def take(setup: Setup, step: int) -> Outcome:
             keys = contrast.embed_keys(whole.clips, whole.texts, whole.ids, whole.lower)
         loss, terms, query, first = _match_parts(setup, step, queries, keys)
     else:
-        loss, terms, keys = _match_batch(setup, step, queries)
-        query, first = keys.levels, 0
+        (loss, terms, query, keys), first = _match_batch(setup, step, queries), 0
     if contrast.log_temperature.grad is not None:
         dist.average([contrast.log_temperature.grad])
     setup.scaler.unscale_(setup.optimizer)
@@ -88,13 +87,14 @@ def _match_parts(
     return torch.stack(losses).sum(), _sum(terms), query, first - len(queries[-1].ids)
 
 
-def _match_batch(setup: Setup, step: int, queries: Sequence[Batch]) -> tuple[Tensor, dict[str, Tensor], Keys]:
+def _match_batch(
+    setup: Setup, step: int, queries: Sequence[Batch]
+) -> tuple[Tensor, dict[str, Tensor], tuple[Levels, Levels], Keys]:
     """Backpropagate a loss within the batch, whose every embedding has a gradient.
 
-    Every process computes the loss of the joint batch: where a clip comes twice, a mean over wrong pairs is not the mean of
-    the processes' means. In parts: embed all without gradient, take the loss's gradient by the embeddings, embed each part
-    again and send that back [GradCache, Gao et al. 2021]. The second time sees the same dropout, so the result is that of the
-    whole batch.
+    Every process scores its own queries with the embeddings of all, and the gradients of these come back to it. In parts:
+    embed all without gradient, take the loss's gradient by the embeddings, embed each part again and send that back [GradCache,
+    Gao et al. 2021]. The second time sees the same dropout, so the result is that of the whole batch.
     """
     ids = torch.cat([batch.ids for batch in queries])
     whole = len(queries) == 1
@@ -102,12 +102,13 @@ def _match_batch(setup: Setup, step: int, queries: Sequence[Batch]) -> tuple[Ten
         towers = setup.forward if whole else setup.contrast.query
         parts = [_flat(_embed(setup, step, i, batch, towers)) for i, batch in enumerate(queries)]
     vectors = parts[0] if whole else [torch.cat(level).requires_grad_() for level in zip(*parts, strict=True)]
-    keys = gather_keys(Levels(*vectors[:2]), Levels(*vectors[2:]), ids)
-    loss, terms = setup.contrast.loss(keys.levels, keys, -dist.rank() * len(ids))
+    query = Levels(*vectors[:2]), Levels(*vectors[2:])
+    keys = gather_keys(*query, ids)
+    loss, terms = setup.contrast.loss(query, keys)
     setup.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
     if not whole:
         _send_back(setup, step, queries, vectors)
-    return loss.detach(), terms, keys
+    return loss.detach(), terms, query, keys
 
 
 def _send_back(setup: Setup, step: int, queries: Sequence[Batch], vectors: Sequence[Tensor]) -> None:

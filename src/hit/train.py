@@ -2,7 +2,7 @@
 
 What a batch holds depends on the seed and the step alone, so a run that was interrupted goes on from its last checkpoint to
 the very same result. Under torchrun each process takes its share of every batch; the result is that of one process. All of
-them must see the same data set and the same `out`.
+them must see the same data set; `out` is read and written by the first one alone.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 from hit import calibration, checkpoint, confidence, datasets, dist, provenance, report, splits
 from hit import config as configs
 from hit import experts as plugins
-from hit.batches import Batches, Captions
+from hit.batches import Batches, Captions, size
 from hit.board import Board
 from hit.config import Recipe, TrainConfig
 from hit.encoder import ExpertRecord, FolderConfig, HiTEncoder, load_encoder, read_card, save
@@ -81,11 +81,14 @@ def _train(recipe: Recipe, out: Path, device: torch.device, progress: Progress, 
         recipe.name, recipe.model, {name: ExpertRecord(chosen[name], e.dim, e.identity) for name, e in experts.items()}
     )
     digest = hashlib.sha256(json.dumps([learn.ids, learn.captions]).encode()).hexdigest()
-    dist.barrier()  # a process that comes late must not find the card of this very run
-    if claim(out / "run", recipe, config, digest):
+    identity = _identity(recipe, config, digest)
+    if differ := list(_differences(dist.shared(lambda: identity, device), identity)):
+        why = f"processes of one run have not the same {_few(differ)}"
+        raise UserError("hit train", why, "give each node the same command and the same data set")
+    if dist.shared(lambda: claim(out / "run", identity), device):
         if page and dist.first() and not (out / calibration.FILE).exists():  # a run that was killed after its card
             _calibrate(out, load_encoder(out), (learn, held_out), None)
-        return read_card(out)
+        return dist.shared(lambda: read_card(out), device)
     text_folder = locate(recipe.model.text.source)
     run = _prepare(recipe, config, text_folder, (learn, held_out), device, out / "run", progress)
     history, seen = _loop(run, progress)
@@ -120,8 +123,7 @@ def _train(recipe: Recipe, out: Path, device: torch.device, progress: Progress, 
             seen = seen or (measure(run.encoder, held_out) if held_out.ids else None)
             found = report.collect(seen, dataset, name) if seen else None
             report.write(out / "report.html", read_card(out), found)
-    dist.barrier()
-    return read_card(out)
+    return dist.shared(lambda: read_card(out), device)
 
 
 def _calibrate(out: Path, encoder: HiTEncoder, parts: tuple[Split, Split], seen: Measured | None) -> None:
@@ -174,7 +176,7 @@ def _prepare(
     if settings.whiten_heads:
         model.eval()
         model.whiten_video(model.video.pack(learn.features[i : i + 128]) for i in range(0, len(learn.ids), 128))
-    contrast = MomentumContrast(model, recipe.loss).to(device)
+    contrast = MomentumContrast(model, recipe.loss, size(len(learn.ids), settings, dist.world())).to(device)
     tokenizer = Tokenizer(text_folder, recipe.model.text.max_tokens)
     captions = Captions(model, [tokenizer(own) for own in learn.captions], progress)
     if settings.compile:  # after the captions, which come in too many shapes
@@ -203,9 +205,8 @@ def _loop(run: Run, progress: Progress) -> tuple[list[dict[str, Any]], Measured 
         setup.scaler.load_state_dict(found[1]["scaler"])
 
     def keep() -> None:
-        if first:
-            notes = {"history": history, "scaler": setup.scaler.state_dict()}
-            checkpoint.save(checkpoints, step, setup.contrast, setup.optimizer, notes, settings.keep_checkpoints)
+        notes = {"history": history, "scaler": setup.scaler.state_dict()}
+        checkpoint.save(checkpoints, step, setup.contrast, setup.optimizer, notes, settings.keep_checkpoints)
 
     with (
         Board(run.folder / "tensorboard", step, first) as board,
@@ -312,27 +313,34 @@ def _sigterm() -> Iterator[list[int]]:
             signal.signal(signal.SIGTERM, before)
 
 
-def claim(run: Path, recipe: Recipe, config: FolderConfig, digest: str) -> bool:
-    """Mark a folder as this run's; return whether it is finished already.
+def _identity(recipe: Recipe, config: FolderConfig, digest: str) -> dict[str, Any]:
+    """Return all that a run's result depends on."""
+    table = configs.to_table(recipe)
+    for key in ("path", "test_split", "cut"):  # a data set may move, and what is measured later changes no run
+        table["data"].pop(key)
+    table["loss"].pop("shard")  # nor does where the banks lie
+    return {**table, "experts": {name: record.identity for name, record in config.experts.items()}, "training clips": digest}
+
+
+def claim(run: Path, identity: Mapping[str, Any]) -> bool:
+    """Mark a folder as the run of this identity; return whether it is finished already.
 
     Raises UserError, naming what differs, where other settings, experts or training clips began it: its checkpoints must not
     be gone on from.
     """
-    table = configs.to_table(recipe)
-    for key in ("path", "test_split", "cut"):  # a data set may move, and what is measured later changes no run
-        table["data"].pop(key)
-    identity = {**table, "experts": {name: record.identity for name, record in config.experts.items()}, "training clips": digest}
     path = run / "run.json"
     if path.exists():
-        before = json.loads(path.read_text())
-        if differ := list(_differences(before, identity)):
-            more = f" and {len(differ) - NAMED} more" if len(differ) > NAMED else ""
-            why = f"holds another run: not the same {', '.join(differ[:NAMED])}{more}"
+        if differ := list(_differences(json.loads(path.read_text()), identity)):
+            why = f"holds another run: not the same {_few(differ)}"
             raise UserError(run.parent, why, "choose another folder, or delete this one")
         return (run.parent / "card.json").is_file()
     run.mkdir(parents=True, exist_ok=True)
     write_whole(path, (json.dumps(identity, indent=2, sort_keys=True) + "\n").encode())
     return False
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
 def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
