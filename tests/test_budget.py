@@ -7,7 +7,9 @@ MODULE_LINES = 400
 FUNCTION_LINES = 60
 PARAMETERS = 8
 OPTIONS = 17  # of a command: nobody calls one in code, and each is there to be read in `--help`
-PACKAGE_LINES = 38_500  # drawn for 9,000; importers (issue 4), ingest (5), library (6), service (7) and review (8) need the rest
+PACKAGE_LINES = (
+    44_000  # drawn for 9,000; importers (issue 4), ingest (5), library (6), service (7), review (8), clusters (9) need more
+)
 
 
 def overruns(package: Path) -> list[str]:

@@ -20,7 +20,7 @@ import s3
 from hit import config, datasets, experts, extract, features, objects, train
 from hit.deployment import VARIABLE
 from hit.render import render_corpus
-from hit.types import Silent
+from hit.types import Far, Silent, Where
 from milvus_server import Server
 from netns import bridge_ip
 from postgres import listening
@@ -56,11 +56,11 @@ def typed(root: Path, run: Callable[[list[str]], str]) -> Typed:
     return said
 
 
-def seen(place: objects.Folder) -> dict[str, Any]:
+def seen(place: Where) -> dict[str, Any]:
     """Return the features that lie in a folder, by expert and clip, to the byte."""
     found: dict[str, Any] = {}
     for name, expert in experts.load_all(experts.DEFAULT).items():
-        kept = features.Folder(place.url, expert)
+        kept = features.Folder(place, expert)
         found[name] = {clip: (one.values.tobytes(), one.times.tobytes()) for clip, one in kept.read(kept.done()).items()}
     return found
 
@@ -126,7 +126,7 @@ def test_the_same_words_do_the_same_on_one_machine_and_on_many(
         single = typed(root, run)
     with little_cluster(things, there) as (run, made, bucket):
         many = typed(root, run)
-        assert seen(objects.folder(f"{bucket}/features")) == seen(objects.folder(here / "features"))
+        assert seen(Far(f"{bucket}/features")) == seen(here / "features")
         os.chdir(elsewhere)  # another machine, which has a hit.toml and nothing else
         joined = json.loads(run(["search", "my-library", "a red ball", "--json"]).splitlines()[-1])
         made.nodes[0].kill()

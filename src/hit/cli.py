@@ -42,6 +42,14 @@ app = typer.Typer(
 )
 
 Segments = Literal["auto", "shots", "windows"]
+OwnModel = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH|URL",
+        help="The model to begin a library with, or to embed all of it anew with: its folder, or one in an object store. A new "
+        "library without one gets a zero-shot model, as `hit zeroshot` makes it.",
+    ),
+]
 app.add_typer(cli_model.modelling)
 app.add_typer(cli_search.searching)
 app.add_typer(cli_explore.exploring)
@@ -161,14 +169,7 @@ def index(
         list[str] | None,
         typer.Argument(metavar="SOURCE", help="Videos, folders that are searched for videos, patterns ('a/**/*.mp4'), URLs."),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PATH|URL",
-            help="The model to begin a library with, or to embed all of it anew with: its folder, or one in an object store. A "
-            "new library without one gets a zero-shot model, as `hit zeroshot` makes it.",
-        ),
-    ] = None,
+    model: OwnModel = None,
     segments: Annotated[
         Segments, typer.Option(help="How a new library cuts long videos: at their shots where they have any, or into windows.")
     ] = "auto",
