@@ -14,15 +14,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from api_helpers import client
-from hit import content, filters, objects, places, sources, trail, video
+from hit import analysis, content, filters, objects, places, sources, trail, video
 from hit.db import Found
 from hit.errors import UserError
 from hit.library import Library
 from hit.places import Places
+from hit.pool import Beat
 from hit.remote import Remote
+from hit.segments import SegmentConfig
 from hit.sources import find
 from hit.types import Clip, Far, FrameWant, Silent
 from hit.upkeep import pieces, remove
+from hit.watch import End
 from s3 import S3, Gate, gate, moto, s3
 from toy import PLUGIN, ToyEncoder, render
 
@@ -260,6 +263,19 @@ def test_paths_of_before_become_names_and_nothing_is_read_again(tmp_path: Path, 
     with Library.open(tmp_path / "moved", encoder=ToyEncoder()) as library:
         assert library.db.roots.locate("library:uploads/1.mp4") == tmp_path / "moved" / "uploads" / "1.mp4"
         assert not library.db.roots.gone("library:uploads/1.mp4")
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_worker_finds_a_file_where_its_own_machine_has_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    render(tmp_path / "b" / "red.mp4", ["red"])
+    roots_are(monkeypatch, tmp_path, videos=tmp_path / "b")
+    toy = ToyEncoder()
+    crew = analysis.crew(toy.experts, toy.identities, SegmentConfig())
+    sent = [analysis.Job(name, tmp_path / "a" / "red.mp4", 0, 0, name) for name in ("videos:red.mp4", "videos:../b/red.mp4")]
+    told = [(job.video, part) for job, part in crew(sent, 1) if not isinstance(part, Beat)]
+    assert [part.clip.path for name, part in told if isinstance(part, analysis.Piece)] == [tmp_path / "b" / "red.mp4"]
+    errors = {name: part.error for name, part in told if isinstance(part, End)}
+    assert errors["videos:red.mp4"] is None and "there is no such file" in str(errors["videos:../b/red.mp4"])
 
 
 # -- in object stores

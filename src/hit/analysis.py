@@ -38,12 +38,13 @@ class ServingEncoder(Encoder, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A video to analyse, and the file to read it from."""
+    """A video to analyse, and the file to read it from; `name` is as `hit.places` has it."""
 
     video: str
     path: Where
     size: int
     mtime_ns: int
+    name: str = "/"
 
     def __str__(self) -> str:
         return self.path.name

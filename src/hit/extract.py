@@ -212,7 +212,7 @@ def _plan(job: Job, experts: Mapping[str, Expert], beat: Callable[[float], None]
     info = video.probe(job.path, beat)
     lacking = {clip.id: names for clip, names in job.clips}
     needed = {name: experts[name] for names in lacking.values() for name in names}
-    clips = [stretch for clip, _ in job.clips for stretch in stretches(clip, info.duration)]
+    clips = [stretch for clip, _ in job.clips for stretch in stretches(replace(clip, path=job.path), info.duration)]
     return watch.Plan(info, clips, plugins.wants(needed), lambda clip: {name: experts[name] for name in lacking[clip.id]})
 
 

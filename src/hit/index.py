@@ -285,7 +285,7 @@ def _scan(videos: Videos, db: Database, revision: str, retry: bool, progress: Pr
         entry = now[path]
         done = entry.revision == revision if entry.status == "ready" else entry.status == "failed" and path not in touched
         if not done or (retry and entry.status == "failed"):
-            jobs.setdefault(entry.video, Job(entry.video, places[path], entry.size, entry.mtime_ns))
+            jobs.setdefault(entry.video, Job(entry.video, places[path], entry.size, entry.mtime_ns, path))
         elif entry.status == "ready":
             unchanged += path in known and known[path].content_hash == entry.content_hash
             moved += path not in known and entry.content_hash in homeless

@@ -7,13 +7,15 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from hit import experts as registry
 from hit import pool, video
 from hit.errors import UserError
+from hit.places import deployed
 from hit.types import Batched, Clip, Expert, Features, Media, Task, Want, Where
 
 GROUP, GROUP_BYTES = 8, 1 << 26  # clips, and bytes of their pictures and sound, that wait for the experts at most
@@ -22,7 +24,7 @@ FLUSH = 30.0  # seconds; a crash loses at most what was done in so many
 
 
 class Job(Protocol):
-    """A file to look at; its string is what errors call it."""
+    """A file to look at; its string is what errors call it. It may have a `name` as well, see `hit.places`."""
 
     @property
     def path(self) -> Where:
@@ -272,7 +274,7 @@ class _Kept:
 
 def _decoded(jobs: Iterator[Any], failed: Mapping[int, Exception]) -> Generator[_Drawn]:
     """Yield the stretches of each job and, last, its End, as yet with when it was opened; those that failed are cut short."""
-    for number, job in enumerate(jobs):
+    for number, job in enumerate(map(_here, jobs)):
         plan = error = None
         begun = time.monotonic()
 
@@ -288,6 +290,14 @@ def _decoded(jobs: Iterator[Any], failed: Mapping[int, Exception]) -> Generator[
         except Exception as problem:  # what a file ends in; what is no UserError is logged with its traceback
             error = problem
         yield number, job, plan, End(plan.info if plan else None, begun, error)
+
+
+def _here(job: Any) -> Any:
+    """Return a job with its file where this machine has it: who sent it may have the root of its `name` elsewhere."""
+    with suppress(UserError):
+        if isinstance(job.path, Path) and not (name := getattr(job, "name", "/")).startswith("/"):
+            return replace(job, path=deployed().locate(name))
+    return job
 
 
 def _look(group: Sequence[_Drawn]) -> list[Any]:
