@@ -96,8 +96,9 @@ def sent() -> int:
     return int(line.split()[9])
 
 
-def work(rank: int, world: int, port: int, rows: int, kind: str) -> tuple[dict[str, int], float, float, int]:
+def work(job: tuple[int, int, int, int, str]) -> tuple[dict[str, int], float, float, int]:
     """Take steps as one of the processes, and return what they came to."""
+    rank, world, port, rows, kind = job
     torch.set_num_threads(1)
     if world > 1:
         td.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
@@ -140,7 +141,7 @@ def measure(context: Any, world: int, rows: int, kind: str) -> dict[str, Any]:
         port = free.getsockname()[1]
     with context.Pool(world, maxtasksperchild=1) as pool:
         jobs = [(rank, world, port, rows, kind) for rank in range(world)]
-        handed, lo, seconds, bank = pool.starmap(work, jobs, chunksize=1)[0]
+        handed, lo, seconds, bank = list(pool.imap_unordered(work, jobs))[0]  # unordered: an error is not waited for
     columns = EACH * world + (0 if kind == "in-batch" else rows)
     return {
         "processes": world,
