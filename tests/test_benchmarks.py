@@ -174,3 +174,11 @@ def test_media(root: Path, tmp_path: Path) -> None:
     assert found["against"] == ("ffmpeg" if shutil.which("ffmpeg") else "decoding all")
     assert all(found[f"{name}_{what}"] > 0 for name in ("sprites", "cut", "rendition") for what in ("s", "over_ffmpeg"))
     assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+
+
+def test_objects(root: Path) -> None:
+    found = run(root, "objects")
+    segments = found["videos"] * found["segments_per_video"]
+    assert found["index"]["requests"] == {"PUT": segments + found["videos"]}  # thumbnails, and a video's vectors
+    assert found["pieces"] == found["videos"] and found["pieces_moved"] == 1
+    assert found["all_rows"]["requests"] == found["again"]["requests"] == {} != found["twenty_rows"]["requests"]
