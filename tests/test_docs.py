@@ -84,6 +84,11 @@ def test_reference_is_current(root: Path) -> None:
     assert (root / "docs" / "cli.md").read_text() == reference, "run `make docs`"
 
 
+def test_tables_of_costs_are_current(root: Path) -> None:
+    tables = runpy.run_path(str(root / "docs" / "costs.py"))["tables"]()
+    assert f"<!-- costs -->\n{tables}\n<!-- /costs -->" in (root / "docs" / "scale.md").read_text(), "run `python docs/costs.py`"
+
+
 def test_every_command_and_option_is_documented(root: Path) -> None:
     page = (root / "docs" / "cli.md").read_text()
     for name, command in commands().items():
