@@ -7,9 +7,7 @@ MODULE_LINES = 400
 FUNCTION_LINES = 60
 PARAMETERS = 8
 OPTIONS = 17  # of a command: nobody calls one in code, and each is there to be read in `--help`
-PACKAGE_LINES = (
-    44_000  # drawn for 9,000; importers, ingest, library, service, review and clusters (issues 4 to 9) need more
-)
+PACKAGE_LINES = 44_000  # drawn for 9,000; importers, ingest, library, service, review and clusters (issues 4 to 9) need more
 
 
 def overruns(package: Path) -> list[str]:

@@ -108,16 +108,16 @@ class MomentumContrast(nn.Module):
         """
         state = {name: t for name, t in self.state_dict().items() if name.partition(".")[2] not in self._frozen}
         if self.parts > 1:  # the rows of a step are those of the first process, then those of the second, ...
-            state["bank"] = dist.collect(self.bank.unflatten(2, (self._steps, -1))).movedim(0, 3).flatten(2, 4)
-            state["ids"] = dist.collect(self.ids.unflatten(0, (self._steps, -1))).movedim(0, 1).flatten()
+            state["bank"] = dist.collect(torch.unflatten(self.bank, 2, (self._steps, -1))).movedim(0, 3).flatten(2, 4)
+            state["ids"] = dist.collect(torch.unflatten(self.ids, 0, (self._steps, -1))).movedim(0, 1).flatten()
             state["state"] = self.state * self.parts
         return state
 
     def load_learned_state(self, state: dict[str, Tensor]) -> None:
         """Take up a `learned_state`. Raises RuntimeError where it does not fit."""
         if self.parts > 1:
-            bank = state["bank"].unflatten(2, (self._steps, self.parts, -1))[:, :, :, dist.rank()].flatten(2, 3)
-            ids = state["ids"].unflatten(0, (self._steps, self.parts, -1))[:, dist.rank()].flatten()
+            bank = torch.unflatten(state["bank"], 2, (self._steps, self.parts, -1))[:, :, :, dist.rank()].flatten(2, 3)
+            ids = torch.unflatten(state["ids"], 0, (self._steps, self.parts, -1))[:, dist.rank()].flatten()
             state = {**state, "bank": bank, "ids": ids, "state": state["state"] // self.parts}
         self.load_state_dict({**self.state_dict(), **state})
 
