@@ -79,8 +79,9 @@ def prepare(loss: LossConfig, rank: int, world: int, handed: Counter[str]) -> Se
     if world > 1:
         forward = DistributedDataParallel(query)
 
-        def hook(_: None, bucket: Any) -> Any:
+        def hook(_: None, bucket: td.GradBucket) -> torch.futures.Future[torch.Tensor]:  # type: ignore[name-defined]
             handed["gradients"] += bucket.buffer().nbytes
+            handed["all_reduce"] -= bucket.buffer().nbytes  # as which they go round
             return allreduce_hook(None, bucket)  # type: ignore[arg-type]
 
         forward.register_comm_hook(None, hook)
@@ -95,8 +96,9 @@ def sent() -> int:
     return int(line.split()[9])
 
 
-def work(rank: int, world: int, port: int, rows: int, kind: str, told: Any) -> None:
-    """Take steps as one of the processes, and tell what they came to."""
+def work(job: tuple[int, int, int, int, str]) -> tuple[dict[str, int], float, float, int]:
+    """Take steps as one of the processes, and return what they came to."""
+    rank, world, port, rows, kind = job
     torch.set_num_threads(1)
     if world > 1:
         td.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
@@ -113,12 +115,12 @@ def work(rank: int, world: int, port: int, rows: int, kind: str, told: Any) -> N
         take(setup, step)
         seconds.append(time.perf_counter() - began)
     quiet(world)
-    if rank == 0:
-        own = {name: total // STEPS for name, total in handed.items()}
-        told.put((own, (sent() - before) / STEPS, statistics.median(seconds), setup.contrast.bank.nbytes))
+    gone = sent() - before
     quiet(world)
     if world > 1:
         td.destroy_process_group()
+    own = {name: total // STEPS for name, total in handed.items()}
+    return own, gone / STEPS, statistics.median(seconds), setup.contrast.bank.nbytes
 
 
 def quiet(world: int) -> None:
@@ -134,16 +136,12 @@ def wire(handed: dict[str, int], world: int) -> float:
 
 def measure(context: Any, world: int, rows: int, kind: str) -> dict[str, Any]:
     """Start the processes and return what the first one tells."""
-    told = context.Queue()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    processes = [context.Process(target=work, args=(rank, world, port, rows, kind, told)) for rank in range(world)]
-    for process in processes:
-        process.start()
-    handed, lo, seconds, bank = told.get(timeout=300)
-    for process in processes:
-        process.join()
+    with context.Pool(world, maxtasksperchild=1) as pool:
+        jobs = [(rank, world, port, rows, kind) for rank in range(world)]
+        handed, lo, seconds, bank = next(iter(list(pool.imap_unordered(work, jobs))))  # unordered: an error is not waited for
     columns = EACH * world + (0 if kind == "in-batch" else rows)
     return {
         "processes": world,

@@ -1,6 +1,6 @@
 """Milvus' indexes: recall of the ten best without a filter and under filters, what a search costs the server, how long it builds.
 
-python benchmarks/milvus_search.py [--rows 50000] [--dim 256] [--queries 50] [--move SEGMENTS] [--tiny]
+python benchmarks/milvus_search.py [--rows 50000] [--dim 256] [--queries 50] [--indexes FLAT,HNSW] [--move SEGMENTS] [--tiny]
 
 The vectors are clustered, of two parts of unit length each; a filter names its rows, as the library does. A real Milvus 2.3 is
 started on a host of its own (see tests/milvus_server.py), CPU milliseconds a search are those of its process. "growing" is
@@ -13,7 +13,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ def searched(store: Milvus, queries: Floats, allowed: Keys | None, best: list[se
     return {"recall": round(hits / LIMIT / len(queries), 3), "cpu_ms": round(cpu, 1), "p50_ms": round(float(np.median(walls)), 1)}
 
 
-def measure(server: Real, rows: int, dim: int, count: int) -> dict[str, Any]:
+def measure(server: Real, rows: int, dim: int, count: int, indexes: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """Fill each index and ask it."""
     encoder, process, rng = Rows(dim), Process(server), np.random.default_rng(2)
     vectors = np.concatenate([encoder.block(range(start, min(start + 10_000, rows))) for start in range(0, rows, 10_000)])
@@ -97,7 +97,7 @@ def measure(server: Real, rows: int, dim: int, count: int) -> dict[str, Any]:
         some = np.arange(rows) if keys is None else keys
         best[name] = [set(some[np.argsort(-vectors[some] @ query)[:LIMIT]].tolist()) for query in queries]
     found: dict[str, Any] = {}
-    for index, efforts in INDEXES.items():
+    for index, efforts in indexes.items():
         before, begun = process.seconds(), time.perf_counter()
         with_index = f"{server.uri}?index={index}"
         store = stores.open(with_index, dim, "benchmark/rows")
@@ -142,6 +142,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=50_000)
     parser.add_argument("--dim", type=int, default=256)
     parser.add_argument("--queries", type=int, default=50)
+    parser.add_argument("--indexes", default=",".join(INDEXES))
     parser.add_argument("--move", type=int, default=0)
     parser.add_argument("--tiny", action="store_true")
     given = parser.parse_args()
@@ -152,7 +153,8 @@ def main() -> None:
         server = Real(host, Path(folder) / "milvus").start()
         result: dict[str, Any] = {"rows": given.rows, "dim": given.dim}
         if given.rows:
-            result |= measure(server, given.rows, given.dim, given.queries)
+            chosen = {name: INDEXES[name] for name in given.indexes.split(",")}
+            result |= measure(server, given.rows, given.dim, given.queries, chosen)
         if given.move:
             result["moved"] = moved(server, Path(folder), given.move, given.dim)
     print(json.dumps(result))

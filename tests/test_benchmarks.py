@@ -174,3 +174,19 @@ def test_media(root: Path, tmp_path: Path) -> None:
     assert found["against"] == ("ffmpeg" if shutil.which("ffmpeg") else "decoding all")
     assert all(found[f"{name}_{what}"] > 0 for name in ("sprites", "cut", "rendition") for what in ("s", "over_ffmpeg"))
     assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+
+
+def test_pool(root: Path) -> None:
+    pytest.importorskip("ray")
+    found = run(root, "pool")
+    assert list(found["workers"]) == ["1"] and found["clips"] == 6
+    row = found["workers"]["1"]
+    assert row["ray_over_local"] == pytest.approx(row["ray"]["clips_per_s"] / row["local"]["clips_per_s"], abs=0.01)
+
+
+def test_objects(root: Path) -> None:
+    found = run(root, "objects")
+    segments = found["videos"] * found["segments_per_video"]
+    assert found["index"]["requests"] == {"PUT": segments + found["videos"]}  # thumbnails, and a video's vectors
+    assert found["pieces"] == found["videos"] and found["pieces_moved"] == 1
+    assert found["all_rows"]["requests"] == found["again"]["requests"] == {} != found["twenty_rows"]["requests"]

@@ -207,3 +207,41 @@ def test_of_a_clip_that_was_replaced_the_later_features_hold(tmp_path: Path) -> 
         assert reader.contents() == {"a": "first", "b": "first", "c": ""}
         assert reader.counts() == {"a": 4, "b": 2, "c": 3}
         assert {clip: len(found.values) for clip, found in reader.read(["a", "b", "c"]).items()} == {"a": 4, "b": 2, "c": 3}
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.dictionaries(st.sampled_from("abcdefgh"), st.none() | st.integers(0, 5), max_size=5), min_size=1, max_size=4))
+def test_what_is_mapped_is_what_would_be_loaded(
+    tmp_path_factory: pytest.TempPathFactory, shards: list[dict[str, int | None]]
+) -> None:
+    root, experts = tmp_path_factory.mktemp("features"), {"toy": _Expert(), "other": _Expert("other")}
+    for number, shard in enumerate(shards):  # of a clip that comes again the later ones hold
+        for name, shift in (("toy", 0), ("other", 9)):
+            new = {clip: None if rows is None else _some(rows, number + shift) for clip, rows in shard.items()}
+            features.Folder(root, experts[name]).write(new)
+    ids = sorted({clip for shard in shards for clip in shard}, reverse=True)
+    loaded, mapped = features.load(root, experts, ids), features.mapped(root, experts, ids)
+    assert list(mapped.ids) == ids
+    assert mapped.seen().tolist() == [any(len(own.values) for own in clip.values()) for clip in loaded.values()]
+    for clip, one in zip(loaded.values(), mapped, strict=True):
+        assert clip.keys() == one.keys()
+        assert all(_same(clip[name], one[name]) for name in clip)
+    rows = list(range(0, len(ids), 2))
+    assert list(mapped.take(rows).ids) == ids[::2]
+    assert [list(clip) for clip in mapped.take(rows)] == [list(clip) for clip in mapped[::2]]
+
+
+def test_a_mapped_shard_is_read_when_it_is_asked_for_and_never_written(tmp_path: Path) -> None:
+    experts = {"toy": _Expert()}
+    folder = features.Folder(tmp_path, _Expert())
+    folder.write({"a": _some(4)})
+    (shard,) = folder.path.glob("*.safetensors")
+    before = shard.read_bytes()
+    mapped = features.mapped(tmp_path, experts, ["a"])
+    mapped[0]["toy"].values[:] = 7  # in this process alone
+    assert shard.read_bytes() == before
+    values = before.index(_some(4).values.tobytes())
+    shard.write_bytes(before[:values] + np.float32(np.nan).tobytes() + before[values + 4 :])
+    later = features.mapped(tmp_path, experts, ["a"])
+    with pytest.raises(UserError, match=f"{shard.name}: is damaged: .* not finite"):
+        later[0]

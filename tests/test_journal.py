@@ -37,7 +37,6 @@ WRITER = """
 import sys
 from pathlib import Path
 from hit.journal import Entry, Journal
-from nearby import here
 journal = Journal(Path(sys.argv[1]))
 for number in range(100):
     journal.write(Entry(f"{sys.argv[2]} {number}", "done", "x" * 500))

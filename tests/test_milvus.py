@@ -23,7 +23,7 @@ from hit.errors import AwayError, UserError
 from hit.library import Library
 from hit.stores.milvus import Milvus
 from hit.stores.milvus_address import TOKEN
-from hit.types import Floats, Store
+from hit.types import Builds, Floats, Store
 from hit.upkeep.verify import verify
 from library_helpers import dump
 from milvus_server import Server, running
@@ -146,6 +146,7 @@ def watch(store: Milvus, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str
 
 def test_pieces_join_without_a_seam(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hit.stores.milvus._IDS", 40)
+    monkeypatch.setattr("hit.stores.milvus._EASY", 40)
     monkeypatch.setattr("hit.stores.milvus._BYTES", 4 * DIM * 60)  # one query with 60 results in a message
     assert isinstance(store, Milvus)
     monkeypatch.setattr(store, "_window", 60)
@@ -161,7 +162,7 @@ def test_pieces_join_without_a_seam(store: Store, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_filter_that_keeps_much_takes_one_message(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hit.stores.milvus._IDS", 10)
+    monkeypatch.setattr("hit.stores.milvus._EASY", 10)
     assert isinstance(store, Milvus)
     rows, query = vectors(200), vectors(1, seed=1)[0]
     store.put(np.arange(200), rows)
@@ -172,7 +173,7 @@ def test_a_filter_that_keeps_much_takes_one_message(store: Store, monkeypatch: p
     assert [text for _, text in calls] == [""]
     worst = [key for key, _ in best][-60:]  # nothing of it is among what an unfiltered search gives
     assert search(store, query, 5, worst) == best[-60:-55]
-    assert len(calls) == 2 + 6
+    assert [bool(text) for _, text in calls] == [False, False, True]
 
 
 def test_fewer_results_than_there_are_is_an_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,6 +257,22 @@ def test_an_index_that_is_asked_for_is_built(milvus_server: str) -> None:
     assert len(search(store, vectors(1)[0], 40)) == 40  # more than ef
     assert store._client.describe_index(store.collection, "vector")["index_type"] == "HNSW"
     store.close()
+
+
+def test_an_index_is_built_of_what_was_written(milvus_server: str) -> None:
+    """Until then Milvus looks for new rows by a coarse index of its own: 54 % of the best were found among 50,000."""
+    for index, built in (("FLAT", False), ("IVF_FLAT", True)):
+        store = stores.open(f"{milvus_server}?index={index}", DIM, f"built/{next(names)}")
+        assert isinstance(store, Milvus) and isinstance(store, Builds)
+        store.put(np.arange(1000), vectors(1000))
+        assert not store.due()
+        store.put(np.arange(1000, 1100), vectors(100))
+        assert store.due() is built
+        store.build()
+        assert not store.due() and store.count() == 1100
+        about = store._client.describe_index(store.collection, "vector")
+        assert (about["total_rows"] >= 1100) is built  # sealed
+        store.close()
 
 
 def test_a_narrow_filter_has_more_of_an_index_looked_at(milvus_server: str) -> None:

@@ -48,11 +48,12 @@ def far(s3: S3, tmp_path: Path) -> Folder:
 
 def test_a_model_goes_there_and_comes_back(far: Folder, tmp_path: Path) -> None:
     assert not models.send(tmp_path / "model", far)  # once is enough
-    copy = models.here(far.url, tmp_path / "copies")
+    copy = models.fetch(far, tmp_path / "copies")
     assert content(copy) == served(tmp_path / "model")
     stamp = (copy / "card.json").stat().st_mtime_ns
     assert models.fetch(far, tmp_path / "copies") == copy and (copy / "card.json").stat().st_mtime_ns == stamp
-    assert models.here(str(tmp_path / "model"), tmp_path / "copies") == tmp_path / "model"
+    assert models.here(far.url, tmp_path / "lib") == tmp_path / "lib" / "models" / copy.name
+    assert models.here(str(tmp_path / "model"), tmp_path / "lib") == tmp_path / "model" and models.here(None, tmp_path) is None
     far.write("weights.safetensors", b"others!")
     other = models.fetch(far, tmp_path / "copies")
     assert other != copy and content(other)["weights.safetensors"] == b"others!"

@@ -222,6 +222,8 @@ def test_all_is_lost_and_comes_back(
     key = (tmp_path / "old" / "lib" / KEY).read_bytes()
     with served(tmp_path / "old" / "lib") as api:
         before, enough, statuses = seen(api, known["secret"]), threading.Event(), set[int]()
+        counted = metrics(api.get("/metrics", headers={"Authorization": f"Bearer {known['secret']}"}).text)
+        assert counted['hit_part_seconds_count{part="object"}'] > 0  # the poster's bytes
 
         def drive() -> None:
             while not enough.is_set():
@@ -262,7 +264,7 @@ def test_all_is_lost_and_comes_back(
     assert (back / KEY).read_bytes() == key and stat.S_IMODE((back / KEY).stat().st_mode) == 0o600
     assert read(back).workers == 3
     assert json.loads(hit("library", "verify", back, "--json").stdout)["sound"]
-    found = doctor.examine(back)
+    found = doctor.examine(back, 600.0)
     assert found["sound"] and not [
         one for one in found["findings"] if one["state"] != "ok" and one["part"] not in ("disk", "memory", "files")
     ]

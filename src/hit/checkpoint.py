@@ -79,6 +79,11 @@ def restore(folder: Path, contrast: MomentumContrast, optimizer: torch.optim.Opt
     return int(header["step"]), json.loads(header["notes"])
 
 
+def there(folder: Path) -> bool:
+    """Tell whether there is a checkpoint."""
+    return bool(_all(folder))
+
+
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, "pt") as file:

@@ -202,8 +202,7 @@ def index(
         raise UserError("hit index", "no videos are given", "name files or folders")
     sources.check(names or [], Remote(folder / "remote", http), places.deployed(folder))  # before a library is begun for nothing
     cut = SegmentConfig(segments, window, overlap=overlap)
-    own = models.here(model, folder / models.TOP) if model else None
-    with Library.prepare(folder, own, segments=cut, database=database, store=store, say=remark) as library:
+    with Library.prepare(folder, models.here(model, folder), segments=cut, database=database, store=store, say=remark) as library:
         library.pool = pool or deployment.read().pool
         report = library.index(
             names or [],

@@ -18,9 +18,10 @@ video was replaced, those of the later generation hold.
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from copy import copy
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ from hit import places, shards
 from hit.errors import UserError
 from hit.files import write_whole
 from hit.journal import MAKE_ROOM, Journal
-from hit.types import Far, Features, Where
+from hit.types import Far, Features, Floats, Where
 
 JOURNAL, NOTE = "journal.jsonl", "features.url"
 
@@ -50,7 +51,7 @@ class Folder:
     def __init__(self, root: Where, expert: Described):
         self.name, self.dim, self.identity = expert.name, expert.dim, expert.identity
         self.path = root / f"{expert.name}-{hashlib.sha256(expert.identity.encode()).hexdigest()[:8]}"
-        self._shelf = shards.Shelf(self.path)
+        self.shelf = shards.Shelf(self.path)
         self._where: dict[str, str] = {}  # shard of each clip
         self._contents: dict[str, str] = {}  # what each clip's features were made from
         self._generation: dict[str, int] = {}  # how often they were replaced
@@ -98,7 +99,7 @@ class Folder:
         name = hashlib.sha256(header.encode()).hexdigest()[:20]
         try:
             about = json.dumps({"name": self.name, "dim": self.dim, "identity": self.identity}, indent=1).encode()
-            self._shelf.write(f"{name}{shards.SUFFIX}", save(tensors, {"clips": header}), about)
+            self.shelf.write(f"{name}{shards.SUFFIX}", save(tensors, {"clips": header}), about)
         except OSError as error:
             raise UserError(self.path, f"cannot be written: {error.strerror}", MAKE_ROOM) from None
 
@@ -110,31 +111,40 @@ class Folder:
             if clip in self._where:
                 by_shard[self._where[clip]].add(clip)
         found: dict[str, Features] = {}
-        for loaded in self._shelf.map(lambda shard: self._load(shard, by_shard[shard]), sorted(by_shard)):
+        for loaded in self.shelf.map(lambda shard: self._load(shard, by_shard[shard]), sorted(by_shard)):
             found.update(loaded)
         return found
 
     def counts(self) -> dict[str, int | None]:
         """Return the rows of each clip that was written, None where the expert does not apply. Raises UserError for damage."""
+        return {clip: end - start if end >= 0 else None for clip, (_, start, end) in self.spans().items()}
+
+    def spans(self) -> dict[str, tuple[str, int, int]]:
+        """Return the shard of each clip that was written, and the first row of it there and the one after its last.
+
+        Both are -1 where the expert does not apply. Raises UserError for damage.
+        """
         self._look()
-        found: dict[str, int | None] = {}
+        found: dict[str, tuple[str, int, int]] = {}
         names = sorted(self._read)
-        for shard, here in zip(names, self._shelf.map(self._counted, names), strict=True):
-            found |= {clip: count for clip, count in here.items() if self._where[clip] == shard}
+        for shard, (ids, rows) in zip(names, self.shelf.map(self._rows, names), strict=True):
+            ends = np.maximum(rows, 0).cumsum().tolist()
+            for clip, count, end in zip(ids, rows.tolist(), ends, strict=True):
+                if self._where[clip] == shard:
+                    found[clip] = (shard, end - count, end) if count >= 0 else (shard, -1, -1)
         return found
 
-    def _counted(self, shard: str) -> dict[str, int | None]:
+    def _rows(self, shard: str) -> tuple[list[str], NDArray[np.int64]]:
         try:
-            with self._shelf.open(shard) as file:
-                ids, rows = _clips(file)[0], file.get_tensor("rows").tolist()
-            return {clip: count if count >= 0 else None for clip, count in zip(ids, rows, strict=True)}
+            with self.shelf.open(shard) as file:
+                return _clips(file)[0], file.get_tensor("rows")
         except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
             raise _damaged(self.path / shard, error) from None
 
     def _look(self) -> None:
         """Take note of the shards that have come since the last look."""
-        fresh = sorted(self._shelf.names() - self._read)
-        for shard, (generation, contents) in zip(fresh, self._shelf.map(self._header, fresh), strict=True):
+        fresh = sorted(self.shelf.names() - self._read)
+        for shard, (generation, contents) in zip(fresh, self.shelf.map(self._header, fresh), strict=True):
             for clip, made_from in contents.items():
                 if generation >= self._generation.get(clip, 0):
                     self._where[clip], self._contents[clip], self._generation[clip] = shard, made_from, generation
@@ -142,7 +152,7 @@ class Folder:
 
     def _header(self, shard: str) -> tuple[int, dict[str, str]]:
         try:
-            with self._shelf.open(shard) as file:
+            with self.shelf.open(shard) as file:
                 ids, contents, generation = _clips(file)
                 if len(ids) != file.get_slice("rows").get_shape()[0] or file.get_slice("values").get_shape()[1] != self.dim:
                     raise ValueError("its parts do not fit each other")
@@ -150,10 +160,17 @@ class Folder:
         except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
             raise _damaged(self.path / shard, error) from None
 
+    def arrays(self, shard: str) -> tuple[Floats, Floats]:
+        """Return a shard's values and times, mapped where they can be. Raises UserError for a damaged shard."""
+        try:
+            return self.shelf.arrays(shard)
+        except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
+            raise _damaged(self.path / shard, error) from None
+
     def _load(self, shard: str, wanted: Collection[str]) -> dict[str, Features]:
         found = {}
         try:
-            with self._shelf.open(shard) as file:
+            with self.shelf.open(shard) as file:
                 ids, rows = _clips(file)[0], file.get_tensor("rows")
                 values, times = file.get_tensor("values"), file.get_tensor("times")
                 texts = json.loads(file.get_tensor("texts").tobytes()) if "texts" in file.keys() else [None] * len(ids)  # noqa: SIM118
@@ -168,6 +185,67 @@ class Folder:
         except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
             raise _damaged(self.path / shard, error) from None
         return found
+
+
+class Mapped(Sequence[Mapping[str, Features]]):
+    """Clips' features where they lie: read when they are asked for, and not kept. Without texts.
+
+    Shards of this machine are mapped into memory: what was looked at stays in the system's cache of files as long as there is
+    room, once for all processes. Those of an object store are fetched at once, and kept. Raises UserError where a shard turns
+    out to be damaged.
+    """
+
+    def __init__(self, ids: Sequence[str], folders: Mapping[str, Folder]) -> None:
+        self.ids, self._folders, nowhere = ids, folders, ("", -1, -1)
+        self._spans: dict[str, NDArray[np.int64]] = {}  # by expert: number of the shard, first row, row after the last (N, 3)
+        self._shards: dict[str, list[str]] = {}
+        self._arrays: dict[tuple[str, str], tuple[Floats, Floats]] = {}  # values and times by expert and shard
+        for name, folder in folders.items():
+            own = folder.spans()
+            mine = [own.get(clip, nowhere) for clip in ids]
+            self._shards[name] = needed = sorted({shard for shard, _, end in mine if end >= 0})
+            number = {shard: i for i, shard in enumerate(needed)}
+            rows = [(number.get(shard, -1), first, end) for shard, first, end in mine]
+            self._spans[name] = np.array(rows, np.int64).reshape(-1, 3)
+            if isinstance(folder.path, Far):
+                fetched = folder.shelf.map(folder.arrays, needed)
+                self._arrays |= {(name, shard): arrays for shard, arrays in zip(needed, fetched, strict=True)}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, index: int) -> Mapping[str, Features]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Mapping[str, Features]]: ...
+
+    def __getitem__(self, index: int | slice) -> Mapping[str, Features] | list[Mapping[str, Features]]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return {name: self._one(name, *spans[index]) for name, spans in self._spans.items() if spans[index, 2] >= 0}
+
+    def seen(self) -> NDArray[np.bool_]:
+        """Tell of each clip whether any expert saw anything in it (N,)."""
+        seen: NDArray[np.bool_] = np.any([spans[:, 2] > spans[:, 1] for spans in self._spans.values()], axis=0)
+        return seen
+
+    def take(self, rows: Sequence[int]) -> "Mapped":
+        """Return some of the clips."""
+        chosen = copy(self)
+        chosen.ids = [self.ids[i] for i in rows]
+        chosen._spans = {name: spans[rows] for name, spans in self._spans.items()}
+        return chosen
+
+    def _one(self, name: str, number: int, start: int, end: int) -> Features:
+        folder, shard = self._folders[name], self._shards[name][number]
+        if (name, shard) not in self._arrays:
+            self._arrays[name, shard] = folder.arrays(shard)
+        values, times = self._arrays[name, shard]
+        try:
+            return Features(values[start:end], times[start:end])
+        except ValueError as error:
+            raise _damaged(folder.path / shard, error) from None
 
 
 def _clips(file: Any) -> tuple[list[str], list[str], int]:
@@ -208,6 +286,22 @@ def load(root: Where, experts: Mapping[str, Described], ids: Iterable[str]) -> d
 
     An expert that does not apply to a clip is an absent key. Raises UserError where a clip has not been extracted.
     """
+    folders, left = _extracted(root, experts, ids)
+    found: dict[str, dict[str, Features]] = {clip: {} for clip in left}
+    for name, folder in folders.items():
+        for clip, features in folder.read(left).items():
+            found[clip][name] = features
+    return found
+
+
+def mapped(root: Where, experts: Mapping[str, Described], ids: Iterable[str]) -> Mapped:
+    """Return what `load` does, but read when it is asked for. Raises UserError as `load` does."""
+    folders, left = _extracted(root, experts, ids)
+    return Mapped(left, folders)
+
+
+def _extracted(root: Where, experts: Mapping[str, Described], ids: Iterable[str]) -> tuple[dict[str, Folder], list[str]]:
+    """Return the experts' folders, and the clips without those that are known as failed."""
     ids = list(ids)
     folders = {name: Folder(root, expert) for name, expert in experts.items()}
     lacking = {name: set(ids) - folder.done() for name, folder in folders.items()}
@@ -217,12 +311,7 @@ def load(root: Where, experts: Mapping[str, Described], ids: Iterable[str]) -> d
             lack = f"{len(missing)} of {len(ids)} clips have no features of '{name}', such as '{missing[0]}'"
             why = f"{lack}; its revision is '{folders[name].identity}'{_others(root, folders[name])}"
             raise UserError(root, why, "run `hit extract`")
-    left = [clip for clip in ids if not any(clip in clips for clips in lacking.values())]
-    found: dict[str, dict[str, Features]] = {clip: {} for clip in left}
-    for name, folder in folders.items():
-        for clip, features in folder.read(left).items():
-            found[clip][name] = features
-    return found
+    return folders, [clip for clip in ids if not any(clip in clips for clips in lacking.values())]
 
 
 def _others(root: Where, folder: Folder) -> str:

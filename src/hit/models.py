@@ -24,12 +24,14 @@ class NoModelError(UserError):
     """There is no model at a place."""
 
 
-def here(place: str, copies: Path) -> Path:
-    """Return the folder of a model that is named by a path or, copied to a folder in `copies`, by a URL.
+def here(place: str | None, library: Path) -> Path | None:
+    """Return the folder of a model that is named by a path or, copied to a library's folder, by a URL.
 
     Raises UserError where there is no model at a URL.
     """
-    return fetch(objects.folder(place), copies) if objects.is_url(place) else Path(place)
+    if not place:
+        return None
+    return fetch(objects.folder(place), library / TOP) if objects.is_url(place) else Path(place)
 
 
 def of_revision(url: str, revision: str) -> Folder:

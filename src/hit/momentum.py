@@ -72,7 +72,10 @@ class MomentumContrast(nn.Module):
         _check(config, batch)
         self.query, self.config = query, config
         self.parts = dist.world() if config.shard else 1  # of each bank
-        self._steps = config.bank // batch if self.parts > 1 else 0  # whose keys a bank holds
+        self._block = (
+            config.bank // max(batch, 1),
+            batch // self.parts,
+        )  # steps whose keys a bank holds, a process's keys of each
         learning = {name for name, parameter in query.named_parameters() if parameter.requires_grad}
         self._frozen = {name for name, _ in query.named_parameters()} - learning
         self._queries: list[Tensor] = [p for name, p in query.named_parameters() if name in learning]
@@ -108,16 +111,19 @@ class MomentumContrast(nn.Module):
         """
         state = {name: t for name, t in self.state_dict().items() if name.partition(".")[2] not in self._frozen}
         if self.parts > 1:  # the rows of a step are those of the first process, then those of the second, ...
-            state["bank"] = dist.collect(torch.unflatten(self.bank, 2, (self._steps, -1))).movedim(0, 3).flatten(2, 4)
-            state["ids"] = dist.collect(torch.unflatten(self.ids, 0, (self._steps, -1))).movedim(0, 1).flatten()
+            bank = self.bank.view(*self.bank.shape[:2], *self._block, self.query.dim)
+            state["bank"] = dist.collect(bank).movedim(0, 3).flatten(2, 4)
+            state["ids"] = dist.collect(self.ids.view(self._block)).movedim(0, 1).flatten()
             state["state"] = self.state * self.parts
         return state
 
     def load_learned_state(self, state: dict[str, Tensor]) -> None:
         """Take up a `learned_state`. Raises RuntimeError where it does not fit."""
         if self.parts > 1:
-            bank = torch.unflatten(state["bank"], 2, (self._steps, self.parts, -1))[:, :, :, dist.rank()].flatten(2, 3)
-            ids = torch.unflatten(state["ids"], 0, (self._steps, self.parts, -1))[:, dist.rank()].flatten()
+            steps, each = self._block
+            shape = (*self.bank.shape[:2], steps, self.parts, each, self.query.dim)
+            bank = state["bank"].view(shape)[:, :, :, dist.rank()].flatten(2, 3)
+            ids = state["ids"].view(steps, self.parts, each)[:, dist.rank()].flatten()
             state = {**state, "bank": bank, "ids": ids, "state": state["state"] // self.parts}
         self.load_state_dict({**self.state_dict(), **state})
 

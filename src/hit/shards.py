@@ -15,7 +15,7 @@ from safetensors import safe_open
 
 from hit import objects
 from hit.files import write_whole
-from hit.types import Far, Where
+from hit.types import Far, Floats, Where
 
 T = TypeVar("T")
 SUFFIX = ".safetensors"
@@ -78,6 +78,23 @@ class Shelf:
             return
         with safe_open(self.path / name, "numpy") as file:
             yield file
+
+    def arrays(self, name: str) -> tuple[Floats, Floats]:
+        """Return a shard's values and times: mapped where it is a file, else fetched. Raises what `open` does.
+
+        What is written to mapped arrays stays in this process.
+        """
+        if self._far:
+            with self.open(name) as file:
+                return file.get_tensor("values"), file.get_tensor("times")
+        data = np.memmap(Path(str(self.path)) / name, np.uint8, "c")
+        start = 8 + int.from_bytes(data[:8].tobytes(), "little")
+        table = json.loads(data[8:start].tobytes())
+        found: list[Floats] = []
+        for kind in ("values", "times"):
+            begin, end = table[kind]["data_offsets"]
+            found.append(data[start + begin : start + end].view(np.ndarray).view("<f4").reshape(table[kind]["shape"]))
+        return found[0], found[1]
 
     def write(self, name: str, data: bytes, about: bytes) -> None:
         """Add a shard, durably; `about` is what its folder's expert.json says. Raises OSError where that cannot be."""

@@ -10,12 +10,13 @@ from hit import features
 from hit.config import DataConfig
 from hit.datasets import Dataset
 from hit.errors import UserError
+from hit.features import Mapped
 from hit.types import Expert, Features
 
 
 @dataclass(frozen=True)
 class Split:
-    """Clips side by side: ids, features and captions."""
+    """Clips side by side: ids, features and captions. Features of a data set are read anew whenever they are asked for."""
 
     ids: Sequence[str]
     features: Sequence[Mapping[str, Features]]
@@ -33,13 +34,13 @@ def load(dataset: Dataset, split: str, experts: Mapping[str, Expert], captions: 
         ids = np.random.default_rng(0).permutation(ids).tolist()
         upto = np.cumsum([len(dataset.captions[clip]) for clip in ids])
         ids = ids[: 1 + int(np.searchsorted(upto, captions))]
-    found = features.load(features.home(dataset.root), experts, ids)
-    kept = [clip for clip, seen in found.items() if any(len(f.values) for f in seen.values())]
-    if not kept:
+    found = features.mapped(features.home(dataset.root), experts, ids)
+    found = found.take(np.flatnonzero(found.seen()).tolist())
+    if not found.ids:
         names = ", ".join(sorted(set(dataset.splits.values())))
         why = f"its split '{split}' has no clips" + (" with features" if ids else "")
         raise UserError(dataset.root, why, f"it has the splits {names}")
-    return Split(kept, [found[clip] for clip in kept], [dataset.captions[clip] for clip in kept])
+    return Split(found.ids, found, [dataset.captions[clip] for clip in found.ids])
 
 
 def learning(dataset: Dataset, data: DataConfig, experts: Mapping[str, Expert]) -> tuple[Split, Split]:
@@ -58,4 +59,5 @@ def hold_out(split: Split, share: float) -> tuple[Split, Split]:
 
 def _choose(split: Split, keep: Sequence[bool]) -> Split:
     rows = [i for i, kept in enumerate(keep) if kept]
-    return Split([split.ids[i] for i in rows], [split.features[i] for i in rows], [split.captions[i] for i in rows])
+    found = split.features.take(rows) if isinstance(split.features, Mapped) else [split.features[i] for i in rows]
+    return Split([split.ids[i] for i in rows], found, [split.captions[i] for i in rows])

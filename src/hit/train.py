@@ -37,9 +37,10 @@ from hit.momentum import MomentumContrast
 from hit.splits import Split
 from hit.step import Setup, take
 from hit.text import Tokenizer, locate
-from hit.types import Progress, Silent
+from hit.types import Features, Progress, Silent
 
 EPOCH = 32_000  # clips; MMT's
+FIT = 20_000  # training clips, at most, that the scales and the whitening are made by
 NAMED = 3  # settings that are named at most where a run differs from the one before
 
 
@@ -168,14 +169,10 @@ def _prepare(
     torch.manual_seed(settings.seed)
     model = HiT(recipe.model, {name: record.dim for name, record in config.experts.items()}, text_shape(text_folder))
     model.text.load(text_folder)
-    for name in config.experts:
-        seen = [clip[name].values for clip in learn.features if name in clip and len(clip[name].values)]
-        if seen:
-            model.video.fit_scale(name, torch.from_numpy(np.concatenate(seen)))
     model.to(device)
-    if settings.whiten_heads:
-        model.eval()
-        model.whiten_video(model.video.pack(learn.features[i : i + 128]) for i in range(0, len(learn.ids), 128))
+    if dist.first() and not checkpoint.there(folder / "checkpoints"):
+        _fit(model, learn.features, settings)
+    dist.align(model.state_dict().values())
     contrast = MomentumContrast(model, recipe.loss, size(len(learn.ids), settings, dist.world())).to(device)
     tokenizer = Tokenizer(text_folder, recipe.model.text.max_tokens)
     captions = Captions(model, [tokenizer(own) for own in learn.captions], progress)
@@ -190,6 +187,18 @@ def _prepare(
     scaler = torch.amp.GradScaler(device.type, enabled=settings.autocast == "float16")
     setup = Setup(settings, contrast, forward, batches, optimizer, scaler)
     return Run(setup, held_out, HiTEncoder(model, tokenizer, config, "training"), folder)
+
+
+def _fit(model: HiT, clips: Sequence[Mapping[str, Features]], settings: TrainConfig) -> None:
+    """Fit to the training clips, or to FIT of them, what is not learnt by steps."""
+    rows = range(0, len(clips), -(-len(clips) // FIT))
+    for name in model.video.experts:
+        seen = [own[name].values for own in map(clips.__getitem__, rows) if name in own and len(own[name].values)]
+        if seen:
+            model.video.fit_scale(name, torch.from_numpy(np.concatenate(seen)))
+    if settings.whiten_heads:
+        model.eval()
+        model.whiten_video(model.video.pack([clips[i] for i in rows[first : first + 128]]) for first in range(0, len(rows), 128))
 
 
 def _loop(run: Run, progress: Progress) -> tuple[list[dict[str, Any]], Measured | None]:

@@ -1,9 +1,9 @@
 """A data set is a folder with `captions.csv` and the videos it names, or the clips of them that `clips.csv` lists.
 
     captions.csv     columns video,caption[,split] in any order; other columns are ignored; a row per caption
-    videos/...       or right in the folder; `video` is the path in either, its suffix may be left out
+    videos/...       or right in the folder; `video` is the path in either, its suffix may be left out; or a name of `hit.places`
     clips.csv        if there: columns id,video,start,end (seconds); captions.csv then names clips, in the column clip or video
-    features/...     written by `hit extract` or `hit import`
+    features/...     written by `hit extract` or `hit import`; or features.url, see `hit.features`
     experts.toml     if there: the experts of these features, for recipes that name none
 
 Without clips.csv every video is one clip; its id is the video's path without suffix, and the video must be there. The clips of

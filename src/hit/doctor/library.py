@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from hit import files, settings
+from hit.db import shared
 from hit.db.access import aware
 from hit.db.load import load
 from hit.db.look import look
@@ -27,6 +28,17 @@ _SHOWN = 200  # jobs that are kept
 def database_of(path: Path) -> str:
     """Return the URL of a library's own database."""
     return f"sqlite:///{quote(str(path.absolute() / 'library.db'))}"
+
+
+def joining(path: Path, database: str) -> Iterator[Finding]:
+    """Say which library a folder without a library.toml joins, as that of hit.toml's database."""
+    settings.check(database)
+    if told := shared.peek(database):
+        what = f"{path} has none yet: the next command joins library {told['id']} of hit.toml's database"
+        yield Finding("library.toml", what, OK)
+    else:
+        mend = f"make one with `hit index {path} SOURCE`, or restore a backup"
+        yield Finding("library.toml", f"{path} has none, and hit.toml's database holds no library", FAIL, mend)
 
 
 def serving(path: Path) -> Iterator[Finding]:
@@ -65,14 +77,14 @@ def store(path: Path, config: LibraryConfig) -> Iterator[Finding]:
 def model(path: Path, config: LibraryConfig) -> Iterator[Finding]:
     """See that the model is there, is the one that made the vectors, and loads with all its experts."""
     reference = config.model
-    folder = settings.model_folder(path, reference)
-    if folder is None:
+    if not reference.absolute:
         yield Finding("model", f"{reference.id} came without a folder: only the program that gave it can search", WARN)
         return
     mend = "put its folder back, or embed all anew with `hit index LIBRARY --model MODEL`"
     from hit.encoder import read_card  # late: whoever has a broken torch is to be told of the rest
 
     try:
+        folder = settings.model_here(path, config)
         read_card(folder)
         with _opened(path, config) as library:
             if library is None:
