@@ -24,7 +24,7 @@ from hit.datasets.corpus import LEAST_CLIPS
 from hit.moderation import bank, prints
 from hit.moderation.prints import Prints
 from hit.remote import Remote
-from hit.types import Bytes, Clip, FrameWant, Silent
+from hit.types import Bytes, Clip, FrameWant, Silent, Where
 
 RATE = 4.0  # pictures a second of copies
 BITS = range(24, 101, 4)
@@ -115,7 +115,7 @@ def main(folders: Sequence[str], seconds: float, tiny: bool) -> None:
     print(json.dumps(line))
 
 
-def copies(path: Path, folder: Path, seconds: float, changes: Mapping[str, Change]) -> dict[str, Prints]:
+def copies(path: Where, folder: Path, seconds: float, changes: Mapping[str, Change]) -> dict[str, Prints]:
     """Return the hashes of a video's first seconds, and of its changed copies, each encoded anew."""
     want = FrameWant(RATE, 240)
     images: list[Bytes] = []

@@ -22,7 +22,7 @@ def main(library: Path, out: Path) -> None:
             draw.text((GAP, i * row + GAP), f"› {query}", "black", font)
             for j, hit in enumerate(shelf.search(query, limit=COLUMNS).hits):
                 left, top = GAP + j * (WIDTH + GAP), i * row + GAP + LINE + 4
-                assert hit.thumbnail is not None
+                assert isinstance(hit.thumbnail, Path)
                 with Image.open(hit.thumbnail) as thumbnail:
                     sheet.paste(thumbnail.resize((WIDTH, HEIGHT)), (left, top))
                 label = f"{hit.clip.path.name}  {seconds(hit.clip.start)}-{seconds(hit.clip.end)}  {hit.score:.2f}"

@@ -39,7 +39,8 @@ def example(model: Path, corpus: Path, seeds: int) -> dict[str, Any]:
     parts = {name: splits.load(dataset, name, experts) for name in ("train", "val", "test")}
     vectors = {name: encoder.embed_clips(split.features) for name, split in parts.items()}
     shown = {
-        name: [told[str(dataset.clips[key].path.relative_to(dataset.root))] for key in split.ids] for name, split in parts.items()
+        name: [told[str(Path(str(dataset.clips[key].path)).relative_to(dataset.root))] for key in split.ids]
+        for name, split in parts.items()
     }
     tasks, chosen = [], []  # what a label's threshold is chosen by: whether the clips of val show it
     for group, labels in truth.LABELS.items():

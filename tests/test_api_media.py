@@ -26,6 +26,7 @@ from hit.pulse import Pulse
 from hit.service import media
 from hit.service.media import MediaCache
 from hit.upkeep import info, leftovers, remove
+from nearby import here
 from toy import COLOURS, PLUGIN, ToyEncoder, render
 
 ODD = {odd.name: odd for odd in odd_files.ODD}
@@ -296,7 +297,7 @@ def test_what_many_ask_for_at_once_is_made_once(tmp_path: Path) -> None:
         path.write_bytes(b"x")
 
     def ask() -> None:
-        assert cache.make("sprites", "a1", make).read_bytes() == b"x"
+        assert here(cache.make("sprites", "a1", make)).read_bytes() == b"x"
 
     threads = [threading.Thread(target=ask) for _ in range(6)]
     for thread in threads:
@@ -314,7 +315,7 @@ def test_what_many_ask_for_at_once_is_made_once(tmp_path: Path) -> None:
 def test_what_was_asked_for_longest_ago_goes(tmp_path: Path) -> None:
     cache = MediaCache(tmp_path, 250)
     for count, name in enumerate(("a", "b")):
-        path = cache.make("renditions", name, lambda path: path.write_bytes(bytes(100)))
+        path = here(cache.make("renditions", name, lambda path: path.write_bytes(bytes(100))))
         os.utime(path, ns=(count, path.stat().st_mtime_ns))
     before = (tmp_path / "renditions" / "a.mp4").stat().st_mtime_ns
     assert cache.find("renditions", "a") and not cache.find("renditions", "c")
@@ -322,7 +323,7 @@ def test_what_was_asked_for_longest_ago_goes(tmp_path: Path) -> None:
     cache.make("renditions", "c", lambda path: path.write_bytes(bytes(100)))
     assert cache.find("renditions", "a") and not cache.find("renditions", "b") and cache.find("renditions", "c")
     large = cache.make("clips", "d", lambda path: path.write_bytes(bytes(1000)))
-    assert large.exists() and not cache.find("renditions", "a"), "what is used now stays, however large"
+    assert here(large).exists() and not cache.find("renditions", "a"), "what is used now stays, however large"
 
 
 def test_what_a_killed_process_left_is_made_anew(tmp_path: Path) -> None:
@@ -337,7 +338,7 @@ def test_what_a_killed_process_left_is_made_anew(tmp_path: Path) -> None:
     (left,) = (tmp_path / "clips").glob("*.part")
     cache = MediaCache(tmp_path, 1e9)
     assert cache.find("clips", "a") is None
-    assert cache.make("clips", "a", lambda path: path.write_bytes(b"whole"), wait=0).read_bytes() == b"whole"
+    assert here(cache.make("clips", "a", lambda path: path.write_bytes(b"whole"), wait=0)).read_bytes() == b"whole"
     assert not left.exists()
 
 

@@ -23,6 +23,7 @@ from hit.config import ExpertConfig
 from hit.errors import UserError
 from hit.journal import Entry, Journal
 from hit.types import Clip, Expert, Features, Silent
+from nearby import here
 
 EXPERTS = {"appearance": ExpertConfig(), "sound": ExpertConfig()}
 
@@ -153,9 +154,9 @@ def test_killed_and_run_again_equals_undisturbed(
 
 def test_what_fails_is_listed_and_tried_again(tmp_path: Path) -> None:
     data = dataset(tmp_path / "films", 4)
-    good = data.clips["v1"].path.read_bytes()
-    data.clips["v1"].path.write_bytes(b"")
-    data.clips["v2"].path.write_bytes(b"no video")
+    good = here(data.clips["v1"].path).read_bytes()
+    here(data.clips["v1"].path).write_bytes(b"")
+    here(data.clips["v2"].path).write_bytes(b"no video")
     root = tmp_path / "features"
     Journal(root / features.JOURNAL).write(Entry("x", "failed", clips={"of another data set": "is empty"}))
     report = extract.extract(data, EXPERTS, root, workers=1)
@@ -165,7 +166,7 @@ def test_what_fails_is_listed_and_tried_again(tmp_path: Path) -> None:
     assert "not a readable video" in report.failed[1][1]
     assert set(found(root, data)) == {"v0", "v3"}
     assert set(features.failures(root)) == {"v1", "v2", "of another data set"}
-    data.clips["v1"].path.write_bytes(good)
+    here(data.clips["v1"].path).write_bytes(good)
     report = extract.extract(data, EXPERTS, root, workers=1)
     assert (report.done, report.skipped, [clip for clip, _ in report.failed]) == (1, 2, ["v2"])
     assert set(features.failures(root)) == {"v1", "v2", "of another data set"}, "that v1 is done, its features say"
@@ -241,7 +242,7 @@ def _looked_at(root: Path) -> int:
 def test_a_video_that_is_renamed_or_lies_there_twice_is_looked_at_once(tmp_path: Path) -> None:
     data, root = dataset(tmp_path / "films", 3), tmp_path / "features"
     twin = data.root / "videos" / "twin.mp4"
-    shutil.copyfile(data.clips["v1"].path, twin)
+    shutil.copyfile(here(data.clips["v1"].path), twin)
     (data.root / "captions.csv").write_text("video,caption\n" + "".join(f"{name},x\n" for name in ("v0", "v1", "v2", "twin")))
     data = datasets.read(data.root)
     assert _seen(root, data) == (4, 0, 0)
@@ -249,7 +250,7 @@ def test_a_video_that_is_renamed_or_lies_there_twice_is_looked_at_once(tmp_path:
     read = features.load(root, plugins.load_all({"appearance": ExpertConfig()}), data.clips)
     assert equal({"x": read["twin"]}, {"x": read["v1"]})
 
-    data.clips["v2"].path.rename(data.root / "videos" / "new name.mp4")
+    here(data.clips["v2"].path).rename(data.root / "videos" / "new name.mp4")
     (data.root / "captions.csv").write_text("video,caption\nnew name,x\nv0,y\n")
     moved = datasets.read(data.root)
     assert _seen(root, moved) == (0, 2, 0)
@@ -263,29 +264,29 @@ def test_a_video_that_is_replaced_is_looked_at_again_and_one_that_is_touched_is_
     expert = plugins.load_all({"appearance": ExpertConfig()})
     assert _seen(root, data) == (2, 0, 0)
     before = features.load(root, expert, data.clips)
-    os.utime(data.clips["v0"].path)
+    os.utime(here(data.clips["v0"].path))
     assert _seen(root, data) == (0, 2, 0)
-    data.clips["v1"].path.write_bytes(data.clips["v0"].path.read_bytes())
+    here(data.clips["v1"].path).write_bytes(here(data.clips["v0"].path).read_bytes())
     assert _seen(root, data) == (0, 2, 0), "this content is known"
     after = features.load(root, expert, data.clips)
     assert equal(after, {"v0": before["v0"], "v1": before["v0"]})
-    video.write(data.clips["v1"].path, np.full((5, 32, 48, 3), 99, np.uint8), 5)
+    video.write(here(data.clips["v1"].path), np.full((5, 32, 48, 3), 99, np.uint8), 5)
     assert _seen(root, data) == (1, 1, 0)
-    data.clips["v1"].path.with_suffix(".srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nHello\n")
+    here(data.clips["v1"].path).with_suffix(".srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nHello\n")
     assert _seen(root, data) == (1, 1, 0), "its subtitles are part of it"
 
 
 def test_of_clips_with_the_same_content_each_has_its_own(tmp_path: Path) -> None:
     data, root = dataset(tmp_path / "films", 3), tmp_path / "features"
     for name in ("v1", "v2"):
-        data.clips[name].path.write_bytes(data.clips["v0"].path.read_bytes()[:100])
+        here(data.clips[name].path).write_bytes(here(data.clips["v0"].path).read_bytes()[:100])
     report = extract.extract(data, EXPERTS, root, workers=1)
     assert [clip for clip, _ in report.failed] == ["v1", "v2"], "broken alike"
     assert set(found(root, data)) == {"v0"}, "both are known as failed"
     assert [entry.status for entry in Journal(report.journal).read().values()] == ["done", "failed", "failed"]
 
     for name in ("v1", "v2"):
-        data.clips[name].path.write_bytes(data.clips["v0"].path.read_bytes())
+        here(data.clips[name].path).write_bytes(here(data.clips["v0"].path).read_bytes())
     motion = {"motion": ExpertConfig()}
     expert = plugins.load("motion", ExpertConfig())
     mine = Features(np.ones((1, expert.dim), np.float32), np.array([[0, 1]], np.float32))
@@ -319,7 +320,7 @@ def test_what_two_workers_of_a_cluster_make_of_the_same_content_is_there_once(
 
 
 def _replace_it(job: extract.Job, experts: Mapping[str, Expert], beat: Callable[[float], None]) -> watch.Plan:
-    video.write(job.path, np.full((5, 32, 48, 3), 99, np.uint8), 5)
+    video.write(here(job.path), np.full((5, 32, 48, 3), 99, np.uint8), 5)
     return _PLAN(job, experts, beat)
 
 

@@ -18,6 +18,7 @@ from hit import features
 from hit.errors import UserError
 from hit.journal import Entry, Journal
 from hit.types import Features
+from nearby import here
 
 
 @dataclass
@@ -76,7 +77,7 @@ def test_words_are_read_back_as_they_were(
     found = features.Folder(root, _Expert()).read(truth)
     assert set(found) == {clip for clip, value in truth.items() if value is not None}
     assert all(_same(value, found[clip]) for clip, value in truth.items() if value is not None)
-    [shard] = features.Folder(root, _Expert()).path.glob("*.safetensors")
+    [shard] = here(features.Folder(root, _Expert()).path).glob("*.safetensors")
     with safe_open(shard, "numpy") as file:
         assert ("texts" in set(file.keys())) == any(isinstance(kind, list) for kind in clips.values()), "old shards have none"
 
@@ -90,7 +91,7 @@ def test_a_text_a_row_or_none() -> None:
 def test_words_that_do_not_fit_their_rows_are_damage(tmp_path: Path) -> None:
     folder, rows = features.Folder(tmp_path, _Expert()), _some(2)
     folder.write({"a": Features(rows.values, rows.times, ("one", "two"))})
-    [shard] = folder.path.glob("*.safetensors")
+    [shard] = here(folder.path).glob("*.safetensors")
     whole = shard.read_bytes()
     for spoiled in (b'[["one,__two"]]_', b'[["one"]]_______', b'{"one": "two"}__', b"[[1, 2, 3]]_____", b'[["one\xff", "w"]]'):
         shard.write_bytes(whole.replace(b'[["one", "two"]]', spoiled.replace(b"_", b" ")))
@@ -104,14 +105,14 @@ def test_revisions_never_mix(tmp_path: Path) -> None:
     assert features.Folder(tmp_path, new).done() == set()
     with pytest.raises(UserError, match=r"1 of 1 clips have no features of 'toy'.*run `hit extract`"):
         features.load(tmp_path, {"toy": new}, ["a"])
-    about = json.loads((features.Folder(tmp_path, old).path / "expert.json").read_text())
+    about = json.loads(here(features.Folder(tmp_path, old).path / "expert.json").read_text())
     assert about == {"name": "toy", "dim": 3, "identity": "toy 1"}
 
 
 def test_a_damaged_shard_is_named_with_the_fix(tmp_path: Path) -> None:
     folder = features.Folder(tmp_path, _Expert())
     folder.write({"a": _some(2), "b": _some(1)})
-    [shard] = folder.path.glob("*.safetensors")
+    [shard] = here(folder.path).glob("*.safetensors")
     whole = shard.read_bytes()
     for content in (whole[:-5], whole[:20], b"", b"\xff" * 100, whole.replace(b"ids", b"idx")):
         shard.write_bytes(content)
@@ -128,7 +129,8 @@ def test_shards_of_another_width_are_refused(tmp_path: Path) -> None:
 def test_remains_of_a_killed_writer_are_ignored_and_cleaned(tmp_path: Path) -> None:
     folder = features.Folder(tmp_path, _Expert())
     folder.write({"a": _some(2)})
-    old, new = folder.path / ".x.safetensors.1.part", folder.path / ".y.safetensors.2.part"
+    path = here(folder.path)
+    old, new = path / ".x.safetensors.1.part", path / ".y.safetensors.2.part"
     for part in (old, new):
         part.write_bytes(b"half")
     os.utime(old, (0, 0))
@@ -170,7 +172,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
     assert "cannot be written" in run.stdout
     folder = features.Folder(tmp_path, _Expert())
     assert folder.done() == {"a"}
-    assert not list(folder.path.glob(".*"))
+    assert not list(here(folder.path).glob(".*"))
 
 
 def test_load_gives_every_expert_in_the_order_asked_for(tmp_path: Path) -> None:

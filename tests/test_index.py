@@ -24,6 +24,7 @@ from hit.library import Library
 from hit.segments import SegmentConfig
 from hit.stores.local import Local
 from library_helpers import dump, good_videos
+from nearby import here
 from postgres import Postgres
 from toy import PLUGIN, ToyEncoder, render
 
@@ -96,7 +97,7 @@ def test_bad_files_have_their_line_and_stop_nothing(library: Library, tmp_path: 
     assert list(reasons) == ["beheaded.mp4", "sound.mp4", "text.mp4", "zero.mp4"]
     assert "no pictures" in reasons["sound.mp4"]
     assert all(reason and "\n" not in reason and str(folder) not in reason for reason in reasons.values()), reasons
-    paths = {Path(hit.clip.path) for hit in library.search("red", limit=99).hits}
+    paths = {hit.clip.path for hit in library.search("red", limit=99).hits}
     assert paths == {*good, folder / "one.mp4", folder / "4k.mp4", folder / "truncated.mp4"}
     log = (library.path / "library.log").read_text()
     assert all(name in log for name in reasons)
@@ -189,7 +190,7 @@ def test_folders_are_walked_with_sense(library: Library, tmp_path: Path) -> None
     (folder / "deep" / "loop").symlink_to(folder)
     report = index(library, folder, folder / "deep")
     assert numbers(report) == {"added": 5}
-    assert {str(hit.clip.path.relative_to(folder)) for hit in library.search("red").hits} == set(odd)
+    assert {str(here(hit.clip.path).relative_to(folder)) for hit in library.search("red").hits} == set(odd)
 
 
 def test_a_file_that_is_named_is_tried_whatever_its_name(library: Library, tmp_path: Path) -> None:
@@ -222,7 +223,7 @@ def test_patterns_lists_and_urls_are_taken(library: Library, tmp_path: Path) -> 
         assert report.failed[0].path == str(tmp_path / "v" / "none.mp4")
         assert numbers(run()) == {"unchanged": 4, "failed": 1}
         server.shutdown()
-    paths = {hit.clip.path.relative_to(tmp_path) for hit in library.search("green", limit=99).hits}
+    paths = {here(hit.clip.path).relative_to(tmp_path) for hit in library.search("green", limit=99).hits}
     copy = Path("lib", "remote", "http", f"127.0.0.1%3A{server.server_port}", "sub", "green.mp4")
     assert paths == {Path("v/red.mp4"), Path("v/red then blue.mp4"), Path("v/sub/blue.mp4"), copy}
 
@@ -277,7 +278,7 @@ def test_a_file_with_new_content_is_indexed_anew(library: Library, tmp_path: Pat
     assert numbers(index(library, path.parent)) == {"added": 1, "unchanged": 1}
     hits = library.search("red").hits
     assert len(hits) == 2 and old.clip.id not in {hit.clip.id for hit in hits}
-    assert old.thumbnail and not old.thumbnail.exists()
+    assert not here(old.thumbnail).exists()
     assert library.search("blue").hits[0].clip.path == path
     assert library.store.count() == 2
     state = dump(library.path, ToyEncoder())
@@ -351,7 +352,7 @@ def test_long_videos_are_cut_at_their_shots(library: Library, five: Path) -> Non
     assert [(hit.clip.start, hit.clip.end) for hit in hits] == [(0, 5), (5, 10), (10, 15), (15, 20)]
     assert [hit.seek for hit in hits] == [0, 5, 10, 15]
     assert library.search("red").hits[0].clip.start == 5
-    assert all(hit.thumbnail and hit.thumbnail.read_bytes()[:2] == b"\xff\xd8" for hit in hits)
+    assert all(here(hit.thumbnail).read_bytes()[:2] == b"\xff\xd8" for hit in hits)
 
 
 def test_windows_where_that_is_asked_for(tmp_path: Path, five: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from hit.errors import UserError
 from hit.journal import Entry, Journal
+from nearby import here
 
 NAMES = ["a b.mp4", "line\nbreak.mp4", "ünï\u2028code.mp4", "surrogate\udc80.mp4", '"quoted".mp4']
 
@@ -20,14 +21,14 @@ def test_what_is_written_is_read_and_the_last_entry_holds(tmp_path: Path) -> Non
     assert journal.read() == entries
     journal.write(again := Entry(NAMES[0], "done"))
     assert journal.read() == {**entries, NAMES[0]: again}
-    assert len(journal.path.read_bytes().splitlines()) == len(NAMES) + 1
+    assert len(here(journal.path).read_bytes().splitlines()) == len(NAMES) + 1
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
 def test_a_line_that_was_cut_short_costs_itself_only(tmp_path: Path, cut: int) -> None:
     journal = Journal(tmp_path / "journal.jsonl")
     journal.write(Entry("one", "done"), Entry("two", "done"))
-    journal.path.write_bytes(journal.path.read_bytes()[:-cut])
+    here(journal.path).write_bytes(here(journal.path).read_bytes()[:-cut])
     journal.write(Entry("three", "done"))
     assert set(journal.read()) == ({"one", "two", "three"} if cut == 1 else {"one", "three"})
 

@@ -19,6 +19,7 @@ from hit import remote as module
 from hit.errors import UserError
 from hit.remote import Remote, _fits, _step, shown
 from hit.sources import Videos, find
+from nearby import here
 
 CONTENT = bytes(range(256)) * 400  # 102,400 bytes
 
@@ -167,7 +168,7 @@ def test_a_broken_transfer_is_gone_on_with(server: Server, tmp_path: Path) -> No
 
     server.faults["/a.mp4"] = cut
     [path] = fetch(tmp_path, f"{server.url}/a.mp4").paths
-    assert path.read_bytes() == CONTENT
+    assert here(path).read_bytes() == CONTENT
     starts = [int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0 for _, asked in server.asked]
     assert len(starts) == 3 and starts == sorted(set(starts))
 
@@ -175,10 +176,10 @@ def test_a_broken_transfer_is_gone_on_with(server: Server, tmp_path: Path) -> No
 def test_a_part_of_another_version_is_thrown_away(server: Server, tmp_path: Path) -> None:
     server.files["/a.mp4"] = CONTENT
     [path] = fetch(tmp_path, f"{server.url}/a.mp4").paths
-    path.with_name(".a.mp4.part").write_bytes(b"x" * 1000)
-    path.with_name(".a.mp4.json").write_text('{"part": "\\"old\\"", "whole": "\\"older\\""}')
+    here(path).with_name(".a.mp4.part").write_bytes(b"x" * 1000)
+    here(path).with_name(".a.mp4.json").write_text('{"part": "\\"old\\"", "whole": "\\"older\\""}')
     [path] = fetch(tmp_path, f"{server.url}/a.mp4").paths
-    assert path.read_bytes() == CONTENT and server.asked[-1][1] == "bytes=999-"
+    assert here(path).read_bytes() == CONTENT and server.asked[-1][1] == "bytes=999-"
 
 
 def answer(status: int, body: bytes = b"", /, **headers: str) -> Callable[[BaseHTTPRequestHandler], bool]:
@@ -237,7 +238,7 @@ def test_a_redirect_is_followed(server: Server, tmp_path: Path) -> None:
     server.faults["/a.mp4"] = answer(302, Location="/b.mp4")
     server.files["/b.mp4"] = CONTENT
     [path] = fetch(tmp_path, f"{server.url}/a.mp4").paths
-    assert path.name == "a.mp4" and path.read_bytes() == CONTENT
+    assert path.name == "a.mp4" and here(path).read_bytes() == CONTENT
 
 
 def test_secrets_are_sent_and_nowhere_kept(server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -303,7 +304,7 @@ def test_hostile_names_stay_inside(server: Server, tmp_path: Path, path: str) ->
     server.faults = defaultdict(lambda: answer(200, CONTENT))
     server.everything = True
     [copy] = fetch(tmp_path, server.url + path).paths
-    assert copy.read_bytes() == CONTENT and copy.resolve().is_relative_to(tmp_path / "copies" / "http")
+    assert here(copy).read_bytes() == CONTENT and here(copy).resolve().is_relative_to(tmp_path / "copies" / "http")
 
 
 # -- object stores
@@ -317,8 +318,8 @@ def test_a_bucket_a_folder_and_a_pattern(s3: Server, tmp_path: Path) -> None:
     def keys(*urls: str) -> list[str]:
         videos = fetch(tmp_path, *urls)
         assert videos.failed == []
-        names = [unquote(str(path.relative_to(top))) for path in videos.paths]
-        assert [path.read_bytes() for path in videos.paths] == [name.encode() * 50 for name in names]
+        names = [unquote(str(here(path).relative_to(top))) for path in videos.paths]
+        assert [here(path).read_bytes() for path in videos.paths] == [name.encode() * 50 for name in names]
         return names
 
     assert keys("s3://bucket/v/ü/d.mkv", "s3://bucket/v/") == ["v/ü/d.mkv", "v/b c.mp4"]
@@ -333,7 +334,7 @@ def test_a_bucket_a_folder_and_a_pattern(s3: Server, tmp_path: Path) -> None:
 def test_an_object_comes_once_in_blocks_and_is_gone_on_with(s3: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_BLOCK", 40_000)
     s3.files["/bucket/a.mp4"] = CONTENT
-    [path] = fetch(tmp_path, "s3://bucket/a.mp4").paths
+    [path] = map(here, fetch(tmp_path, "s3://bucket/a.mp4").paths)
     assert path.read_bytes() == CONTENT
     assert [asked for _, asked in s3.asked] == ["bytes=0-39999", "bytes=40000-79999", "bytes=80000-102399"]
     assert fetch(tmp_path, "s3://bucket/a.mp4").paths == [path] and len(s3.asked) == 3

@@ -23,6 +23,7 @@ from hit.search import EVIDENCE, Query, embed, evidence
 from hit.segments import SegmentConfig
 from hit.types import Hit
 from library_helpers import by_segment, dump, good_videos
+from nearby import here
 from toy import PLUGIN, ToyEncoder, render
 
 Cli = Callable[..., "CompletedProcess[str]"]
@@ -123,7 +124,7 @@ def test_words_that_prove_nothing_are_no_evidence(talking: Library) -> None:
 
 def test_a_query_without_words_has_no_evidence(talking: Library) -> None:
     video = next(hit.clip.path for hit in talking.search("red").hits)
-    assert all(not hit.evidence for hit in talking.search(videos=[video]).hits)
+    assert all(not hit.evidence for hit in talking.search(videos=[here(video)]).hits)
 
 
 def test_lines_with_more_of_the_words_come_first_and_few_are_shown() -> None:

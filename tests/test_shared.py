@@ -144,21 +144,21 @@ def test_a_folder_whose_database_became_another_librarys_is_refused(url: str, tm
 
 def test_each_machine_looks_for_the_model_where_it_may_be(url: str, tmp_path: Path) -> None:
     model = tiny_model.write(tmp_path / "there" / "best")
-    reference = settings.reference(tmp_path / "one", model, open_encoder(model))
-    assert settings.model_here(tmp_path / "one", reference) == model
+    config = settings.LibraryConfig(settings.reference(tmp_path / "one", model, open_encoder(model)))
+    assert settings.model_here(tmp_path / "one", config) == model
     shutil.move(tmp_path / "there", tmp_path / "gone")
-    with pytest.raises(UserError, match=rf"revision {reference.revision} is not on this machine .copy it to .*two/model"):
-        settings.model_here(tmp_path / "two", reference)
+    with pytest.raises(UserError, match=rf"revision {config.model.revision} is not on this machine .copy it to .*two/model"):
+        settings.model_here(tmp_path / "two", config)
     models = tmp_path / "models"
     shutil.copytree(tmp_path / "gone" / "best", models / "b")
     tiny_model.write(models / "a", seed=1)  # another revision
     (tmp_path / "hit.toml").write_text(f'[library]\nmodels = "{models}"')
-    assert settings.model_here(tmp_path / "two", reference) == models / "b"
+    assert settings.model_here(tmp_path / "two", config) == models / "b"
     shutil.copytree(models / "a", tmp_path / "two" / "model")
-    assert settings.model_here(tmp_path / "two", reference) == models / "b", "not just any model"
+    assert settings.model_here(tmp_path / "two", config) == models / "b", "not just any model"
     shutil.rmtree(models)
     shutil.copytree(tmp_path / "gone" / "best", tmp_path / "two" / "model", dirs_exist_ok=True)
-    assert settings.model_here(tmp_path / "two", reference) == tmp_path / "two" / "model"
+    assert settings.model_here(tmp_path / "two", config) == tmp_path / "two" / "model"
 
 
 def test_a_machine_loads_the_model_that_another_one_went_over_to(url: str, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hit.errors import UserError
 from hit.remote import Remote
 from hit.sources import find
+from nearby import here
 
 names = st.binary(min_size=1, max_size=40).filter(lambda raw: not {0, ord("/")} & set(raw) and raw not in (b".", b".."))
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1, max_size=40).filter(
@@ -33,7 +34,7 @@ def touch(*paths: Path) -> list[Path]:
 def found(folder: Path, *given: Path | str, lists: Sequence[Path | str] = ()) -> list[Path]:
     videos = find([str(name) for name in given], lists=[str(one) for one in lists], remote=Remote(folder / "copies"))
     assert videos.failed == []
-    return list(videos.paths)
+    return [here(path) for path in videos.paths]
 
 
 def refused(folder: Path, *given: Path | str, lists: Sequence[Path | str] = ()) -> str:
