@@ -45,7 +45,7 @@ class Cluster:
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_health_check_initial_delay_ms": "1000",
             "RAY_health_check_period_ms": "1000",
-            "RAY_health_check_timeout_ms": "1000",
+            "RAY_health_check_timeout_ms": "5000",  # a busy machine is late
             "RAY_health_check_failure_threshold": "3",
         }
 

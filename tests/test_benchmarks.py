@@ -174,3 +174,11 @@ def test_media(root: Path, tmp_path: Path) -> None:
     assert found["against"] == ("ffmpeg" if shutil.which("ffmpeg") else "decoding all")
     assert all(found[f"{name}_{what}"] > 0 for name in ("sprites", "cut", "rendition") for what in ("s", "over_ffmpeg"))
     assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+
+
+def test_pool(root: Path) -> None:
+    pytest.importorskip("ray")
+    found = run(root, "pool")
+    assert list(found["workers"]) == ["1"] and found["clips"] == 6
+    row = found["workers"]["1"]
+    assert row["ray_over_local"] == pytest.approx(row["ray"]["clips_per_s"] / row["local"]["clips_per_s"], abs=0.01)

@@ -92,6 +92,8 @@ class Cluster:
         self._checked = now
         if now > self._watch.heard + LOST:
             self._lost = True
+            for worker in workers:
+                worker.killed = True  # with their head; to ask it for that would take long
             why = f"its head has not answered for {LOST:g} s"
             raise UserError(self._name, why, "see to it, then give the same command: it goes on from what is done")
         if any(worker.placed for worker in workers):
@@ -117,7 +119,7 @@ class Actor(Worker):
         self._handle, self._sent, self._end = handle, 0, ""
         self._held: list[bytes] = []
         self.talk = handle.talk.options(num_returns="streaming", _generator_backpressure_num_objects=AHEAD).remote()
-        self.placed = self.lost = False
+        self.placed = self.lost = self.killed = False
         self.node = self.ip = ""
 
     def send(self, message: bytes) -> None:
@@ -179,7 +181,9 @@ class Actor(Worker):
 
     def kill(self) -> None:
         """Have Ray kill it."""
-        _within(REACH, lambda: ray.kill(self._handle))
+        if not self.killed:
+            self.killed = True
+            _within(REACH, lambda: ray.kill(self._handle))
 
 
 class _Watch:
