@@ -357,8 +357,8 @@ def test_where_they_want_one_workers_share_a_gpu() -> None:
     worker = partial(one_by_one, _gpu)
     told = [part[0] for _, part in pool.stream(worker, range(9), 2, where="ray", gpus=True) if part is not None]
     assert {where for _, where in told} == {"0"}
-    [(_, where)] = pool.run(_gpu, [1], 1, where="ray")
-    assert where[1] == ""
+    [(_, found)] = pool.run(_gpu, [1], 1, where="ray")
+    assert isinstance(found, tuple) and found[1] == ""
 
 
 def test_who_is_no_pool_is_said_so() -> None:
