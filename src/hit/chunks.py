@@ -5,6 +5,7 @@
 The copy is the file of `hit.arrays`; beside it `here` says which of its rows are the array's, as JSON: [[first, last], ...].
 """
 
+import contextlib
 import json
 import secrets
 import threading
@@ -129,7 +130,7 @@ class Chunked(Matrix):
 
     def keep(self, first: int, last: int) -> None:
         """Note that these rows, written here, are the array's."""
-        with self._pen:
+        with self._pen, contextlib.suppress(OSError):  # they count already; what is not noted is fetched
             self._note([(first, last)])
 
     def kept(self) -> list[tuple[int, int]]:

@@ -242,6 +242,8 @@ def _show_info(result: Mapping[str, Any]) -> None:
     step = "in step" if store["in_step"] else store["error"] or "not in step: hit library verify"
     say(f"store {store['kind']}, {store['where']}: {store['vectors']} vectors, {step}")
     say(f"database {database['kind']}, schema {database['schema']}")
+    if result["objects"]:
+        say(f"arrays, thumbnails and uploads are at {result['objects']}")
     rows = [
         [one["revision"], "yes" if one["current"] else "", one["vectors"], one["dead"], words(one["bytes"])]
         for one in result["models"]

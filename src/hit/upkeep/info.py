@@ -81,7 +81,7 @@ def measure(library: Library) -> dict[str, int]:
         "uploads": sizes.of(path / UPLOADS),
         "cache": sizes.of(path / CACHE),
         "backups": sizes.of(path / copies.FOLDER),
-        "model": sizes.of(path / "model"),
+        "model": sizes.of(path / "model") + sizes.of(path / "models"),
         "logs": sizes.of(path / "library.log") + sizes.of(path / index.JOURNAL),
     }
     return {**parts, "all": sizes.of(path)}

@@ -9,7 +9,7 @@ import { uploadButton } from "./uploads.js";
 const STATES = { ready: "Ready", indexing: "Indexing", pending: "Pending", failed: "Failed" };
 const BADGES = { ready: "good", indexing: "", pending: "", failed: "bad" };
 const PAGE = 30;
-const PARTS = { thumbnails: "Pictures", arrays: "Vectors", store: "Search index", database: "Records", remote: "Fetched videos", uploads: "Uploads", cache: "Previews", backups: "Copies of the records", model: "Model", logs: "Logs" };
+const PARTS = { thumbnails: "Pictures", fetched: "Copies of pictures", arrays: "Vectors", store: "Search index", database: "Records", remote: "Fetched videos", uploads: "Uploads", cache: "Previews", backups: "Copies of the records", model: "Model", logs: "Logs" };
 const CHANGES = new Set(["index", "reindex", "remove"]);
 
 const page = { admin: false, videos: [], total: 0, token: null, asked: 0, removing: new Set(), info: null };
