@@ -378,6 +378,10 @@ def test_a_library_over_a_store_copies_nothing_and_shows_it(s3: S3, tmp_path: Pa
         assert hit.to_json()["metadata"]["path"] == f"{bucket}/v/red.mp4"
         [same] = library.search(videos=["films:red.mp4#t=0,2"], limit=1).hits
         assert same.clip.id == hit.clip.id
+        for named in ("films:red.mp4", f"{bucket}/v/red.mp4"):
+            [about] = library.describe([named], ["red green", "blue"])["videos"]
+            assert (about["path"], about["video_id"]) == (f"{bucket}/v/red.mp4", hit.clip.video)
+            assert about["texts"][0]["text"] == "red green"
         with library.db.read() as session:
             rows = [str(row) for table in ("files", "jobs") for row in session.execute(sa.text(f"SELECT * FROM {table}"))]
         assert "films:" in " ".join(rows) and str(tmp_path) not in " ".join(rows)
