@@ -308,6 +308,17 @@ def test_a_stretch_of_a_long_file_is_read_by_its_ranges(gate: Gate, moto: S3, tm
     assert np.array_equal(video.frame(far, 100.0, 48), video.frame(path, 100.0, 48))
 
 
+def test_who_reads_on_has_the_next_block_fetched_meanwhile_and_none_twice(gate: Gate, moto: S3) -> None:
+    bucket, data = moto.bucket(), np.random.default_rng(0).bytes((5 << 20) + 7)
+    objects.folder(bucket).write("x", data)
+    gate.asked.clear()
+    file = places.open_far(Far(f"{bucket}/x"))
+    assert file.read(10) == data[:10] and gate.asked == {"HEAD": 1, "GET": 1}
+    assert file.read(2 << 20) == data[10 : 10 + (2 << 20)]
+    assert file.seek(0) == 0 and file.read() == data
+    assert gate.asked == {"HEAD": 1, "GET": 6}
+
+
 def test_a_file_that_is_replaced_while_it_is_read_is_told(s3: S3, tmp_path: Path) -> None:
     bucket = s3.bucket()
     folder = objects.folder(bucket)
