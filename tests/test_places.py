@@ -308,7 +308,18 @@ def test_a_stretch_of_a_long_file_is_read_by_its_ranges(gate: Gate, moto: S3, tm
     assert np.array_equal(video.frame(far, 100.0, 48), video.frame(path, 100.0, 48))
 
 
-def test_a_file_that_is_replaced_while_it_is_read_is_told(s3: S3, tmp_path: Path) -> None:
+def test_who_reads_on_has_the_next_block_fetched_meanwhile_and_none_twice(gate: Gate, moto: S3) -> None:
+    bucket, data = moto.bucket(), np.random.default_rng(0).bytes((5 << 20) + 7)
+    objects.folder(bucket).write("x", data)
+    gate.asked.clear()
+    file = places.open_far(Far(f"{bucket}/x"))
+    assert file.read(10) == data[:10] and gate.asked == {"HEAD": 1, "GET": 1}
+    assert file.read(2 << 20) == data[10 : 10 + (2 << 20)]
+    assert file.seek(0) == 0 and file.read() == data
+    assert gate.asked == {"HEAD": 1, "GET": 6}
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_told(s3: S3, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     bucket = s3.bucket()
     folder = objects.folder(bucket)
     folder.upload("long.mov", noise(tmp_path / "long.mov", 100))
@@ -320,6 +331,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_told(s3: S3, tmp_path: Path
     folder.write("long.mov", bytes(1 << 20))
     with pytest.raises(UserError, match=r"long\.mov: changed while it was read"):
         list(media)
+    assert "Traceback" not in capfd.readouterr().err  # PyAV prints what it cannot raise
     assert content.changed(far, noted)
     ((_, why),) = content.digests([far], Silent())
     assert isinstance(why, UserError) and "changed while it was read" in str(why)
@@ -378,6 +390,10 @@ def test_a_library_over_a_store_copies_nothing_and_shows_it(s3: S3, tmp_path: Pa
         assert hit.to_json()["metadata"]["path"] == f"{bucket}/v/red.mp4"
         [same] = library.search(videos=["films:red.mp4#t=0,2"], limit=1).hits
         assert same.clip.id == hit.clip.id
+        for named in ("films:red.mp4", f"{bucket}/v/red.mp4"):
+            [about] = library.describe([named], ["red green", "blue"])["videos"]
+            assert (about["path"], about["video_id"]) == (f"{bucket}/v/red.mp4", hit.clip.video)
+            assert about["texts"][0]["text"] == "red green"
         with library.db.read() as session:
             rows = [str(row) for table in ("files", "jobs") for row in session.execute(sa.text(f"SELECT * FROM {table}"))]
         assert "films:" in " ".join(rows) and str(tmp_path) not in " ".join(rows)

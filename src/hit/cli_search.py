@@ -88,7 +88,7 @@ def _portable(given: Mapping[str, Any], roots: "Places") -> dict[str, Any]:
 @searching.command()
 def describe(
     folder: LibraryFolder,
-    videos: Annotated[list[Path], typer.Argument(metavar="VIDEO", help="Videos, of the library or not.")],
+    videos: Annotated[list[str], typer.Argument(metavar="VIDEO", help="Videos, of the library or not.")],
     texts: Annotated[Path, typer.Option(metavar="FILE", help="A text a line; or a .csv or .jsonl with a column `text`.")],
     limit: Annotated[int, typer.Option(min=1, help="How many texts for each video.")] = 10,
     level_weights: Annotated[

@@ -14,7 +14,7 @@ from hit.analysis import Piece
 from hit.db import Database, Stored
 from hit.errors import UserError
 from hit.examples import Like
-from hit.types import Encoder, Floats, Judge
+from hit.types import Encoder, Floats, Judge, Where
 
 _TEXTS = 4096  # embedded at once
 
@@ -26,18 +26,24 @@ class Seen:
     path: the file that was named, if one was; video: its id, where the library knows it.
     """
 
-    path: Path | None
+    path: Where | None
     times: Sequence[tuple[float, float]]
     vectors: Floats
     video: str | None = None
 
 
-def look_at(one: Path | Like, db: Database, stored: Stored, encoder: Encoder, analyse: Callable[[Path], Sequence[Piece]]) -> Seen:
+def look_at(
+    one: examples.Named, db: Database, stored: Stored, encoder: Encoder, analyse: Callable[[Where], Sequence[Piece]]
+) -> Seen:
     """Return a video, or a stretch of one. What the library has vectors of is not decoded; another file is given to `analyse`.
 
     Raises NotFoundError for an id of which the library has none, UserError for a file that cannot be read.
     """
-    path, like = (None, one) if isinstance(one, Like) else (one, _known(one, db, stored))
+    path: Where | None = None
+    like = one if isinstance(one, Like) else None
+    if not isinstance(one, Like):
+        path = db.roots.given(one)
+        like = _known(path, db, stored)
     if like:
         segments, vectors = examples.chosen(db, stored, like)
         return Seen(path, [(segment.start, segment.end) for segment in segments], vectors, like.video)
@@ -47,8 +53,8 @@ def look_at(one: Path | Like, db: Database, stored: Stored, encoder: Encoder, an
     return Seen(path, times, encoder.embed_clips([piece.features for piece in pieces]))
 
 
-def _known(path: Path, db: Database, stored: Stored) -> Like | None:
-    video = db.named(str(path.absolute()))
+def _known(path: Where, db: Database, stored: Stored) -> Like | None:
+    video = db.named(str(path.absolute() if isinstance(path, Path) else path))
     return Like(video) if video and db.segments(stored, [video]) else None
 
 

@@ -25,6 +25,9 @@ class Like:
     end: float = float("inf")
 
 
+Named = str | Path | Like
+
+
 def to_json(like: Like) -> dict[str, Any]:
     """Return a stretch as a saved search has it, whose videos are such tables, or names of files."""
     return {"video": like.video, "start": like.start, "end": None if math.isinf(like.end) else like.end}

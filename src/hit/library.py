@@ -31,7 +31,7 @@ from hit.analysis import ServingEncoder
 from hit.calibration import Calibration
 from hit.db import Database, StaleError, Stored, shared, upkeep
 from hit.errors import UserError
-from hit.examples import Like
+from hit.examples import Like, Named
 from hit.pool import Limits
 from hit.pulse import Pulse, working
 from hit.remote import Remote
@@ -294,10 +294,10 @@ class Library:
         self,
         texts: str | Sequence[str] = (),
         *,
-        videos: Sequence[str | Path | Like] = (),
+        videos: Sequence[Named] = (),
         images: Sequence[Path] = (),
         exclude: str | Sequence[str] = (),
-        exclude_videos: Sequence[str | Path | Like] = (),
+        exclude_videos: Sequence[Named] = (),
         level_weights: Sequence[float] | None = None,
         **options: Unpack[searching.Options],
     ) -> searching.Answer:
@@ -324,7 +324,7 @@ class Library:
         return self.asked(ask)
 
     def describe(
-        self, videos: Sequence[Path | Like], texts: Path | Sequence[str], limit: int = 10, weights: Sequence[float] | None = None
+        self, videos: Sequence[Named], texts: Path | Sequence[str], limit: int = 10, weights: Sequence[float] | None = None
     ) -> dict[str, Any]:
         """Return the texts, or those of a file, that fit each video best; see `hit.describe`. The library's are not decoded.
 
@@ -366,7 +366,7 @@ class Library:
     def _analyse(self, path: Where) -> list[analysis.Piece]:
         return analysis.analyse("query", path, self.experts, self.config.segments)
 
-    def _look_at(self, video: str | Path | Like, stored: Stored) -> searching.Example:
+    def _look_at(self, video: Named, stored: Stored) -> searching.Example:
         if isinstance(video, Like):
             return examples.chosen(self.db, stored, video)[1]
         return examples.look_at_video(video, self.experts, self.config.segments, self.db.roots)

@@ -8,7 +8,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -168,11 +168,16 @@ def _reason(text: str) -> tuple[str, str]:
 
 
 class _Reader(io.RawIOBase):
-    """A file of an object store, read by ranges of one version of it; the blocks that were used last are kept."""
+    """A file of an object store, read by ranges of one version of it; the blocks that were used last are kept.
+
+    Who has read two blocks in a row is taken to want the next one, which is fetched meanwhile.
+    """
 
     def __init__(self, folder: Folder, entry: Entry) -> None:
         self._folder, self._about, self._at = folder, entry, 0
         self._kept: OrderedDict[int, bytes] = OrderedDict()
+        self._last = -2  # the block that was fetched last
+        self._ahead: tuple[int, Future[bytes]] | None = None
 
     def readable(self) -> bool:
         return True
@@ -203,11 +208,25 @@ class _Reader(io.RawIOBase):
         if place in self._kept:
             self._kept.move_to_end(place)
             return self._kept[place]
-        start, end = place * _BLOCK, min((place + 1) * _BLOCK, self._about.size)
-        data = self._folder.read_range(self._about.name, start, end, self._about.mark)
-        if len(data) != end - start:
-            raise UserError(f"{self._folder.url}/{self._about.name}", "ended before its size", "try again")
+        ahead, self._ahead = self._ahead, None
+        data = ahead[1].result() if ahead and ahead[0] == place else self._fetch(place)
+        if place == self._last + 1 and (place + 1) * _BLOCK < self._about.size and place + 1 not in self._kept:
+            self._ahead = place + 1, _threads().submit(self._fetch, place + 1)
+        self._last = place
         self._kept[place] = data
         if len(self._kept) > _BLOCKS:
             self._kept.popitem(last=False)
         return data
+
+    def _fetch(self, place: int) -> bytes:
+        start, end = place * _BLOCK, min((place + 1) * _BLOCK, self._about.size)
+        data = self._folder.read_range(self._about.name, start, end, self._about.mark)
+        if len(data) != end - start:
+            raise UserError(f"{self._folder.url}/{self._about.name}", "ended before its size", "try again")
+        return data
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    """Return who fetches ahead, for all files that this process reads."""
+    return ThreadPoolExecutor(8, "ahead")

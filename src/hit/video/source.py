@@ -11,7 +11,7 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 from av.stream import Disposition
@@ -292,7 +292,23 @@ def _opened(path: Where) -> tuple[int, Any, str]:
     if not size:
         raise UserError(path, "is empty")
     file.seek(0)
-    return size, file, "none"  # it is read by us: FFmpeg has nothing to open
+    return size, _Reading(file), "none"  # it is read by us: FFmpeg has nothing to open
+
+
+class _Reading:
+    """A file as PyAV reads it: what goes wrong is raised once, and then there is no more of it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.seek, self.tell, self._broken = file, file.seek, file.tell, False
+
+    def read(self, size: int) -> bytes:
+        if self._broken:
+            return b""
+        try:
+            return self._file.read(size)
+        except Exception:
+            self._broken = True
+            raise
 
 
 def _size(path: Path) -> int:
