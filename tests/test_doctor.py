@@ -141,6 +141,35 @@ def test_a_server_is_looked_at_and_written_to_without_a_trace(postgres: Postgres
         databases.look(url.replace("hit@", "stranger@"))
 
 
+def test_a_folder_that_is_to_join_is_looked_at_by_its_database(
+    postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = postgres.database()
+    described(monkeypatch, tmp_path, f'[library]\ndatabase = "{url}"\n')
+    assert "holds no library" in said(doctor.examine(tmp_path / "lib"), "library.toml")
+    with Library.create(tmp_path / "first", encoder=ToyEncoder(), database=url) as made:
+        told = doctor.examine(tmp_path / "lib")
+        assert f"joins library {made.config.id}" in said(told, "library.toml") and not (tmp_path / "lib").exists()
+    assert states(told)["library.toml"] == states(told)["schema"] == "ok"
+
+
+def test_a_cluster_that_is_away_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    described(monkeypatch, tmp_path, 'pool = "127.0.0.1:1"\n')
+    found = said(doctor.examine(), "pool")
+    assert found.startswith("fail") and "nothing answers at 127.0.0.1:1" in found and "ray start" in found
+
+
+@pytest.mark.slow
+def test_the_nodes_of_a_cluster_are_asked_what_they_have() -> None:
+    ray = pytest.importorskip("ray")
+    ray.init("local", num_cpus=1, include_dashboard=False, object_store_memory=80_000_000, log_to_driver=False)
+    try:
+        (found,) = services.pool(ray.get_runtime_context().gcs_address)
+    finally:
+        ray.shutdown()
+    assert found.state == "ok" and f"ray {ray.__version__}" in found.what
+
+
 @pytest.mark.parametrize(("seconds", "state"), [(0.0, "ok"), (5.0, "warn"), (-100.0, "fail")])
 def test_clocks_that_differ_are_told(
     postgres: Postgres, s3: S3, monkeypatch: pytest.MonkeyPatch, seconds: float, state: str

@@ -25,7 +25,7 @@ from hit.db.access import aware
 from hit.db.webhooks import put_event
 from hit.errors import NotFoundError, UserError
 from hit.files import BusyError
-from hit.library import Library
+from hit.library import KEY, Library
 from hit.moderation import sending, webhooks
 from hit.moderation.sending import LEASE, TRIES, Sender, pause, send_due
 from serve_toy import until
@@ -142,7 +142,7 @@ def test_the_key_is_for_nobody_else_and_in_no_list(
     library: Library, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = webhooks.add(library, "site", receiver.url, ["case.decided"], "ann", private=True)
-    key = library.path / webhooks.KEY
+    key = library.path / KEY
     assert key.stat().st_mode & 0o777 == 0o600 and len(key.read_bytes()) == 32
     receiver.answer = lambda request: said(request, 500)
     tell(library.db, "case.decided")

@@ -20,8 +20,9 @@ class Line(logging.Formatter):
         """Return a record's line, before what an error's traceback adds."""
         line = super().formatMessage(record)
         job, request = traces.current_job(), traces.current_id()
-        known = [f"job {job}" if job else "", f"request {request}" if request and request not in line else ""]
-        return f"{line} ({', '.join(filter(None, known))})" if any(known) else line
+        if request in line:  # it says so itself, or there is none
+            return f"{line} (job {job})" if job else line
+        return f"{line} (job {job}, request {request})" if job else f"{line} (request {request})"
 
 
 class Json(logging.Formatter):
@@ -48,14 +49,14 @@ class Json(logging.Formatter):
 
 
 def config(log: Log) -> dict[str, Any]:
-    """Return what `logging.config` takes. What uvicorn says below WARNING is said by hit, or by nobody."""
+    """Return what `logging.config` takes. What uvicorn says below WARNING, hit says, or nobody; as of spans sent again."""
     formatter: dict[str, Any] = {"()": Json} if log.format == "json" else {"()": Line, "fmt": LINE}
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"chosen": formatter},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "chosen", "stream": "ext://sys.stderr"}},
-        "loggers": {"hit": {"level": log.level.upper()}, "uvicorn": {"level": "WARNING"}},
+        "loggers": {"hit": {"level": log.level.upper()}, "uvicorn": {"level": "WARNING"}, "opentelemetry": {"level": "ERROR"}},
         "root": {"handlers": ["stderr"], "level": "WARNING"},
     }
 

@@ -157,7 +157,7 @@ class _Timed(Span):
         self._part = part
 
     def __enter__(self) -> Self:
-        self._span = _Noted(self._part, "", {}).__enter__() if _tracer and _parent() else _NONE
+        self._span = _Noted(self._part, "", {}).__enter__() if _tracer and _parent() else NONE
         self._begun = time.perf_counter()
         return self
 
@@ -168,17 +168,17 @@ class _Timed(Span):
             told(self._part, took)
 
 
-_NONE = Span()
+NONE = Span()
 
 
 def span(name: str, parent: str = "", **about: Value) -> Span:
     """Return a span to be entered; `parent` is a W3C traceparent from elsewhere, if there is one."""
-    return _Noted(name, parent, about) if _tracer else _NONE
+    return _Noted(name, parent, about) if _tracer else NONE
 
 
 def part(part: Part) -> Span:
     """Return a part of the work to be entered, which counts where it is watched, and is a span inside of another one."""
-    return _Timed(part) if _watchers or _tracer else _NONE
+    return _Timed(part) if _watchers or _tracer else NONE
 
 
 def took(part: Part, seconds: float, **about: Value) -> None:

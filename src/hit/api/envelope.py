@@ -59,7 +59,8 @@ class Envelope:
                 took = time.perf_counter() - begun
                 self._metrics.flying.dec()
                 self._metrics.count(scope, status, took)
-                span.say(f"{scope['method']} {route_of(scope)}", **{"http.response.status_code": status})
+                if span is not traces.NONE:
+                    span.say(f"{scope['method']} {route_of(scope)}", **{"http.response.status_code": status})
                 _note(scope, number, status, took)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, begun: Callable[[], int]) -> None:

@@ -53,7 +53,7 @@ def _read(path: Path | None) -> tuple[Deployment, LibraryConfig | None, list[Fin
         found.append(Finding("hit.toml", str(where.absolute()) if where else "there is none: all is on this machine", OK))
     except UserError as error:
         found.append(Finding("hit.toml", f"{error.what}: {error.why}", FAIL, error.fix or "see docs/deploy.md"))
-    if path:
+    if path and ((path / "library.toml").exists() or not described.library.database):
         try:
             config = settings.read(path)
             found.append(Finding("library.toml", f"{path.absolute()}, library {config.id}", OK))
@@ -82,6 +82,8 @@ def _checks(path: Path | None, described: Deployment, config: LibraryConfig | No
         checks["objects"] = lambda: services.objects(objects)
     for name, place in described.roots.items():
         checks[f"root {name}"] = lambda name=name, place=place: services.root(name, place)  # type: ignore[misc]
+    if path and not config and places.database:
+        checks["library.toml"] = lambda: library.joining(path, places.database)
     if path and config:
         checks |= {
             "serve.toml": lambda: library.serving(path),

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from hit import files, settings
+from hit.db import shared
 from hit.db.access import aware
 from hit.db.load import load
 from hit.db.look import look
@@ -27,6 +28,17 @@ _SHOWN = 200  # jobs that are kept
 def database_of(path: Path) -> str:
     """Return the URL of a library's own database."""
     return f"sqlite:///{quote(str(path.absolute() / 'library.db'))}"
+
+
+def joining(path: Path, database: str) -> Iterator[Finding]:
+    """Say which library a folder without a library.toml joins, as that of hit.toml's database."""
+    settings.check(database)
+    if told := shared.peek(database):
+        what = f"{path} has none yet: the next command joins library {told['id']} of hit.toml's database"
+        yield Finding("library.toml", what, OK)
+    else:
+        mend = f"make one with `hit index {path} SOURCE`, or restore a backup"
+        yield Finding("library.toml", f"{path} has none, and hit.toml's database holds no library", FAIL, mend)
 
 
 def serving(path: Path) -> Iterator[Finding]:
