@@ -262,7 +262,7 @@ def test_all_is_lost_and_comes_back(
     assert (back / KEY).read_bytes() == key and stat.S_IMODE((back / KEY).stat().st_mode) == 0o600
     assert read(back).workers == 3
     assert json.loads(hit("library", "verify", back, "--json").stdout)["sound"]
-    found = doctor.examine(back)
+    found = doctor.examine(back, 600.0)
     assert found["sound"] and not [
         one for one in found["findings"] if one["state"] != "ok" and one["part"] not in ("disk", "memory", "files")
     ]
