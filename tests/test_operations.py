@@ -222,6 +222,8 @@ def test_all_is_lost_and_comes_back(
     key = (tmp_path / "old" / "lib" / KEY).read_bytes()
     with served(tmp_path / "old" / "lib") as api:
         before, enough, statuses = seen(api, known["secret"]), threading.Event(), set[int]()
+        counted = metrics(api.get("/metrics", headers={"Authorization": f"Bearer {known['secret']}"}).text)
+        assert counted['hit_part_seconds_count{part="object"}'] > 0  # the poster's bytes
 
         def drive() -> None:
             while not enough.is_set():

@@ -176,18 +176,18 @@ def span(name: str, parent: str = "", **about: Value) -> Span:
     return _Noted(name, parent, about) if _tracer else NONE
 
 
-def part(part: Part) -> Span:
+def part(name: Part) -> Span:
     """Return a part of the work to be entered, which counts where it is watched, and is a span inside of another one."""
-    return _Timed(part) if _watchers or _tracer else NONE
+    return _Timed(name) if _watchers or _tracer else NONE
 
 
-def took(part: Part, seconds: float, **about: Value) -> None:
+def took(name: Part, seconds: float, **about: Value) -> None:
     """Note a part of the work that has just ended after so many seconds, as `part` does."""
     for told in _watchers:
-        told(part, seconds)
+        told(name, seconds)
     if _tracer and _parent():
         now = time.time_ns()
-        made = _tracer.start_span(part, attributes=about, start_time=now - int(seconds * 1e9))
+        made = _tracer.start_span(name, attributes=about, start_time=now - int(seconds * 1e9))
         made.end(now)
 
 

@@ -77,14 +77,14 @@ def store(path: Path, config: LibraryConfig) -> Iterator[Finding]:
 def model(path: Path, config: LibraryConfig) -> Iterator[Finding]:
     """See that the model is there, is the one that made the vectors, and loads with all its experts."""
     reference = config.model
-    folder = settings.model_folder(path, reference)
-    if folder is None:
+    if not reference.absolute:
         yield Finding("model", f"{reference.id} came without a folder: only the program that gave it can search", WARN)
         return
     mend = "put its folder back, or embed all anew with `hit index LIBRARY --model MODEL`"
     from hit.encoder import read_card  # late: whoever has a broken torch is to be told of the rest
 
     try:
+        folder = settings.model_here(path, config)
         read_card(folder)
         with _opened(path, config) as library:
             if library is None:
