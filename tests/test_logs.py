@@ -23,10 +23,11 @@ from hit.moderation import lifecycle, webhooks
 from hit.service import config
 from odd_files import spoilt
 from serve_toy import serving, until
+from test_traces import GIVEN, TRACE, Collector, collector
 from test_webhooks import Receiver, receiver
 from toy import PLUGIN, ToyEncoder, render
 
-__all__ = ["receiver"]  # a fixture
+__all__ = ["collector", "receiver"]  # fixtures
 
 
 @pytest.fixture
@@ -186,9 +187,9 @@ def test_a_problem_a_line_and_an_answer_bear_one_id(own: Path, caplog: pytest.Lo
 
 
 def test_one_id_goes_from_a_request_to_every_hop_that_its_job_takes(
-    own: Path, tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    own: Path, tmp_path: Path, receiver: Receiver, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Server, queue, runner, job's process, pool's workers, webhooks."""
+    """Server, queue, runner, job's process, pool's workers, webhooks; and one trace."""
     monkeypatch.syspath_prepend(str(PLUGIN))
     render(tmp_path / "new" / "red.mp4", ["red"], seconds=1.0)
     spoilt([4])(tmp_path / "new" / "hurt.mp4")  # of which a worker has something to say
@@ -197,26 +198,38 @@ def test_one_id_goes_from_a_request_to_every_hop_that_its_job_takes(
         lifecycle.draft(library, "reds", {"texts": ["red"], "block": {"score": 1.0}}, "ann")
         lifecycle.enter(library, "reds", "enforced", "ann")
         webhooks.add(library, "site", receiver.url, ["verdict.changed"], "ann", private=True)
-    described(monkeypatch, tmp_path, f'[log]\nformat = "json"\n[serve]\nroots = ["{tmp_path}"]\nallow_private = true\n')
+    described(
+        monkeypatch,
+        tmp_path,
+        f'trace = "{collector.url}"\n[log]\nformat = "json"\n[serve]\nroots = ["{tmp_path}"]\nallow_private = true\n',
+    )
     with serving(own, tmp_path) as server:
-        head = {"X-Request-ID": "hop-1"}
+        head = {"X-Request-ID": "hop-1", "traceparent": GIVEN}
         asked = httpx2.post(f"{server.url}v1/videos", json={"sources": [str(tmp_path / "new")]}, headers=head, timeout=60)
         assert asked.status_code == 202 and asked.json()["request_id"] == asked.headers["x-request-id"] == "hop-1"
         address = f"/v1/jobs/{asked.json()['id']}"
         until(lambda: server.get(address)["state"] not in ("queued", "running") and bool(receiver.got))
+        until(lambda: bool(collector.named("job")))
         job = server.get(address)
         assert job["state"] == "done" and job["request_id"] == "hop-1" and set(job["detail"]).isdisjoint(traces.KEYS)
         server.end()
     lines = [json.loads(line) for line in (tmp_path / "stderr").read_text().splitlines()]
-    about = [line for line in lines if line.get("request") == "hop-1"]
-    seen = {(line["logger"], line.get("job")) for line in about}
+    mine = [line for line in lines if line.get("request") == "hop-1"]
+    seen = {(line["logger"], line.get("job")) for line in mine}
     assert ("hit.access", None) in seen  # the server's own
     assert ("hit.jobs.work", job["id"]) in seen and ("hit.index", job["id"]) in seen  # the job's process
-    (relayed,) = [line for line in about if "damaged packets" in line["message"]]  # of a process that it began
+    (relayed,) = [line for line in mine if "damaged packets" in line["message"]]  # of a process that it began
     assert relayed["job"] == job["id"] and relayed["level"] == "warning"
     assert all(line["path"].startswith("/v1/") and line["ms"] >= 0 for line in lines if line["logger"] == "hit.access")
-    assert not [line for line in lines if line["logger"] == "hit.access" and line is not about[0] and line["request"] == "hop-1"]
+    assert not [line for line in lines if line["logger"] == "hit.access" and line is not mine[0] and line["request"] == "hop-1"]
     log = (own / "library.log").read_text().splitlines()
     assert log and all(f"(job {job['id']}, request hop-1)" in line for line in log), log
     headers, body = receiver.got[0]
     assert headers["x-request-id"] == json.loads(body)["data"]["request_id"] == "hop-1"
+    (request,), (job_span,) = collector.named("POST /v1/videos"), collector.named("job")
+    assert job_span.trace_id.hex() == TRACE and job_span.parent_span_id == request.span_id
+    assert about(job_span) == {"kind": "index", "job.id": job["id"], "request.id": "hop-1"} and relayed["trace"] == TRACE
+    files = collector.named("file")
+    assert sorted(about(file)["status"] for file in files) == ["done", "done", "failed"]
+    assert {file.parent_span_id for file in files} == {job_span.span_id}
+    assert {"embed", "store", "database"} <= {span.name for span in collector.spans if span.parent_span_id == job_span.span_id}

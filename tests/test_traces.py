@@ -8,14 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 
 from api_helpers import client
 from hit import traces
 from hit.errors import UserError
-from serve_toy import serving, until
-from toy import PLUGIN, render
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 GIVEN = f"00-{TRACE}-{PARENT}-01"
@@ -97,29 +94,6 @@ def test_a_request_is_followed_to_its_parts(own: Path, collector: Collector) -> 
     assert "secret" not in str(collector.spans) and collector.services == {"hit"}
 
 
-def test_a_job_goes_on_with_the_trace_of_who_asked_for_it(
-    own: Path, tmp_path: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(str(PLUGIN))
-    render(tmp_path / "new" / "red.mp4", ["red"], seconds=1.0)
-    (tmp_path / "new" / "broken.mp4").write_bytes(b"no video")
-    (tmp_path / "hit.toml").write_text(f'trace = "{collector.url}"\n[serve]\nroots = ["{tmp_path}"]\n')
-    monkeypatch.setenv("HIT_CONFIG", str(tmp_path / "hit.toml"))
-    with serving(own, tmp_path) as server:
-        body = {"sources": [str(tmp_path / "new")]}
-        asked = httpx2.post(f"{server.url}v1/videos", json=body, headers={"traceparent": GIVEN}, timeout=60).json()
-        assert set(asked["detail"]).isdisjoint(traces.KEYS)
-        until(lambda: bool(collector.named("job")))
-        server.end()
-    (request,), (job,) = collector.named("POST /v1/videos"), collector.named("job")
-    assert job.trace_id.hex() == TRACE and job.parent_span_id == request.span_id
-    assert about(job) == {"kind": "index", "job.id": asked["id"], "request.id": asked["request_id"]}
-    files = collector.named("file")
-    assert sorted(about(file)["status"] for file in files) == ["done", "failed"]
-    assert {file.parent_span_id for file in files} == {job.span_id}
-    assert {"embed", "store", "database"} <= {span.name for span in collector.spans if span.parent_span_id == job.span_id}
-
-
 def test_an_error_is_a_span_without_its_words(collector: Collector) -> None:
     traces.start(collector.url)
     with pytest.raises(UserError), traces.span("job", kind="index"), traces.part("store"):
@@ -160,8 +134,9 @@ def test_parts_are_told_to_who_watches_and_to_nobody_else(monkeypatch: pytest.Mo
 
 def test_nothing_is_loaded_without_a_collector(own: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from hit.library import Library; from hit import traces; traces.start('')\n"
-        f"with Library.open(Path({str(own)!r}), mend=False) as lib, traces.span('x'), traces.part('store'): lib.db.ping()\n"
+        "import sys; from pathlib import Path; from hit.db import Database; from hit import traces; traces.start('')\n"
+        f"db = Database('sqlite:///{own / 'library.db'}', Path({str(own)!r}))\n"
+        "with traces.span('x'), traces.part('store'): db.ping()\n"
         "assert traces.passed_on() == {} and not [name for name in sys.modules if name.startswith('opentelemetry')]"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -1,6 +1,7 @@
 """The doctor: looks at every part of a deployment, all at once, and says how each is, and what mends it.
 
-Nothing is changed, but that a model is fetched that the first search would fetch; nothing is waited for beyond a time. What is secret is not shown: what any part says is cleaned of it.
+Nothing is changed, but that a model is fetched that the first search would fetch; and nothing is waited for beyond a time. What
+is secret is not shown: what any part says is cleaned of it.
 """
 
 import os
