@@ -23,7 +23,7 @@ from hit.moderation import lifecycle, webhooks
 from hit.service import config
 from odd_files import spoilt
 from serve_toy import serving, until
-from test_traces import GIVEN, TRACE, Collector, collector
+from test_traces import GIVEN, TRACE, Collector, about, collector
 from test_webhooks import Receiver, receiver
 from toy import PLUGIN, ToyEncoder, render
 
