@@ -40,7 +40,8 @@ def told(found: dict[str, Features]) -> dict[str, object]:
 
 def all_of(root: Where) -> list[object]:
     folder = Folder(root, Toy())
-    return [folder.done(), folder.contents(), folder.counts(), told(folder.read([*"abcdx"]))]
+    mapped = [told(dict(clip)) for clip in features.mapped(root, {"toy": Toy()}, "abcd")]
+    return [folder.done(), folder.contents(), folder.counts(), told(folder.read([*"abcdx"])), mapped]
 
 
 def test_a_folder_is_the_same_on_a_disk_and_in_a_store(s3: S3, tmp_path: Path) -> None:
