@@ -141,7 +141,8 @@ def measure(context: Any, world: int, rows: int, kind: str) -> dict[str, Any]:
         port = free.getsockname()[1]
     with context.Pool(world, maxtasksperchild=1) as pool:
         jobs = [(rank, world, port, rows, kind) for rank in range(world)]
-        handed, lo, seconds, bank = next(iter(list(pool.imap_unordered(work, jobs))))  # unordered: an error is not waited for
+        told = list(pool.imap_unordered(work, jobs))  # unordered: an error does not wait for the others
+    handed, lo, seconds, bank = told[0]
     columns = EACH * world + (0 if kind == "in-batch" else rows)
     return {
         "processes": world,
