@@ -4,8 +4,8 @@ python benchmarks/pool.py [--clips 48] [--seconds 4] [--workers 1,2] [--tiny]
 
 Clips of 320 x 240 at 25 pictures a second, each a file, are decoded and shown to the experts that need no network; what they see
 comes back, as in `hit index`. Clips a second are those between the first result and the last, so that starting a Ray or loading
-experts, which a long run does once, does not count: `start` has the seconds to the first result. `cpu_ms` is CPU time of a clip: in
-the worker, all its threads, and in the process that hands the work out. On a busy machine it is the figure that counts.
+experts, which a long run does once, does not count: `start` has the seconds to the first result. `cpu_ms` is CPU time of a clip:
+in the worker, all its threads, and in the process that hands the work out. On a busy machine it is the figure that counts.
 """
 
 import argparse
