@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from hit import chunks, files, index, objects, places, settings, stock
 from hit.errors import UserError
-from hit.library import Library
+from hit.library import KEY, Library
 from hit.objects import bucket
 from hit.service.media import MediaCache
 from hit.stock import Stock
@@ -235,6 +236,37 @@ def test_there_and_back(tmp_path: Path, s3: S3) -> None:
         assert pieces.move(library, url)["old"] is None
         add(library, [9])
         assert findings(library, full=True) == {}
+
+
+def with_model(path: Path, model: Path) -> None:
+    """Have a library say that its model lies in a folder."""
+    model.mkdir()
+    (model / "card.json").write_text('{"revision": "toy-1"}')
+    config = settings.read(path)
+    settings.write(path, replace(config, model=replace(config.model, relative="gone", absolute=str(model))))
+
+
+def test_a_move_takes_the_key_and_the_model_along_and_leaves_what_is_not_the_librarys(tmp_path: Path, s3: S3) -> None:
+    one, two, path, model = f"{s3.bucket()}/videos", f"{s3.bucket()}/two", tmp_path / "lib", tmp_path / "model"
+    strange = [f"{top}/mine.mp4" for top in ("films", "embeddings/x", "models-of-mine", "thumbnails", "uploads", "cache")]
+    with Library.create(path, encoder=ToyEncoder()) as made:
+        add(made, range(2))
+    with_model(path, model)
+    (path / KEY).write_bytes(b"k" * 32)
+    with opened(path) as library:
+        pieces.move(library, one)
+        for name in strange:
+            objects.folder(one).write(name, b"a stranger's")
+        shutil.rmtree(model)  # what follows happens on a machine that has joined
+        (path / KEY).unlink()
+        objects.folder(one).write("cache/sprites/0123456789abcdef.jpg", b"sheet")
+        pieces.move(library, two, drop_old=True)
+        assert sorted(names(one)) == sorted(strange)
+        assert objects.folder(two).read(KEY) == b"k" * 32 and names(two, "models") == ["models/toy-1/card.json"]
+        pieces.move(library, "local", drop_old=True)
+        assert (path / KEY).read_bytes() == b"k" * 32 and (path / KEY).stat().st_mode & 0o777 == 0o600
+        assert settings.revision(settings.model_here(path, library.config)) == "toy-1"
+        assert names(two, "models") == names(two, "embeddings") == names(two, "thumbnails") == []
 
 
 def test_a_move_that_broke_off_is_gone_on_with(tmp_path: Path, gate: Gate, moto: S3, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,7 +152,7 @@ def join(path: Path, database: str = "") -> LibraryConfig | None:
     config = replace(_built(table, "the database"), database=url)
     if not config.store.startswith(("http://", "https://")):
         what = "the library of this database has its vectors in a store of one machine"
-        raise UserError(path, what, "bring them to a server there: `hit library move LIBRARY http://HOST:19530`")
+        raise UserError(path, what, "bring them to a server there: `hit library move LIBRARY --to http://HOST:19530`")
     path.mkdir(parents=True, exist_ok=True)
     write(path, config)
     return config
@@ -185,7 +185,7 @@ def model_folder(library: Path, model: ModelReference) -> Path | None:
     if not model.absolute:
         return None
     there = [folder for folder in _places(library, model) if folder.exists()]
-    return next((folder for folder in there if _revision(folder) == model.revision), there[0] if there else Path(model.absolute))
+    return next((folder for folder in there if revision(folder) == model.revision), there[0] if there else Path(model.absolute))
 
 
 def _places(library: Path, model: ModelReference) -> Iterator[Path]:
@@ -197,7 +197,8 @@ def _places(library: Path, model: ModelReference) -> Iterator[Path]:
             yield from sorted(one.parent for one in Path(folder).glob("*/card.json"))
 
 
-def _revision(folder: Path) -> str | None:
+def revision(folder: Path) -> str | None:
+    """Return of which revision the model in a folder is; None where that is not said."""
     try:
         return str(json.loads((folder / "card.json").read_text())["revision"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -207,21 +208,21 @@ def _revision(folder: Path) -> str | None:
 def model_here(library: Path, config: LibraryConfig) -> Path:
     """Return the folder of a library's model, to be loaded; from the object store where this machine does not have it.
 
-    Raises UserError where it is not there either.
+    Raises NoModelError where it is not there either.
     """
     model = config.model
     folder = model_folder(library, model) or Path()
-    if config.objects and model.absolute and _revision(folder) != model.revision:
+    if config.objects and model.absolute and revision(folder) != model.revision:
         with contextlib.suppress(models.NoModelError):
             return models.fetch(models.of_revision(config.objects, model.revision), library / models.TOP)
     if not folder.exists():
         fix = f"copy it to there or to {library / 'model'}, or name a folder of models in hit.toml: [library] models"
-        raise UserError(folder, f"the model {model.id} of revision {model.revision} is not on this machine", fix)
+        raise models.NoModelError(folder, f"the model {model.id} of revision {model.revision} is not on this machine", fix)
     return folder
 
 
 def share_model(library: Path, config: LibraryConfig) -> None:
     """Have the model where all machines find it, if the library's files are in an object store."""
     folder = model_folder(library, config.model)
-    if config.objects and folder and _revision(folder) == config.model.revision:
+    if config.objects and folder and revision(folder) == config.model.revision:
         models.send(folder, models.of_revision(config.objects, config.model.revision))

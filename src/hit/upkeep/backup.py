@@ -44,7 +44,7 @@ from hit.objects import Folder
 from hit.settings import LibraryConfig
 from hit.types import Progress, Silent
 from hit.upkeep import pieces, shelves, sizes
-from hit.upkeep.tars import Written
+from hit.upkeep.tars import Written, private
 
 FORMAT = 1
 MANIFEST = "MANIFEST.json"
@@ -131,7 +131,7 @@ class _Backup:
             )
             size = sum(one.rows * 4 * one.dim for one, _ in held) + copy.stat().st_size + sum(map(sizes.of, model.values()))
             size += sum(there.get(name, 0) for name in wanted)
-            raw = stack.enter_context(open(self.part, "wb", opener=_private))  # Path.open takes no opener
+            raw = stack.enter_context(open(self.part, "wb", opener=private))  # Path.open takes no opener
             file: Any = stack.enter_context(gzip.GzipFile("", "wb", 6, raw)) if self.packed else raw
             with (
                 tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar,
@@ -224,10 +224,6 @@ def _dump(session: Any, copy: Path, progress: Progress) -> None:
         upkeep.copy(session, database, task.advance)
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
 def _sqlite(path: Path) -> Database:
     return Database(f"sqlite:///{quote(str(path.absolute()))}", path.parent)
 
@@ -315,7 +311,7 @@ def _tar(raw: IO[bytes]) -> tarfile.TarFile:
 
 def _extract(source: IO[bytes], target: Path) -> dict[str, Any]:
     digest, size = hashlib.sha256(), 0
-    with open(target, "xb", opener=_private if target.name == KEY else None) as out:
+    with open(target, "xb", opener=private if target.name == KEY else None) as out:
         while data := source.read(_BLOCK):
             digest.update(data)
             size += len(data)

@@ -1,10 +1,11 @@
 """What of a library lies in an object store: whether it is all there, what nothing names, and how it gets there and back."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
@@ -14,16 +15,21 @@ from hit.chunks import Chunked, Piece
 from hit.db import Stored, upkeep
 from hit.errors import UserError
 from hit.index import POSTERS
-from hit.library import CACHE, COPIES, UPLOADS, Library
-from hit.objects import Entry, Folder
+from hit.library import CACHE, COPIES, KEY, UPLOADS, Library
+from hit.objects import OWNER, Entry, Folder
 from hit.places import LIBRARY
 from hit.stock import FETCHED
 from hit.stores import LOCAL
 from hit.types import Far, Progress, Silent
+from hit.upkeep.tars import private
 
 MADE = {"renditions": ".mp4", "sprites": ".jpg"}  # of videos to show them, in the object store too
 _TOGETHER = 64  # files that are read, and written, at once
 _LARGE = 8 << 20  # bytes of a file that goes by way of the disk
+_FILES = (POSTERS, UPLOADS, COPIES)
+_ANEW = re.compile(  # what the library has written, and can be had anew
+    rf"{chunks.TOP}/[^/]+/[0-9a-f]{{16}}-[0-9a-f]{{8}}\.f32|{CACHE}/(renditions|sprites)/[0-9a-f]{{16}}[^/]*\.(mp4|jpg)"
+)
 
 
 def complaints(library: Library, stored: Stored, full: bool, progress: Progress) -> Iterator[tuple[str, bool]]:
@@ -87,9 +93,10 @@ def thumbnails(library: Library) -> list[str]:
 def move(library: Library, to: str, drop_old: bool = False, progress: Progress | None = None) -> dict[str, Any]:
     """Bring a library's arrays, thumbnails and uploads to a folder in an object store, and have it use them there.
 
-    "local": the library's own folder. All is compared before the library goes over; what is there already is not sent again, so
-    that a call that was killed is gone on with, and one to where the files are brings back what is lost there and was copied
-    here. The old files are left as they are, unless they are to be dropped. Raises UserError for a folder that is another
+    "local": the library's own folder. Before the library goes over, the sizes of all files are compared; what is there already,
+    of its size, is not sent again, so that a call that was killed is gone on with, and one to where the files are brings back
+    what is lost there and was copied here. The old files are left as they are, unless they are to be dropped: these are what was
+    brought over and what can be had anew, and nothing else that lies there. Raises UserError for a folder that is another
     library's, and for what is lost.
     """
     progress = progress or Silent()
@@ -100,26 +107,29 @@ def move(library: Library, to: str, drop_old: bool = False, progress: Progress |
             objects.claim(url, before.id)
         target = objects.folder(url or library.path)
         held = list(upkeep.arrays(library.db))
-        count = 0
+        sent: list[str] = []
         if target.url != source.url:
-            count = _files(library, source, target, progress)
+            sent = _files(library, source, target, progress)
         with progress.task("Arrays", len(held)) as task:
             for stored in held:
                 _array(library, stored, source, target if url else None)
                 task.advance()
+        shared = _shared(library, source, target, url) if target.url != source.url else []
+        settings.share_model(library.path, replace(before, objects=url))
         if url != before.objects:
             library.change(replace(before, objects=url))
+            late = _files(library, source, target, progress, [UPLOADS])  # some may have come meanwhile: no turn is taken for them
+            sent = sorted({*sent, *late})
         settle(library)
-        settings.share_model(library.path, library.config)
         for stored in held if not url else ():
             library.db.set_pieces(stored, [])
         old = before.objects or LOCAL
         dropped = drop_old and url != before.objects
         if dropped:
-            _drop(library, source, before.objects)
-        job.result["files"] = count
+            _drop(library, source, sent, shared, before.objects)
+        job.result["files"] = len(sent)
     about = {"where": old, "dropped": dropped} if url != before.objects else None
-    return {"library": str(library.path), "objects": url or LOCAL, "files": count, "arrays": len(held), "old": about}
+    return {"library": str(library.path), "objects": url or LOCAL, "files": len(sent), "arrays": len(held), "old": about}
 
 
 def settle(library: Library) -> None:
@@ -131,14 +141,14 @@ def settle(library: Library) -> None:
         looks[entry.name] = (look.size, look.mtime_ns)
     uploads = {PurePosixPath(name).name: look for name, look in looks.items() if name.startswith(f"{UPLOADS}/")}
     upkeep.rehome(library.db, uploads, UPLOADS)
-    upkeep.look_again(library.db, {f"{LIBRARY}:{name}": look for name, look in looks.items()})
+    copies = {f"{LIBRARY}:{name}": look for name, look in looks.items() if name.startswith(f"{COPIES}/")}
+    upkeep.look_again(library.db, copies)
 
 
-def _files(library: Library, source: Folder, target: Folder, progress: Progress) -> int:
-    """Copy thumbnails, uploads and what was fetched, and compare them; return how many there are."""
+def _files(library: Library, source: Folder, target: Folder, progress: Progress, tops: Sequence[str] = _FILES) -> list[str]:
+    """Copy thumbnails, uploads and what was fetched, and compare their sizes; return their names."""
     wanted = {f"{POSTERS}/{name}" for name in thumbnails(library)}
     wanted.update(name.partition(":")[2] for name in library.db.files() if name.startswith(f"{LIBRARY}:{COPIES}/"))
-    tops = (POSTERS, UPLOADS, COPIES)
     here = {entry.name: entry.size for top in tops for entry in source.list(top) if top == UPLOADS or entry.name in wanted}
     there = {entry.name: entry.size for top in tops for entry in target.list(top)}
     lacking = iter(name for name, size in here.items() if there.get(name) != size)
@@ -152,7 +162,35 @@ def _files(library: Library, source: Folder, target: Folder, progress: Progress)
     there = {entry.name: entry.size for top in tops for entry in target.list(top)}
     if wrong := [name for name, size in here.items() if there.get(name) != size]:
         raise UserError(f"{target.url}/{wrong[0]}", "is not what was sent", "give the same command again")
-    return len(here)
+    return list(here)
+
+
+def _shared(library: Library, source: Folder, target: Folder, url: str) -> list[str]:
+    """Have the key of webhooks and the model in the target, or here without a URL; return what the source has of these."""
+    key, before = library.path / KEY, library.config
+    ((_, secret),) = contents(source, [KEY])
+    found = [KEY] if secret else []
+    if secret is None and key.exists():
+        secret = key.read_bytes()
+    if secret and url:
+        target.write(KEY, secret)
+    elif secret and not key.exists():
+        part = key.with_name(f".{KEY}.move.part")
+        with open(part, "wb", opener=private) as file:
+            file.write(secret)
+        part.replace(key)
+    if not before.objects:
+        return found
+    own = f"{models.TOP}/{quote(before.model.revision, safe='')}" if not url else models.TOP
+    sizes = {entry.name: entry.size for entry in source.list(own)}
+    if not url:
+        here = bool(sizes) and settings.revision(settings.model_here(library.path, before)) == before.model.revision
+        return [*found, *sizes] if here else found
+    there = {entry.name: entry.size for entry in target.list(models.TOP)}
+    for name in sorted(sizes, key=lambda name: (name.endswith("/card.json"), name)):  # which says that all of it is there
+        if there.get(name) != sizes[name]:
+            _hand(library, source, target, name)
+    return [*found, *sizes]
 
 
 def _hand(library: Library, source: Folder, target: Folder, name: str) -> None:
@@ -204,13 +242,20 @@ def _mend(matrix: Any, pieces: Iterable[Piece], dim: int, source: Folder, target
         target.write(piece.name, data)
 
 
-def _drop(library: Library, source: Folder, url: str) -> None:
-    """Remove what was moved from where it was: all of a folder of an object store, or thumbnails and uploads of the library's."""
-    tops = ("",) if url else (POSTERS, UPLOADS)
-    for top in tops:
-        names = (entry.name for entry in source.list(top))
-        while some := list(islice(names, 1000)):
-            source.delete(some)
+def _drop(library: Library, source: Folder, sent: Iterable[str], shared: Sequence[str], url: str) -> None:
+    """Remove from where it was what was sent, so far as the library's records name it, and what can be had anew.
+
+    All else in a folder of an object store may be somebody else's; in the library's own, copies of remote videos stay.
+    """
+    known = {name.removeprefix(f"{LIBRARY}:") for name in library.db.files()}
+    gone = [name for name in sent if name in known or name.startswith(f"{POSTERS}/")]
+    if url:
+        made = (entry.name for top in (chunks.TOP, CACHE) for entry in source.list(top))
+        names = chain(gone, shared, filter(_ANEW.fullmatch, made), [OWNER])
+    else:
+        names = chain([name for name in gone if not name.startswith(f"{COPIES}/")])
+    while some := list(islice(names, 1000)):
+        source.delete(some)
 
 
 def contents(folder: Folder, names: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import tarfile
 import time
 from dataclasses import dataclass, field
@@ -43,3 +44,8 @@ class _Hashing:
         self.digest.update(data)
         self._task.advance(len(data) / 1e6)
         return data
+
+
+def private(path: str, flags: int) -> int:
+    """Open a file that nobody but its owner may read, as an opener of `open`."""
+    return os.open(path, flags, 0o600)
