@@ -11,11 +11,14 @@ import pytest
 from starlette.testclient import TestClient
 
 from api_helpers import client
+from hit import objects
+from hit.db import Found
 from hit.jobs import work
 from hit.library import Library
 from hit.pulse import Pulse
-from hit.service.uploads import title
-from hit.upkeep import leftovers, remove
+from hit.service.config import ServeConfig
+from hit.service.uploads import Uploads, title
+from hit.upkeep import leftovers, pieces, remove
 from hit.upkeep.backup import backup, restore
 from hit.upkeep.info import info
 from toy import PLUGIN, ToyEncoder, render
@@ -161,6 +164,41 @@ def test_an_upload_becomes_a_video_with_its_senders_title(api: TestClient, own: 
         assert info(library)["bytes"]["uploads"] == len(film)
         remove.remove(library, [video["id"]])
     assert left(own) == []
+
+
+def test_an_upload_goes_to_where_a_move_has_brought_the_library(own: Path, tmp_path: Path, film: bytes) -> None:
+    one, two = (f"file://{tmp_path / name}" for name in ("one", "two"))
+    with Library.open(own, encoder=ToyEncoder()) as served, Library.open(own, encoder=ToyEncoder()) as mover:
+        uploads, record = Uploads(served, ServeConfig()), served.db.record_files
+        pieces.move(mover, one)
+
+        def slow(*given: Any, **named: Any) -> None:  # while it is kept, the library moves once more
+            record(*given, **named)
+            pieces.move(mover, two, drop_old=True) if mover.config.objects == one else None
+
+        served.db.record_files = slow  # type: ignore[method-assign]
+        with uploads.begin() as upload:
+            upload.write(film)
+            kept = upload.keep("film.mp4")
+        name = kept.path.partition(":")[2]
+        assert objects.folder(two).read(name) == film and not (own / name).exists()
+        assert served.config.objects == two and not served.db.roots.gone(kept.path)
+
+
+def test_uploads_that_a_move_has_not_seen_are_not_dropped(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, change = f"file://{tmp_path / 'far'}", Library.change
+    with Library.open(own, encoder=ToyEncoder()) as library:
+        home = library.db.home
+        home.write("uploads/a.mp4", b"early")
+
+        def late(self: Library, *given: Any) -> None:  # after all was compared, before what is old is dropped
+            home.write("uploads/b.mp4", b"late")
+            library.db.record_files([Found("library:uploads/b.mp4", 4, 0, "b" * 64)])
+            change(self, *given)
+
+        monkeypatch.setattr(Library, "change", late)
+        pieces.move(library, target, drop_old=True)
+        assert library.db.home.read("uploads/b.mp4") == b"late" and left(own) == ["a.mp4"]  # the one that no record names
 
 
 def test_a_form_is_taken_apart_as_it_comes(api: TestClient, own: Path, film: bytes) -> None:

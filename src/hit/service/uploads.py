@@ -4,6 +4,7 @@ A file is called by chance: its sender's name for it is the video's title, and n
 video, and harmless as far as the scanner knows, its name is hidden and ends with `.part`.
 """
 
+import contextlib
 import os
 import re
 import secrets
@@ -17,6 +18,7 @@ from hit import content, files, pool, video
 from hit.db import Found, video_id
 from hit.errors import UserError
 from hit.library import UPLOADS, Library
+from hit.objects import Folder
 from hit.places import LIBRARY
 from hit.service.config import ServeConfig
 from hit.types import Silent
@@ -122,6 +124,7 @@ class Upload:
     def keep(self, name: str) -> Uploaded:
         """Make what was sent a video that waits to be indexed, called as its sender calls it.
 
+        No turn to write is waited for: where the library's files were moved meanwhile, this one is brought after them.
         Raises TooLargeError, NoVideoError and HarmfulError.
         """
         suffix = self._suffix or _suffix(self._head)
@@ -136,18 +139,30 @@ class Upload:
         if isinstance(digest, Exception):
             raise digest
         video, library = video_id(digest), self._uploads.library
+        library.renew()
         for known, *_ in library.db.files_of(video):
             if not library.db.roots.gone(known):
                 return Uploaded(video, known, duplicate=True)
-        if library.config.objects:
-            library.db.home.upload(path, self._part)
+        while True:
+            home = library.db.home.url
+            self._bring(path, library.db.objects)
+            look = content.look(library.db.roots.locate(f"{LIBRARY}:{path}"))
+            found = Found(f"{LIBRARY}:{path}", look.size, look.mtime_ns, digest)
+            library.db.record_files([found], titles={found.path: title(name)})
+            library.renew()
+            if library.db.home.url == home:  # else who moved the library may not have seen it
+                return Uploaded(video, found.path)
+
+    def _bring(self, path: str, store: Folder | None) -> None:
+        """Have the file in an object store, or in the library's folder."""
+        own = self._part.with_name(Path(path).name)
+        if store is None:
+            if self._part.exists():
+                self._part.replace(own)
+            files.sync_folder(own.parent)
         else:
-            self._part.replace(self._part.with_name(Path(path).name))
-            files.sync_folder(self._part.parent)
-        look = content.look(library.db.roots.locate(f"{LIBRARY}:{path}"))
-        found = Found(f"{LIBRARY}:{path}", look.size, look.mtime_ns, digest)
-        library.db.record_files([found], titles={found.path: title(name)})
-        return Uploaded(video, found.path)
+            with contextlib.suppress(FileNotFoundError):  # who moved the library took it along
+                store.upload(path, own if own.exists() else self._part)
 
     def _scan(self) -> None:
         if self._uploads.scanner:
