@@ -593,6 +593,22 @@ def test_a_backup_is_of_one_moment_while_a_writer_is_at_work(library: Library, t
     assert dump(tmp_path / "again", ToyEncoder()) == before
 
 
+def test_jobs_that_ran_at_a_backup_wait_again(library: Library, tmp_path: Path) -> None:
+    for kind, sources in (("index", ["a"]), ("backup", ["b"])):
+        library.db.submit_job(kind, {"sources": sources}, "ann")
+        job = library.db.claim_job("here", [kind])
+        assert job is not None
+    library.db.cancel_job(job.id)
+    library.db.begin_job("move", {}, "a command line")
+    backup(library, tmp_path / "b.tar")
+    restore(tmp_path / "b.tar", tmp_path / "again")
+    with opened(tmp_path / "again") as again:
+        (job,) = again.db.jobs()
+        assert (job.kind, job.state, job.owner, job.begun_at, job.beat_at, job.tries) == ("index", "queued", None, None, None, 0)
+        claimed = again.db.claim_job("there", ["index"])
+        assert claimed is not None and claimed.detail == {"sources": ["a"]} and claimed.by == "ann"
+
+
 def test_a_backup_beside_a_prune_is_begun_anew(library: Library, tmp_path: Path) -> None:
     class Pruner(Silent):
         done = False

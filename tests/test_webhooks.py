@@ -28,6 +28,7 @@ from hit.files import BusyError
 from hit.library import KEY, Library
 from hit.moderation import sending, webhooks
 from hit.moderation.sending import LEASE, TRIES, Sender, pause, send_due
+from hit.upkeep import pieces
 from serve_toy import until
 from toy import ToyEncoder
 
@@ -160,6 +161,22 @@ def test_the_key_is_for_nobody_else_and_in_no_list(
     now_due(library.db)
     assert send_due(library, private=True)["failed"] == 1  # it says so, and makes no key of its own
     assert "is gone" in (library.db.deliveries()[0].error or "") and not key.exists()
+
+
+def test_a_key_is_had_from_the_object_store_without_the_turn_to_write(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pieces.move(library, str(tmp_path / "far"))
+    made = webhooks.add(library, "site", "https://hooks.example/x", [], "ann")
+    assert library.db.home.read(KEY) == (library.path / KEY).read_bytes()
+    (library.path / KEY).unlink()  # another machine
+    endpoint = library.db.endpoint("site")
+    monkeypatch.setattr(library.db, "write", lambda **_: pytest.fail("takes the turn to write"))
+    assert webhooks.secret(library, endpoint) == made["secret"] and (library.path / KEY).stat().st_mode & 0o777 == 0o600
+    library.db.home.delete([KEY])
+    (library.path / KEY).unlink()
+    with pytest.raises(UserError, match="is gone"):
+        webhooks.secret(library, endpoint)
 
 
 # -- where to

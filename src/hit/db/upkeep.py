@@ -204,8 +204,8 @@ def size(session: Session) -> int:
 def copy(session: Session, target: Database, advance: Callable[[float], None]) -> None:
     """Write a library's tables into an empty database, all or nothing; `advance` is told of rows.
 
-    Jobs that run are not running there, its store is taken to hold everything, arrays are in the library's folder, and its
-    settings are told to it later.
+    Jobs that run wait there again, but for those that are to end and those of command lines, which are left out. Its store is
+    taken to hold everything, arrays are in the library's folder, and its settings are told to it later.
     """
     with target.write() as out:
         for table in reversed(Base.metadata.sorted_tables):
@@ -216,7 +216,10 @@ def copy(session: Session, target: Database, advance: Callable[[float], None]) -
                 advance(len(some))
         for own in (Unsynced, Shared, Chunk):
             out.execute(sa.delete(own))
-        out.execute(sa.delete(Job).where(Job.state == "running"))
+        running, fresh = Job.state == "running", {"owner": None, "begun_at": None, "beat_at": None, "total": None}
+        out.execute(sa.delete(Job).where(running, Job.cancel | (Job.tries == 0)))  # those from the queue have been tried
+        back = sa.update(Job).where(running).values(state="queued", done=0.0, note="", tries=Job.tries - 1, **fresh)
+        out.execute(back)
         if out.get_bind().dialect.name == "postgresql":
             _count_on(out)
 

@@ -114,10 +114,13 @@ def _key(library: Library, make: bool = False) -> bytes:
     Machines that share a library have it from the object store that holds its files.
     """
     path, store = library.path / KEY, library.db.objects
-    if make or not path.exists():
+    kept = _kept(store) if store and (make or not path.exists()) else None
+    if kept and not path.exists():
+        _write_key(path, kept)
+    if make and not (path.exists() and (kept or not store)):
         with library.db.write(content=False):  # of all machines one at a time
             kept = _kept(store) if store else None
-            if not path.exists() and (kept or (make and not library.db.endpoints())):
+            if not path.exists() and (kept or not library.db.endpoints()):
                 _write_key(path, kept or secrets.token_bytes(32))
             if store and kept is None and path.exists():
                 store.write(KEY, path.read_bytes())
