@@ -269,6 +269,27 @@ def test_a_move_takes_the_key_and_the_model_along_and_leaves_what_is_not_the_lib
         assert names(two, "models") == names(two, "embeddings") == names(two, "thumbnails") == []
 
 
+def test_a_backup_of_a_machine_that_joined_has_the_key_and_the_right_model(tmp_path: Path) -> None:
+    url, path, model = f"file://{tmp_path / 'far'}", tmp_path / "lib", tmp_path / "model"
+    with Library.create(path, encoder=ToyEncoder()) as made:
+        add(made, range(2))
+    with_model(path, model)
+    (path / KEY).write_bytes(b"k" * 32)
+    with opened(path) as library:
+        pieces.move(library, url)
+        (path / KEY).unlink()
+        (model / "card.json").write_text('{"revision": "toy-2"}')
+        assert backup(library, tmp_path / "a.tar")["model"]["folder"] == "in the backup"
+        objects.folder(url).delete(["models/toy-1/card.json"])
+        shutil.rmtree(path / "models")
+        about = backup(library, tmp_path / "b.tar")["model"]
+    assert about["folder"] == f"not in the backup: {model} is of revision toy-2, and the library of toy-1" and not about["bytes"]
+    restore(tmp_path / "a.tar", tmp_path / "again")
+    assert (tmp_path / "again" / KEY).read_bytes() == b"k" * 32
+    assert (tmp_path / "again" / KEY).stat().st_mode & 0o777 == 0o600
+    assert settings.revision(tmp_path / "again" / "model") == "toy-1"
+
+
 def test_a_move_that_broke_off_is_gone_on_with(tmp_path: Path, gate: Gate, moto: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"{moto.bucket()}/lib"
     monkeypatch.setitem(bucket._RETRY, "max_retries", 0)

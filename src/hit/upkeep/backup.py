@@ -34,7 +34,7 @@ from urllib.parse import quote
 import tomli_w
 
 import hit
-from hit import arrays, files, settings, stores
+from hit import arrays, files, models, settings, stores
 from hit import config as configs
 from hit.db import HEAD, Database, upkeep
 from hit.errors import UserError
@@ -66,17 +66,16 @@ class _GoneError(UserError):
 def backup(library: Library, out: Path, progress: Progress | None = None, model: bool = True) -> dict[str, Any]:
     """Write a library to a file, as it is at one moment; others may go on writing to it meanwhile.
 
-    The model is in it, unless `model` says otherwise or its folder is not there. Thumbnails that are lost are left out, and
-    counted as "lost". The file appears when it is whole. Raises UserError for another suffix than .tar, .tar.gz and .tgz, a
-    folder that is not there, and an array that is lost.
+    The model is in it, unless `model` says otherwise or it is neither here nor in the object store. Thumbnails that are lost are
+    left out, and counted as "lost". The file appears when it is whole. Raises UserError for another suffix than .tar, .tar.gz
+    and .tgz, a folder that is not there, and an array that is lost.
     """
     if not out.name.endswith(SUFFIXES):
         raise UserError(out, "is no name for a backup", f"let it end with {', '.join(SUFFIXES)}")
     if not out.absolute().parent.is_dir() or out.is_dir():
         raise UserError(out, "cannot be written: " + ("it is a folder" if out.is_dir() else "its folder is not there"))
     part, progress = out.with_name(f".{out.name}.part"), progress or Silent()
-    folder = settings.model_folder(library.path, library.config.model) if model else None
-    writing = _Backup(library, part, out.name.endswith("gz"), progress, folder if folder and folder.is_dir() else None)
+    writing = _Backup(library, part, out.name.endswith("gz"), progress, _model(library) if model else None)
     try:
         try:
             about = writing.write()
@@ -97,7 +96,7 @@ def backup(library: Library, out: Path, progress: Progress | None = None, model:
 
 @dataclass(frozen=True, slots=True)
 class _Backup:
-    """A backup that is to be written to `part`, with the model in the folder `model`."""
+    """A backup that is to be written to `part`, with the model in the folder `model`, if that is of the right revision."""
 
     library: Library
     part: Path
@@ -115,7 +114,7 @@ class _Backup:
             there = {entry.name: entry.size for top in (POSTERS, UPLOADS) for entry in library.db.home.list(top)}
             thumbnails = [f"{POSTERS}/{name}" for name in upkeep.thumbnails(session)]
             lost = [name for name in thumbnails if name not in there] if alone else []
-            model = _model_files(self.model) if self.model else {}
+            model = {} if self.model is None or self.strange else _model_files(self.model)
             known = upkeep.names_in(session)
             uploads = [name for name in there if name.startswith(f"{UPLOADS}/") and name.rpartition("/")[2] in known]
             wanted = sorted(set(thumbnails) - set(lost)) + uploads
@@ -144,6 +143,8 @@ class _Backup:
                 for name in _OWN:
                     if (library.path / name).is_file():
                         _add(written, name, library.path / name)
+                    elif name == KEY and (secret := next(pieces.contents(library.db.home, [KEY]))[1]):
+                        written.note(KEY, secret)  # of a library that this machine has joined
                 for one, array in held:
                     written.add(f"{one.name}/{arrays.NAME}", array, one.rows * 4 * one.dim)
                 for name, path in model.items():
@@ -157,10 +158,18 @@ class _Backup:
             os.fsync(raw.fileno())
         return about
 
+    @property
+    def strange(self) -> str:
+        """Which other revision than the library's the model's folder is of; empty for none."""
+        found = settings.revision(self.model) if self.model else None
+        return "" if found in (None, self.library.config.model.revision) else str(found)
+
     def about(self, model: dict[str, Path], totals: dict[str, int]) -> dict[str, Any]:
         """Return what the manifest says of the whole."""
         reference = self.library.config.model
         where = "in the backup" if model else f"not in the backup: {reference.absolute or 'it has no folder'}"
+        if self.strange:
+            where = f"not in the backup: {self.model} is of revision {self.strange}, and the library of {reference.revision}"
         size = sum(map(sizes.of, model.values()))
         return {
             "format": FORMAT,
@@ -170,6 +179,17 @@ class _Backup:
             "model": {"id": reference.id, "revision": reference.revision, "folder": where, "bytes": size},
             **totals,
         }
+
+
+def _model(library: Library) -> Path | None:
+    """Return the folder of the library's model, fetched from the object store where that has it; None where it cannot be had."""
+    if not library.config.model.absolute:
+        return None
+    try:
+        folder = settings.model_here(library.path, library.config)
+    except models.NoModelError:
+        return None
+    return folder if folder.is_dir() else None
 
 
 def _model_files(folder: Path) -> dict[str, Path]:
