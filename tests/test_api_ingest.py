@@ -168,7 +168,11 @@ def test_an_upload_becomes_a_video_with_its_senders_title(api: TestClient, own: 
 
 def test_an_upload_goes_to_where_a_move_has_brought_the_library(own: Path, tmp_path: Path, film: bytes) -> None:
     one, two = (f"file://{tmp_path / name}" for name in ("one", "two"))
-    with Library.open(own, encoder=ToyEncoder()) as served, Library.open(own, encoder=ToyEncoder()) as mover:
+    with (
+        Library.open(own, encoder=ToyEncoder()) as served,
+        Library.open(own, encoder=ToyEncoder()) as mover,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         uploads, record = Uploads(served, ServeConfig()), served.db.record_files
         pieces.move(mover, one)
 
@@ -176,7 +180,7 @@ def test_an_upload_goes_to_where_a_move_has_brought_the_library(own: Path, tmp_p
             record(*given, **named)
             pieces.move(mover, two, drop_old=True) if mover.config.objects == one else None
 
-        served.db.record_files = slow  # type: ignore[method-assign]
+        patch.setattr(served.db, "record_files", slow)
         with uploads.begin() as upload:
             upload.write(film)
             kept = upload.keep("film.mp4")
