@@ -126,8 +126,9 @@ def _astray(path: Path, roots: Places | None) -> str:
 
 
 def _listing(url: str, failed: list[Failure]) -> list[Far]:
+    scheme, _, rest = url.partition("://")
     try:
-        return places.videos(url)
+        return places.videos(f"{scheme.lower()}://{rest}")
     except UserError as error:
         failed.append(Failure(printable(elsewhere.shown(url)), f"{error.why} ({error.fix})" if error.fix else error.why))
         return []
