@@ -95,6 +95,8 @@ def test_without_roots_paths_are_as_they_were(tmp_path: Path, monkeypatch: pytes
 def test_a_file_in_no_root_is_told_which_there_are(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is in none of the roots: videos = .*/a, deep = .*, clips = s3://bucket/clips/, all = "):
         roots(tmp_path).name_of(tmp_path / "b" / "x.mp4")
+    with pytest.raises(UserError, match=r"videos = s3://bucket/x [(]"):
+        Places({"videos": "s3://KEY:SECRET@bucket/x"}).name_of(tmp_path)
 
 
 def test_two_machines_call_a_file_the_same(tmp_path: Path) -> None:

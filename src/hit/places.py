@@ -52,7 +52,7 @@ class Places:
         real = Path(os.path.realpath(path))
         found = self._of_path(path, 0, real) or self._of_path(real, 1, real)
         if not found and self.roots:
-            roots = ", ".join(f"{name} = {place}" for name, place in self.roots.items())
+            roots = ", ".join(f"{name} = {objects.shown(place)}" for name, place in self.roots.items())
             raise UserError(_plain(path), f"is in none of the roots: {roots}", "put it there, or name its folder in hit.toml")
         return found or str(path)
 
