@@ -23,6 +23,7 @@ from hit import render, sources, video
 from hit.datasets.corpus import LEAST_CLIPS
 from hit.moderation import bank, prints
 from hit.moderation.prints import Prints
+from hit.places import Places
 from hit.remote import Remote
 from hit.types import Bytes, Clip, FrameWant, Silent, Where
 
@@ -96,7 +97,7 @@ def main(folders: Sequence[str], seconds: float, tiny: bool) -> None:
         folder = Path(name)
         render.render_corpus(folder / "corpus", LEAST_CLIPS if tiny else 48, 5, workers=1, progress=Silent())
         named = [*folders, str(folder / "corpus" / "videos")]
-        paths = sources.find(named, remote=Remote(folder / "remote")).paths
+        paths = sources.find(named, remote=Remote(folder / "remote"), roots=Places()).paths
         changes = {key: CHANGES[key] for key in ("encoded", "mirrored")} if tiny else CHANGES
         made = [copies(path, folder, seconds, changes) for path in paths]
     made = [one for one in made if len(one["original"].times)]

@@ -11,7 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from api_helpers import client
-from hit import objects
+from hit import objects, remote
 from hit.db import Found
 from hit.jobs import work
 from hit.library import Library
@@ -96,6 +96,17 @@ def test_what_cannot_be_indexed_is_said(api: TestClient, root: Path) -> None:
     refused = api.post("/v1/videos", json={"sources": ["http://169.254.169.254/latest"]})
     assert refused.status_code == 403 and "not fetched" in refused.json()["detail"]
     assert api.post("/v1/videos", json={"sources": ["file:///etc/passwd"]}).status_code == 403
+
+
+def test_a_web_address_is_fetched_where_the_server_may(own: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "_PAUSES", ())
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with client(own, roots=(str(root),), urls=True) as api:
+        answer = api.post("/v1/videos", json={"sources": ["http://127.0.0.1:9/x.mp4", str(root / "talks" / "red.mp4")]})
+        assert answer.status_code == 202, answer.text
+        result = done(own, answer.json())
+    (failure,) = result["failures"]  # nobody listens there
+    assert (result["added"], failure["path"]) == (1, "http://127.0.0.1:9/x.mp4") and "Connect" in failure["reason"]
 
 
 def test_without_roots_nothing_is_indexed_by_path(own: Path, root: Path) -> None:

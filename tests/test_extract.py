@@ -1,6 +1,7 @@
 """Extraction: one pass a file, resumable at any moment, and what fails is listed and tried again."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -317,6 +318,46 @@ def test_what_two_workers_of_a_cluster_make_of_the_same_content_is_there_once(
         assert equal({"v1": found(tmp_path, data)["v1"]}, {"v1": other if count else truth["v1"]})
     with pytest.raises(UserError, match="yields more than"):
         extract._Keeper(tmp_path, plugins.load_all(EXPERTS), 16).add(job, ("v1", 0.0, other))
+
+
+def test_a_worker_takes_a_copy_of_another_time_and_no_other_content(data: datasets.Dataset, tmp_path: Path) -> None:
+    clip = data.clips["v1"]
+    path = Path(shutil.copy(here(clip.path), tmp_path / "v1.mp4"))
+    look, digest = content.look(path), hashlib.sha256(path.read_bytes()).hexdigest()
+    job = extract.Job(path, ((dataclasses.replace(clip, path=path), tuple(EXPERTS)),), look, digest, "videos:v1.mp4")
+    keeper = extract._Keeper(tmp_path / "features", plugins.load_all(EXPERTS), 1 << 20)
+    info, seen = (
+        video.probe(path),
+        {
+            name: Features(np.zeros((1, one.dim), np.float32), np.array([[0, 1]], np.float32))
+            for name, one in plugins.load_all(EXPERTS).items()
+        },
+    )
+    for change, status in ((path.touch, "done"), (lambda: path.write_bytes(bytes(look.size)), "failed")):
+        os.utime(path, ns=(1, 1))
+        change()
+        keeper.add(job, (clip.id, 0.0, seen))
+        keeper.end(job, watch.End(info))
+        [told] = keeper.flush()
+        assert (told.status, told.mtime_ns) == (status, look.mtime_ns)
+
+
+def test_what_workers_write_elsewhere_has_failed(data: datasets.Dataset, tmp_path: Path) -> None:
+    experts = plugins.load_all(EXPERTS)
+    folders = {name: features.Folder(tmp_path, expert) for name, expert in experts.items()}
+    ledger, look = extract._Ledger(folders, Journal(tmp_path / features.JOURNAL)), content.Look(1, 1)
+    jobs = [extract.Job(clip.path, ((clip, tuple(EXPERTS)),), look, name, name) for name, clip in data.clips.items()]
+    for job in jobs:
+        ledger.add(job, Entry(job.name, "done"))
+        ledger.end(job, watch.End(None))
+    for folder in folders.values():
+        folder.write({"v0": None}, {"v0": extract._key("v0", data.clips["v0"])})
+    ledger.miss(jobs)
+    assert set(ledger.failed) == set(data.clips) - {"v0"} and "shared by all machines" in ledger.failed["v1"]
+    told = Journal(tmp_path / features.JOURNAL).read()
+    assert {name: entry.status for name, entry in told.items()} == {
+        name: "done" if name == "v0" else "failed" for name in data.clips
+    }
 
 
 def _replace_it(job: extract.Job, experts: Mapping[str, Expert], beat: Callable[[float], None]) -> watch.Plan:

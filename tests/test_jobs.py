@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from hit import pulse
 from hit.db import Database, Job
 from hit.db.schema import Changes
-from hit.errors import EndedError, NotFoundError, UserError
+from hit.errors import AwayError, EndedError, NotFoundError, UserError
 from hit.files import BusyError
 from hit.jobs import Jobs, Runner, runner, to_json, work
 from hit.library import Library
@@ -292,6 +292,20 @@ def test_failures_say_why(jobs: Jobs, path: Path) -> None:
     assert to_json(jobs.get(wrong), whole=False)["detail"] == {}
     assert jobs.get(defect).detail["error"] == "ZeroDivisionError: a defect"
     assert "in stumble" in (path / "library.log").read_text()
+
+
+def test_work_whose_server_is_away_waits_and_fails_at_last(path: Path) -> None:
+    def away(*_: object) -> dict[str, object]:
+        raise AwayError("the database", "is away", "ask again")
+
+    with Library.open(path, encoder=ToyEncoder()) as library:
+        number = library.db.submit_job("stumble", {}).id
+        for state in ("queued", "queued", "failed"):
+            assert library.db.claim_job("ann", ["stumble"]) is not None
+            work._run(away, library, Pulse(library.db, number, "ann"), {})()
+            assert library.db.job(number).state == state
+        assert "cut short 3 times" in library.db.job(number).detail["error"]
+        assert "is away" in library.db.job(number).detail["error"]
 
 
 def test_a_process_that_cannot_be_begun_is_told(jobs: Jobs, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

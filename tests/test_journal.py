@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from hit import objects
 from hit.errors import UserError
 from hit.journal import Entry, Journal
+from hit.types import Far
 from nearby import here
 
 NAMES = ["a b.mp4", "line\nbreak.mp4", "ünï\u2028code.mp4", "surrogate\udc80.mp4", '"quoted".mp4']
@@ -54,3 +57,25 @@ def test_a_journal_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     (tmp_path / "journal.jsonl").mkdir()
     with pytest.raises(UserError, match="cannot be read"):
         Journal(tmp_path / "journal.jsonl").read()
+
+
+def test_in_an_object_store_many_files_become_one_however_many_tidy_and_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("obstore")
+    one, two = (Journal(Far("memory://journal-that-is-tidied")) for _ in range(2))
+    entries = {str(number): Entry(str(number), "done") for number in range(70)}
+    assert one._far and two._far
+    for entry in entries.values():
+        one.write(entry)
+    listed = one._far.list
+
+    def overtaken() -> Iterator[objects.Entry]:
+        names = [*listed()]
+        two.tidy()
+        return iter(names)
+
+    monkeypatch.setattr(one._far, "list", overtaken)
+    one.tidy()
+    assert two.read() == entries and len([*listed()]) == 1
+    for entry in entries.values():
+        two.write(entry)
+    assert one.read() == entries and len([*listed()]) == 1  # it was tidied between the listing and the reading

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hit import objects
-from hit.errors import UserError
+from hit.errors import AwayError, UserError
 from hit.objects import Folder, bucket, contract
 from s3 import S3, Gate, environment, gate, moto, s3
 
@@ -264,7 +265,7 @@ def test_a_server_that_stays_away_is_told_in_one_line_without_credentials(gate: 
             lambda: folder.delete(["x"]),
             file.read,
         ):
-            with pytest.raises(UserError, match="cannot be reached") as caught:
+            with pytest.raises(AwayError, match="cannot be reached") as caught:
                 act()
             told = str(caught.value)
             assert "\n" not in told and "s3cret" not in told and "testkey" not in told
@@ -289,6 +290,23 @@ def test_refusals_are_told_in_one_line(gate: Gate, moto: S3, status: int, compla
         with pytest.raises(UserError, match=complaint) as caught:
             act()
         assert "\n" not in str(caught.value) and "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("status", "away"), [(400, False), (403, False), (429, True), (500, True), (503, True)])
+def test_who_may_answer_later_is_away(gate: Gate, moto: S3, monkeypatch: pytest.MonkeyPatch, status: int, away: bool) -> None:
+    monkeypatch.setitem(bucket._RETRY, "max_retries", 0)
+    folder = objects.folder(moto.bucket())
+    gate.fail = [status]
+    with pytest.raises(UserError) as caught:
+        folder.read("x")
+    assert isinstance(caught.value, AwayError) == away
+
+
+def test_azure_s_tags_are_alike_wherever_they_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "account")
+    folder = bucket._Bucket("az://container/lib")
+    about = {"path": "lib/x", "size": 1, "last_modified": datetime.now(UTC)}
+    assert folder._entry({**about, "e_tag": "0x8D"}) == folder._entry({**about, "e_tag": '"0x8D"'})
 
 
 def test_a_bucket_that_is_not_there_is_told(s3: S3) -> None:

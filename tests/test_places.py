@@ -95,6 +95,8 @@ def test_without_roots_paths_are_as_they_were(tmp_path: Path, monkeypatch: pytes
 def test_a_file_in_no_root_is_told_which_there_are(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is in none of the roots: videos = .*/a, deep = .*, clips = s3://bucket/clips/, all = "):
         roots(tmp_path).name_of(tmp_path / "b" / "x.mp4")
+    with pytest.raises(UserError, match=r"videos = s3://bucket/x [(]"):
+        Places({"videos": "s3://KEY:SECRET@bucket/x"}).name_of(tmp_path)
 
 
 def test_two_machines_call_a_file_the_same(tmp_path: Path) -> None:
@@ -176,6 +178,18 @@ def test_what_cannot_be_looked_at_is_not_gone(tmp_path: Path) -> None:
     touch(tmp_path / "a" / "y.mp4")
     assert here.gone("videos:x.mp4") and not here.gone("videos:y.mp4")
     assert here.gone(str(tmp_path / "z.mp4"))  # of before there were roots
+
+
+def test_a_file_in_a_store_is_gone_only_where_its_root_has_others(gate: Gate, moto: S3) -> None:
+    url = moto.bucket()
+    folder = objects.folder(url)
+    folder.write("full/y.mp4", b"y")
+    here = Places({"full": f"{url}/full", "empty": f"{url}/empty", "wrong": "s3://no-such-bucket/full"})
+    for name in ("empty:x.mp4", "wrong:x.mp4", "s3://no-such-bucket/x.mp4", "full:y.mp4"):
+        assert not here.gone(name), name
+    gate.asked.clear()
+    assert here.gone(f"{url}/x.mp4") and all(here.gone(f"full:{number}.mp4") for number in range(5))
+    assert gate.asked == {"HEAD": 6, "GET": 2}  # a listing of each root
 
 
 def test_what_users_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -361,6 +375,7 @@ def test_videos_in_a_store_are_listed_once_with_their_subtitles(gate: Gate, moto
     assert [look.size for look in looks] == [len("v/a.mp4") + len("v/a.en.srt"), 9, 9]
     assert looks == [content.look(Far(one.url)) for one in found.paths if isinstance(one, Far)]
     assert len({look.mtime_ns for look in looks}) == 3
+    assert find([f"S3{bucket.removeprefix('s3')}/v"], remote=Remote(tmp_path), roots=roots).paths == found.paths
     local = tmp_path / "a.mp4"
     local.write_bytes(b"v/a.mp4")
     local.with_name("a.en.srt").write_bytes(b"v/a.en.srt")

@@ -363,7 +363,8 @@ def test_where_they_want_one_workers_share_a_gpu() -> None:
 
 def test_who_is_no_pool_is_said_so() -> None:
     pytest.importorskip("ray")
-    for name, why in (("rays", "is no pool"), ("127.0.0.1:9", "nothing answers there")):
+    away = ("127.0.0.1:9", "a..b:6379", f"{'a' * 64}:6379", "127.0.0.1:99999")
+    for name, why in (("rays", "is no pool"), *((one, "nothing answers there") for one in away)):
         with pytest.raises(UserError, match=why):
             list(pool.run(_square, [1], 1, where=name))
 

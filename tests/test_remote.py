@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from hit import remote as module
 from hit.errors import UserError
-from hit.remote import Remote, _fits, _step, shown
+from hit.places import Places, fits
+from hit.remote import Remote, _step, shown
 from hit.sources import Videos, find
 from nearby import here
 
@@ -125,7 +126,7 @@ def s3(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
 
 
 def fetch(folder: Path, *urls: str, limit: float = 20.0, http: bool = True) -> Videos:
-    return find(urls, remote=Remote(folder / "copies", http=http, limit=limit))
+    return find(urls, remote=Remote(folder / "copies", http=http, limit=limit), roots=Places())
 
 
 def failed(videos: Videos) -> list[tuple[str, str]]:
@@ -313,14 +314,11 @@ def test_hostile_names_stay_inside(server: Server, tmp_path: Path, path: str) ->
 def test_a_bucket_a_folder_and_a_pattern(s3: Server, tmp_path: Path) -> None:
     for key in ("a.mp4", "v/b c.mp4", "v/ü/d.mkv", "v/ü/notes.txt", "v/.hidden/e.mp4", "vw/f.mp4"):
         s3.files[f"/bucket/{key}"] = key.encode() * 50
-    top = tmp_path / "copies" / "s3" / "bucket"
 
     def keys(*urls: str) -> list[str]:
         videos = fetch(tmp_path, *urls)
         assert videos.failed == []
-        names = [unquote(str(here(path).relative_to(top))) for path in videos.paths]
-        assert [here(path).read_bytes() for path in videos.paths] == [name.encode() * 50 for name in names]
-        return names
+        return [str(path).removeprefix("s3://bucket/") for path in videos.paths]
 
     assert keys("s3://bucket/v/ü/d.mkv", "s3://bucket/v/") == ["v/ü/d.mkv", "v/b c.mp4"]
     assert keys("s3://bucket") == ["a.mp4", "v/b c.mp4", "v/ü/d.mkv", "vw/f.mp4"]
@@ -331,34 +329,6 @@ def test_a_bucket_a_folder_and_a_pattern(s3: Server, tmp_path: Path) -> None:
     assert keys("s3://bucket/v[w]") == ["v[w]/g.mp4"]
 
 
-def test_an_object_comes_once_in_blocks_and_is_gone_on_with(s3: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_BLOCK", 40_000)
-    s3.files["/bucket/a.mp4"] = CONTENT
-    [path] = map(here, fetch(tmp_path, "s3://bucket/a.mp4").paths)
-    assert path.read_bytes() == CONTENT
-    assert [asked for _, asked in s3.asked] == ["bytes=0-39999", "bytes=40000-79999", "bytes=80000-102399"]
-    assert fetch(tmp_path, "s3://bucket/a.mp4").paths == [path] and len(s3.asked) == 3
-    s3.files["/bucket/a.mp4"] = CONTENT[::-1]
-    s3.faults["/bucket/a.mp4"] = lambda handler: handler.command == "GET" and len(s3.asked) == 5 and answer(403)(handler)
-    assert [url for url, _ in failed(fetch(tmp_path, "s3://bucket/a.mp4"))] == ["s3://bucket/a.mp4"]
-    assert path.read_bytes() == CONTENT  # the old copy, whole
-    assert fetch(tmp_path, "s3://bucket/a.mp4").paths == [path] and path.read_bytes() == CONTENT[::-1]
-    assert s3.asked[5][1] == "bytes=39999-79998"
-
-
-def test_an_object_that_changes_meanwhile_is_a_failure(s3: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_BLOCK", 40_000)
-    s3.files["/bucket/a.mp4"] = CONTENT
-
-    def change(_: BaseHTTPRequestHandler) -> bool:
-        if len(s3.asked) == 2:
-            s3.files["/bucket/a.mp4"] = CONTENT[::-1]
-        return False
-
-    s3.faults["/bucket/a.mp4"] = change
-    assert failed(fetch(tmp_path, "s3://bucket/a.mp4")) == [("s3://bucket/a.mp4", "changed while it was fetched (try again)")]
-
-
 def test_failures_of_a_store_stop_nothing(s3: Server, tmp_path: Path) -> None:
     s3.files["/bucket/a.mp4"] = CONTENT
     s3.faults["/shut/"] = s3.faults["/shut"] = s3.faults["/shut/a.mp4"] = answer(403)
@@ -366,9 +336,9 @@ def test_failures_of_a_store_stop_nothing(s3: Server, tmp_path: Path) -> None:
     assert [path.name for path in videos.paths] == ["a.mp4"]
     (url, denied), (other, none) = failed(videos)
     assert (url, other) == ("s3://shut/a.mp4", "s3://bucket/none/*.mp4")
-    assert "Permission" in denied and "s3cret" not in denied and none.startswith("there is no such file")
+    assert "may not be used" in denied and "s3cret" not in denied and none.startswith("there is no such file")
 
 
 def test_patterns_of_keys() -> None:
-    assert _fits(["a", "b", "c.mp4"], ["**", "*.mp4"]) and _fits(["c.mp4"], ["**", "*.mp4"]) and _fits(["a", "b"], ["a"])
-    assert not _fits(["a", "b"], ["b"]) and not _fits(["a"], ["a", "b"]) and not _fits(["ab", "c.mp4"], ["a", "*.mp4"])
+    assert fits(["a", "b", "c.mp4"], ["**", "*.mp4"]) and fits(["c.mp4"], ["**", "*.mp4"]) and fits(["a", "b"], ["a"])
+    assert not fits(["a", "b"], ["b"]) and not fits(["a"], ["a", "b"]) and not fits(["ab", "c.mp4"], ["a", "*.mp4"])

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hit.errors import UserError
+from hit.places import Places
 from hit.remote import Remote
 from hit.sources import find
 from nearby import here
@@ -32,7 +33,8 @@ def touch(*paths: Path) -> list[Path]:
 
 
 def found(folder: Path, *given: Path | str, lists: Sequence[Path | str] = ()) -> list[Path]:
-    videos = find([str(name) for name in given], lists=[str(one) for one in lists], remote=Remote(folder / "copies"))
+    remote = Remote(folder / "copies")
+    videos = find([str(name) for name in given], lists=[str(one) for one in lists], remote=remote, roots=Places())
     assert videos.failed == []
     return [here(path) for path in videos.paths]
 
@@ -94,7 +96,7 @@ def test_a_folder_that_cannot_be_read_is_a_failure(tmp_path: Path, monkeypatch: 
         return real(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    videos = find([str(tmp_path)], remote=Remote(tmp_path))
+    videos = find([str(tmp_path)], remote=Remote(tmp_path), roots=Places())
     assert list(videos.paths) == [tmp_path / "a.mp4"]
     assert [(one.path, one.reason) for one in videos.failed] == [(str(tmp_path / "shut"), "Permission denied")]
 
@@ -145,7 +147,7 @@ def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: by
 def test_what_a_list_names_and_is_not_there_is_a_failure(tmp_path: Path) -> None:
     [a] = touch(tmp_path / "a.mp4")
     (tmp_path / "list.csv").write_text("path\nb.mp4\na.mp4\n*.mp4\n")  # no pattern: a list is written by programs
-    videos = find([], lists=[str(tmp_path / "list.csv")], remote=Remote(tmp_path))
+    videos = find([], lists=[str(tmp_path / "list.csv")], remote=Remote(tmp_path), roots=Places())
     assert list(videos.paths) == [a]
     assert [Path(one.path).name for one in videos.failed] == ["b.mp4", "*.mp4"]
     assert videos.failed[0].reason == f"there is no such file or folder ({tmp_path}/list.csv, line 2)"

@@ -15,6 +15,7 @@ from hit import config as configs
 from hit.errors import UserError
 
 NAME, VARIABLE = "hit.toml", "HIT_CONFIG"
+STORES = ("s3", "gs", "az")
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,19 @@ def check(deployment: Deployment) -> Deployment:
     for name, place in deployment.roots.items():
         if not re.fullmatch(r"[a-z][a-z0-9_-]+", name) or name == "library":  # one letter is a drive elsewhere
             raise UserError("roots", f"'{name}' is no name for one", "two or more of a to z, 0 to 9, - and _; 'library' is taken")
-        if "://" not in place and not Path(place).is_absolute():
+        scheme, found, rest = place.partition("://")
+        top, _, key = rest.partition("/")
+        if found and scheme not in (*STORES, "file"):
+            raise UserError(
+                f"root {name}", f"no videos are kept by '{scheme}'", f"a path, or a URL by {', '.join(STORES)} or file"
+            )
+        if found and "@" in top:
+            raise UserError(f"root {name}", "its credentials are not taken from a URL", "give them in the environment")
+        if scheme == "file" and (top or not key):
+            raise UserError(f"root {name}", f"'{place}' is no folder of this machine", "for example file:///data/videos")
+        if scheme in STORES and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", top):
+            raise UserError(f"root {name}", f"'{place}' names no bucket", f"for example {scheme}://bucket/folder")
+        if not found and not Path(place).is_absolute():
             raise UserError(
                 f"root {name}", f"'{place}' is another folder wherever it is read", "write its path in full, or a URL"
             )

@@ -22,12 +22,13 @@ from hit.config import ExpertConfig
 from hit.datasets import Dataset
 from hit.errors import UserError
 from hit.journal import Entry, Journal, Status
-from hit.types import Clip, Expert, Features, Progress, Silent, Where
+from hit.types import Clip, Expert, Far, Features, Progress, Silent, Where
 
 SHARD = 64  # clips written at once; a crash loses at most so many
 HOLD = 10.0  # seconds after which a worker of a cluster writes fewer
 STRETCH = 120.0  # seconds of a long clip that the experts see at once: a whole number of most experts' windows
 REST = 30.0  # seconds: a shorter rest of a clip is seen with the stretch before it
+_NOT_HERE = "its features are not here: is their folder shared by all machines?"
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ def extract(
     crew: watch.Crew[Job] = watch.Crew(load, _plan, _tell, keep, gpus)
     with progress.task("Extracting features", len(todo.jobs)) as task:
         watch.follow(crew(todo.jobs, workers, limits, where), work, task)
+    if isinstance(work, _Ledger):
+        work.miss(todo.jobs)
     for folder in folders.values():
         _share(folder, {twin: todo.keys[twin] for twin in todo.twins})
     failed = work.failed | work.fail(todo.twins, dataset)
@@ -248,7 +251,7 @@ class _Work:
 
     def _note(self, job: Job, end: watch.End) -> None:
         failed = {}
-        if end.error is None and job.digest and content.changed(job.path, job.look):
+        if end.error is None and job.digest and self._changed(job):
             end = watch.End(None, end.seconds, UserError(job.path, "changed while it was read", "run it again"))
         why = _reason(end.error) if end.error else "nothing of it could be decoded"
         for clip, names in job.clips:
@@ -266,6 +269,9 @@ class _Work:
         duration = end.info.duration if end.info else 0.0
         about = (job.digest, job.look.size, job.look.mtime_ns)
         self._entries.append(Entry(job.name, status, reason, round(end.seconds, 3), duration, *about, failed))
+
+    def _changed(self, job: Job) -> bool:
+        return content.changed(job.path, job.look)
 
     def fail(self, twins: Mapping[str, str], dataset: Dataset) -> dict[str, str]:
         """Note that clips have failed as those did whose content they share; return why."""
@@ -310,6 +316,14 @@ class _Keeper(_Work):
         self._said.pop(job.path, None)
         self._note(job, end)
 
+    def _changed(self, job: Job) -> bool:
+        """Say whether a file is not what the parent has read: a copy here may be of another time, its content tells."""
+        changed = super()._changed(job)
+        if not changed or isinstance(job.path, Far):
+            return changed
+        with closing(content.digests([job.path], Silent())) as read:
+            return next(read)[1] != job.digest
+
     def due(self) -> bool:
         """Say whether there is a shard to be written, or some of it for long enough."""
         return len(self._whole) >= SHARD or time.monotonic() > self._flushed + HOLD
@@ -344,6 +358,19 @@ class _Ledger(_Work):
             self.failed |= entry.clips
         else:
             super().end(job, end)
+
+    def miss(self, jobs: Sequence[Job]) -> None:
+        """Note as failed what workers say they have written, and what is not here."""
+        there = {name: folder.contents() for name, folder in self._folders.items()}
+        for job in jobs:
+            clips = [(clip, names) for clip, names in job.clips if clip.id not in self.failed]
+            lost = [c.id for c, names in clips if any(_lacks(there[name], c.id, _key(job.digest, c)) for name in names)]
+            if lost:
+                self.failed |= dict.fromkeys(lost, _NOT_HERE)
+                failed = {clip.id: self.failed[clip.id] for clip, _ in job.clips if clip.id in self.failed}
+                about = (job.digest, job.look.size, job.look.mtime_ns)
+                self._entries.append(Entry(job.name, "failed", _NOT_HERE, 0.0, 0.0, *about, failed))
+        self.flush()
 
 
 def _join(found: Sequence[Features]) -> Features | None:

@@ -21,6 +21,7 @@ from hit.types import Far, Where
 
 MAKE_ROOM = "free some space or name another folder, then run it again: it goes on where it stopped"
 _MANY = 64  # files of a journal in an object store
+_TRIES = 5  # to read them
 Status = Literal["pending", "done", "failed"]
 
 
@@ -63,11 +64,11 @@ class Journal:
         names = [one.name for one in self._far.list()] if self._far else []
         if not self._far or len(names) < _MANY:
             return
-        lines = b"".join(self._pieces(names))
-        self._far.write(
-            names[-1].replace(".jsonl", "-all.jsonl"), lines
-        )  # the place of the newest: others may be written meanwhile
-        self._far.delete(names)
+        with contextlib.suppress(FileNotFoundError):  # another process is at it
+            lines = self._pieces(names)
+            newest = names[-1].removesuffix(".jsonl").partition("-all")[0]  # its place: others may be written meanwhile
+            self._far.write(f"{newest}-all-{secrets.token_hex(4)}.jsonl", lines)  # a name that nobody else writes to
+            self._far.delete(names)
 
     def _append(self, path: Path, lines: bytes) -> None:
         try:
@@ -81,12 +82,17 @@ class Journal:
         except OSError as error:
             raise UserError(path, f"cannot be written: {error.strerror}", MAKE_ROOM) from None
 
-    def _pieces(self, names: Sequence[str]) -> Iterator[bytes]:
-        """Yield what is in files of an object store; what another process has made one of meanwhile is in that one."""
+    def _pieces(self, names: Sequence[str]) -> bytes:
+        """Return what is in files of an object store. Raises FileNotFoundError where one is not there any more."""
         assert self._far
-        for name in names:
+        return b"".join(map(self._far.read, names))
+
+    def _gathered(self, far: objects.Folder) -> bytes:
+        """Return all that is in an object store: from the beginning where a process has made one file of many meanwhile."""
+        for _ in range(_TRIES):
             with contextlib.suppress(FileNotFoundError):
-                yield self._far.read(name)
+                return self._pieces([one.name for one in far.list()])
+        raise UserError(self.path, "changes while it is read", "try again")
 
     def read(self) -> dict[str, Entry]:
         """Return the last entry of each file. Lines that are not whole are passed over, as their work is not done.
@@ -98,10 +104,7 @@ class Journal:
     def entries(self) -> Iterator[Entry]:
         """Yield all entries as they were written. As `read` in all else."""
         try:
-            if self._far:
-                lines = b"".join(self._pieces([one.name for one in self._far.list()])).splitlines()
-            else:
-                lines = Path(str(self.path)).read_bytes().splitlines()
+            lines = (self._gathered(self._far) if self._far else Path(str(self.path)).read_bytes()).splitlines()
         except FileNotFoundError:
             return
         except OSError as error:

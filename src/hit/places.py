@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -23,6 +24,7 @@ from hit.errors import UserError
 from hit.types import Far, Where
 
 LIBRARY = "library"
+_GLANCE = 60.0  # seconds for which a look at a root holds
 _PIECE = 8 << 20  # bytes of a file that is read through that are asked for at once
 
 
@@ -50,7 +52,7 @@ class Places:
         real = Path(os.path.realpath(path))
         found = self._of_path(path, 0, real) or self._of_path(real, 1, real)
         if not found and self.roots:
-            roots = ", ".join(f"{name} = {place}" for name, place in self.roots.items())
+            roots = ", ".join(f"{name} = {objects.shown(place)}" for name, place in self.roots.items())
             raise UserError(_plain(path), f"is in none of the roots: {roots}", "put it there, or name its folder in hit.toml")
         return found or str(path)
 
@@ -99,13 +101,21 @@ class Places:
         return str(where)
 
     def gone(self, name: str) -> bool:
-        """Tell whether a file is not there any more; one that cannot be looked at, or whose root cannot, is not gone."""
+        """Tell whether a file is not there any more; one that cannot be looked at, or whose root cannot, is not gone.
+
+        In an object store it is not gone either where nothing is in its root, or in its bucket if it is in no root.
+        """
         head = name.partition(":")[0]
         try:
             where = self.locate(name)
             if head in self._folders and not self._folders[head][0].is_dir():
                 return False
-            return not exists(where)
+            if exists(where):
+                return False
+            if isinstance(where, Path):
+                return True
+            top = self._urls.get(head) or "/".join(where.url.split("/")[:3])
+            return _has_files(top, _told(), int(time.monotonic() // _GLANCE))
         except UserError:
             return False
 
@@ -273,14 +283,27 @@ def _split(url: str) -> tuple[objects.Folder, str]:
     """Return the bucket of a URL and the key in it."""
     scheme, _, rest = url.partition("://")
     bucket, _, key = rest.partition("/")
-    told = tuple(item for item in os.environ.items() if item[0].startswith(("AWS_", "GOOGLE_", "AZURE_")))
-    return _bucket(f"{scheme}://{bucket}", (os.getpid(), *told)), key.strip("/")
+    return _bucket(f"{scheme}://{bucket}", _told()), key.strip("/")
+
+
+def _told() -> tuple[object, ...]:
+    """Return what says how stores are reached from this process."""
+    return os.getpid(), *(item for item in os.environ.items() if item[0].startswith(("AWS_", "GOOGLE_", "AZURE_")))
 
 
 @lru_cache(16)
 def _bucket(url: str, _: tuple[object, ...]) -> objects.Folder:
     """Return a bucket, as this process is told to reach it: to open one takes 10 ms."""
     return objects.folder(url)
+
+
+@lru_cache(16)
+def _has_files(url: str, told: tuple[object, ...], moment: int) -> bool:
+    """Tell whether there is anything below a URL: one listing for all who ask at about the same time."""
+    folder, key = _split(url)
+    with contextlib.suppress(UserError):  # no such bucket, for one
+        return next(folder.list(key), None) is not None
+    return False
 
 
 def _path(place: str) -> Path:

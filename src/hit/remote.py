@@ -1,4 +1,4 @@
-"""Videos that lie elsewhere, in object stores (by obstore) or on web servers (by httpx2), and their copies in a folder.
+"""Videos on web servers (by httpx2), and their copies in a folder. Those in object stores stay there: see `hit.places`.
 
 SCHEME/HOST/PATH    a copy; every step is encoded, so that no name leads out of the folder
 .NAME.part          what has come of a copy so far
@@ -11,15 +11,13 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
-from hit import files, objects
+from hit import files
 from hit.errors import UserError
 from hit.objects import Folder
 from hit.types import Progress, Silent, Task
@@ -27,7 +25,6 @@ from hit.types import Progress, Silent, Task
 STORES = ("s3", "gs", "az")
 WEB = ("http", "https")
 _GIB = 2**30
-_BLOCK = 8 * 2**20  # bytes of an object that are asked for at once
 _TIMEOUT = 30.0  # seconds for a connection, and between two pieces of a web server's answer
 _PAUSES = (1.0, 4.0)  # seconds before a web server is asked again; object stores' own libraries do this themselves
 _LONGEST = 180  # bytes of a step in a copy's path: file systems take 255, and ours have more names beside it
@@ -55,16 +52,6 @@ class _Stream:
     size: int | None
     begins: int
     blocks: Iterator[bytes]
-
-
-class _File(Protocol):
-    shown: str
-    steps: list[str]
-    size: int | None
-
-    def open(self, begins: int, mark: str) -> AbstractContextManager[_Stream]:
-        """Open the file; after the first `begins` bytes, where it is still the version `mark` and that can be had."""
-        ...
 
 
 def is_url(name: str) -> bool:
@@ -103,36 +90,34 @@ def check(url: str, remote: Remote) -> None:
             raise UserError(shown(url), "a web address without a host")
 
 
-def fetch(urls: Sequence[str], remote: Remote) -> tuple[dict[str, list[Path]], list[tuple[str, str]]]:
-    """Return the copies of what is at each URL, made now where they are not there and current, and the failures (URL, reason).
+def fetch(urls: Sequence[str], remote: Remote) -> tuple[dict[str, Path], list[tuple[str, str]]]:
+    """Return the copy of what is at each web address, made now where it is not there and current, and the failures (URL, reason).
 
-    A folder or a pattern of an object store stands for the videos in it. What was fetched in part is gone on with.
+    What was fetched in part is gone on with.
     """
     import httpx2
 
-    found: dict[str, list[_File]] = {}
+    found: dict[str, _Page] = {}
     failed: list[tuple[str, str]] = []
     with httpx2.Client(follow_redirects=True, timeout=_TIMEOUT) as client:
         for url in urls:
             try:
-                found[url] = [_Page(client, url)] if _scheme(url) in WEB else _objects(url)
-            except Exception as error:  # each back end has types of its own
+                found[url] = _Page(client, url)
+            except Exception as error:  # the client has types of its own
                 failed.append((shown(url), _reason(error)))
-        sizes = [file.size for some in found.values() for file in some]
-        total = None if None in sizes else sum(size or 0 for size in sizes) / 1e6
-        copies: dict[str, list[Path]] = {url: [] for url in urls}
-        with remote.progress.task("Fetching, MB", total) as task:
-            for url, file in ((url, file) for url, some in found.items() for file in some):
+        copies: dict[str, Path] = {}
+        with remote.progress.task("Fetching, MB", None) as task:
+            for url, file in found.items():
                 local = remote.folder.joinpath(*file.steps)
                 task.advance(0, note=local.name)
                 if reason := _persist(file, local, remote.limit, task):
                     failed.append((file.shown, reason))
                 else:
-                    copies[url].append(local)
+                    copies[url] = local
     return copies, failed
 
 
-def _persist(file: _File, local: Path, limit: float, task: Task) -> str:
+def _persist(file: "_Page", local: Path, limit: float, task: Task) -> str:
     """Bring a copy up to date, in several tries if need be; return why that failed."""
     for pause in (*_PAUSES, None):
         try:
@@ -146,7 +131,7 @@ def _persist(file: _File, local: Path, limit: float, task: Task) -> str:
     return ""
 
 
-def _copy(file: _File, local: Path, limit: float, task: Task) -> None:
+def _copy(file: "_Page", local: Path, limit: float, task: Task) -> None:
     local.parent.mkdir(parents=True, exist_ok=True)
     part, note = local.with_name(f".{local.name}.part"), local.with_name(f".{local.name}.json")
     marks = json.loads(note.read_text()) if note.exists() else {}
@@ -183,13 +168,8 @@ def _bound(size: int, limit: float, part: Path) -> None:
         raise UserError("a file", f"is larger than {limit:g} GiB", "raise --max-download")
 
 
-# -- the two kinds of places
-
-
 class _Page:
     """What a web address answers with. Redirects are followed, to http and https alone: httpx2 knows no other scheme."""
-
-    size: int | None = None
 
     def __init__(self, client: Any, url: str) -> None:
         self._client, self._url, self.shown = client, url, shown(url)
@@ -213,68 +193,6 @@ class _Page:
                 raise UserError(self.shown, "the server sent another part than was asked for")
             whole = None if size is None else begins + size
             yield _Stream(given.get("etag") or given.get("last-modified") or "", whole, begins, answer.iter_bytes())
-
-
-class _Object:
-    """A file of an object store, by what the store's listing says of it."""
-
-    def __init__(self, store: Any, top: str, meta: Mapping[str, Any]) -> None:
-        self._store, self._key, self._tag = store, meta["path"], meta["e_tag"]
-        self._mark = self._tag or str(meta["last_modified"])
-        self.size: int | None = meta["size"]
-        self.shown = f"{top}/{self._key}"
-        scheme, bucket = top.split("://")
-        self.steps = [scheme, *(_step(step.encode()) for step in [bucket, *self._key.split("/")])]
-
-    def open(self, begins: int, mark: str) -> AbstractContextManager[_Stream]:
-        begins = begins if mark == self._mark else 0
-        return contextlib.nullcontext(_Stream(self._mark, self.size, begins, self._blocks(begins, self.size or 0)))
-
-    def _blocks(self, begins: int, end: int) -> Iterator[bytes]:
-        from obstore.exceptions import PreconditionError
-
-        options = {"if_match": self._tag} if self._tag else {}
-        for start in range(begins, end, _BLOCK):
-            try:
-                yield bytes(self._store.get(self._key, options={**options, "range": (start, min(start + _BLOCK, end))}).bytes())
-            except PreconditionError:
-                raise UserError(self.shown, "changed while it was fetched", "try again") from None
-
-
-def _objects(url: str) -> list[_File]:
-    """Return what a store's URL means: a file, whatever its suffix; or the videos in a folder, or those that a pattern fits."""
-    scheme, rest = _scheme(url), url.partition("://")[2]
-    bucket, _, key = rest.partition("/")
-    top, key = f"{scheme}://{bucket}", key.strip("/")
-    store = objects.store(top)
-    with contextlib.suppress(FileNotFoundError):
-        if key:
-            return [_Object(store, top, store.head(key))]
-    root, pattern, metas = key, [], _videos(store, key)
-    if not metas and (magic := re.search(r"[*?\[]", key)):
-        root = key[: magic.start()].rpartition("/")[0]
-        pattern = key.removeprefix(root).strip("/").split("/")
-        metas = _videos(store, root)
-    seen = [m for m in metas if _fits(m["path"].removeprefix(root).strip("/").split("/"), pattern)]
-    if not seen:
-        raise UserError(shown(url), "there is no such file, and no video in such a folder")
-    return [_Object(store, top, meta) for meta in seen]
-
-
-def _videos(store: Any, folder: str) -> list[Mapping[str, Any]]:
-    """List the videos in a folder of a store, in the order of their keys, without hidden ones."""
-    metas = {meta["path"]: meta for batch in store.list(prefix=folder or None) for meta in batch}
-    steps = {key: key.removeprefix(folder).strip("/").split("/") for key in sorted(metas)}
-    return [metas[key] for key, path in steps.items() if files.is_video(path[-1]) and not any(s.startswith(".") for s in path)]
-
-
-def _fits(steps: Sequence[str], pattern: Sequence[str]) -> bool:
-    """Tell whether a pattern fits a path or a folder above it; ** stands for any number of folders."""
-    if not pattern:
-        return True
-    if pattern[0] == "**":
-        return any(_fits(steps[i:], pattern[1:]) for i in range(len(steps)))
-    return bool(steps) and fnmatchcase(steps[0], pattern[0]) and _fits(steps[1:], pattern[1:])
 
 
 def _scheme(url: str) -> str:

@@ -189,7 +189,8 @@ def model_folder(library: Path, model: ModelReference) -> Path | None:
 
 
 def _places(library: Path, model: ModelReference) -> Iterator[Path]:
-    yield (library / model.relative).resolve()
+    if model.relative:
+        yield (library / model.relative).resolve()
     yield Path(model.absolute)
     yield library / "model"
     for folder in (library / models.TOP, deployment.read().library.models):

@@ -38,16 +38,17 @@ class Videos:
     failed: Sequence[Failure] = ()
 
 
-def find(names: Sequence[str], *, lists: Sequence[str] = (), remote: Remote, roots: Places | None = None) -> Videos:
+def find(names: Sequence[str], *, lists: Sequence[str] = (), remote: Remote, roots: Places) -> Videos:
     """Return the videos at `names`, then those that the files of `lists` name (- is standard input).
 
     A name is a file, whatever its suffix; a folder, with the videos in it, without hidden ones and round no circle of links;
-    a URL, whose copies go to `remote`; or, where nothing is called so, a pattern, by which videos and folders are found.
+    a URL; NAME:PATH, NAME one of `roots`; or, where nothing is called so, a pattern, by which videos and folders are found.
+    Copies from web servers go to `remote`; what is in object stores stays there.
     What a list names is never a pattern of local files, and is relative to the list's folder. Raises UserError for a name
     that fits nothing, for a URL that may not be fetched, and for a line of a list that names nothing, all before
     anything is fetched. A file that a list names and that is not there is a failure, as is one that cannot be fetched.
 
-    With `roots` a name may be NAME:PATH, what is in object stores stays there, and what is in none of the roots is refused.
+    What is in none of the roots, if there are any, is refused.
     """
     failed: list[Failure] = []
     tops: list[Path | str] = []
@@ -63,17 +64,16 @@ def find(names: Sequence[str], *, lists: Sequence[str] = (), remote: Remote, roo
     urls = list(dict.fromkeys(top for top in tops if isinstance(top, str)))
     for url in urls:
         elsewhere.check(url, remote)
-    there = {url: _listing(url, failed) for url in urls if roots and url.partition("://")[0].lower() in STORES}
+    there = {url: _listing(url, failed) for url in urls if url.partition("://")[0].lower() in STORES}
     copies, lost = fetch(left, remote) if (left := [url for url in urls if url not in there]) else ({}, [])
     walked = _Walk(failed)
-    found: dict[str, Sequence[Where]] = {**there, **copies}
-    if roots and remote.shared:
-        found |= {url: [_shared(path, remote, roots) for path in some] for url, some in copies.items()}
-    paths = [path for top in tops for path in (found[top] if isinstance(top, str) else walked(top))]
+    found: dict[str, Sequence[Where]] = {**there}
+    found |= {url: [_shared(path, remote, roots) if remote.shared else path] for url, path in copies.items()}
+    paths = [path for top in tops for path in (found.get(top, ()) if isinstance(top, str) else walked(top))]
     return Videos(list(dict.fromkeys(paths)), [*failed, *(Failure(printable(url), reason) for url, reason in lost)])
 
 
-def check(names: Sequence[str], remote: Remote, roots: Places | None = None) -> None:
+def check(names: Sequence[str], remote: Remote, roots: Places) -> None:
     """Raise UserError for a name of this machine that fits nothing, and for a URL that may not be fetched."""
     for name in names:
         for top in _tops(name, roots):
@@ -101,33 +101,33 @@ def _shared(path: Path, remote: Remote, roots: Places) -> Where:
     return places.look(found, sides=False) if isinstance(found, Far) else found
 
 
-def _tops(name: str, roots: Places | None) -> list[Path | str]:
+def _tops(name: str, roots: Places) -> list[Path | str]:
     """Return what a user names: a URL, or paths. Raises UserError for those in none of the roots."""
     if is_url(name := _meant(name, roots)):
         return [name]
     found: list[Path | str] = [*_match(name)]
-    for path in found if roots else ():
-        _ = roots and roots.name_of(str(path))
+    for path in found:
+        roots.name_of(str(path))
     return found
 
 
-def _meant(name: str, roots: Places | None) -> str:
+def _meant(name: str, roots: Places) -> str:
     """Return NAME:PATH as what it stands for, and all else as it is."""
-    return str(roots.given(name)) if roots and ":" in name and not is_url(name) else name
+    return str(roots.given(name)) if ":" in name and not is_url(name) else name
 
 
-def _astray(path: Path, roots: Places | None) -> str:
+def _astray(path: Path, roots: Places) -> str:
     try:
-        if roots:
-            roots.name_of(path)
+        roots.name_of(path)
     except UserError as error:
         return error.why
     return ""
 
 
 def _listing(url: str, failed: list[Failure]) -> list[Far]:
+    scheme, _, rest = url.partition("://")
     try:
-        return places.videos(url)
+        return places.videos(f"{scheme.lower()}://{rest}")
     except UserError as error:
         failed.append(Failure(printable(elsewhere.shown(url)), f"{error.why} ({error.fix})" if error.fix else error.why))
         return []

@@ -173,7 +173,7 @@ def _file(request: Request, path: Where, tag: str, kind: str, name: str | None =
     if request.headers.get("If-Range", headers["ETag"]) != headers["ETag"]:
         ranges = ""
     elif "Range" in request.headers:
-        _check(ranges, path.size if isinstance(path, Far) else path.stat().st_size)
+        ranges = _checked(ranges, path.size if isinstance(path, Far) else path.stat().st_size)
     place = "attachment" if keep else "inline"
     if not isinstance(path, Far):
         return FileResponse(path, 200, headers, kind, filename=name, stat_result=look, content_disposition_type=place)
@@ -185,7 +185,7 @@ def _far(far: Far, ranges: str, headers: dict[str, str], kind: str, bare: bool) 
     """Send a file of an object store, or the part of it that is asked for; where it is several, all of it."""
     start, end, status = 0, far.size, 200
     if ranges and "," not in ranges:
-        first, _, last = ranges.partition("=")[2].strip().partition("-")
+        first, _, last = ranges.partition("=")[2].partition("-")
         start, status = (int(first) if first else max(0, far.size - int(last))), 206
         end = min(far.size, int(last) + 1) if first and last else far.size
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{far.size}"
@@ -201,9 +201,9 @@ def _known(request: Request, tag: str) -> bool:
     return given.strip() == "*" or tag in {one.strip().removeprefix("W/") for one in given.split(",")}
 
 
-def _check(ranges: str, size: int) -> None:
-    """Raise Problem for ranges that cannot be sent."""
-    wanted = ranges.replace(" ", "").lower()
+def _checked(ranges: str, size: int) -> str:
+    """Return ranges without blanks. Raises Problem for those that cannot be sent."""
+    wanted = re.sub(r"(?<![0-9]) +| +(?![0-9])", "", ranges).lower()  # none within a number
     if not RANGES.fullmatch(wanted):
         raise Problem(400, "the header Range", "is not one of bytes", "bytes=FIRST-LAST")
     for one in wanted.removeprefix("bytes=").split(","):
@@ -215,3 +215,4 @@ def _check(ranges: str, size: int) -> None:
                 f"asks for what is not there: {size} bytes are",
                 headers={"Content-Range": f"bytes */{size}"},
             )
+    return wanted

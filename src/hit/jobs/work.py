@@ -12,7 +12,7 @@ from typing import Any
 
 from hit import deployment, intake, journal, logs, moderation, sources, traces
 from hit.analysis import ServingEncoder
-from hit.errors import EndedError, UserError
+from hit.errors import AwayError, EndedError, UserError
 from hit.files import BusyError
 from hit.library import Library
 from hit.pulse import Pulse, reason
@@ -62,6 +62,9 @@ def _run(kind: Kind, library: Library, pulse: Pulse, detail: Mapping[str, Any]) 
     except (EndedError, BusyError) as error:  # BusyError: a writer that has no job; it waits its turn
         why = str(error)
         return lambda: db.free_job(number, owner, blameless=True, why=why)
+    except AwayError as error:  # a try: who stays away for long has it fail at last
+        why = reason(error)
+        return lambda: db.free_job(number, owner, why=why)
     except Exception as error:
         if not isinstance(error, UserError):
             log.exception("job %d", number)
@@ -95,7 +98,7 @@ def index(library: Library, pulse: Pulse, detail: Mapping[str, Any]) -> Mapping[
     if "within" not in detail:
         return _indexed(library, pulse, names, retry, http)
     roots = [Path(str(library.db.roots.locate(root))).resolve() for root in detail["within"]]
-    here = [name for name in names if not is_url(str(library.db.roots.given(name)))]
+    here = [name for name in names if not is_url(name) and not is_url(str(library.db.roots.given(name)))]
     found = sources.find(here, remote=Remote(library.path / "remote"), roots=library.db.roots)
     inside = [path for path in found.paths if any(Path(str(path)).resolve().is_relative_to(root) for root in roots)]
     elsewhere = [name for name in names if name not in here]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from hit import traces
-from hit.errors import UserError
+from hit.errors import AwayError, UserError
 from hit.objects.contract import PIECE, Entry, Folder, changed, checked, shown
 
 _AT_ONCE = 16  # small files that are written at once
@@ -91,6 +91,8 @@ class _Bucket(Folder):
 
     def _entry(self, meta: Mapping[str, Any]) -> Entry:
         mark = meta["e_tag"] or f"@{meta['last_modified']}"  # which no server compares
+        if self.url.startswith("az:") and not mark.startswith(('"', "W/", "@")):
+            mark = f'"{mark}"'  # Azure lists tags without the quotes that it gives them elsewhere
         return Entry(meta["path"].removeprefix(self._above), meta["size"], mark, meta["last_modified"])
 
     @contextlib.contextmanager
@@ -115,7 +117,7 @@ class _Bucket(Folder):
         except BaseError as error:
             if made and "404 Not Found" in str(error):
                 raise _no_bucket(self.url) from None
-            raise UserError(where, *_reason(str(error))) from None
+            raise _problem(where, str(error)) from None
 
 
 def _no_bucket(url: str) -> UserError:
@@ -140,7 +142,7 @@ def store(top: str) -> Any:
     try:
         return from_url(top, client_options=client, retry_config=cast(Any, _RETRY))
     except BaseError as error:
-        raise UserError(shown(top), *_reason(str(error))) from None
+        raise _problem(shown(top), str(error)) from None
 
 
 @functools.cache
@@ -150,21 +152,21 @@ def _memory(_: str) -> Any:
     return MemoryStore()
 
 
-def _reason(text: str) -> tuple[str, str]:
-    """Return what obstore's words come to, and what to do."""
+def _problem(where: str, text: str) -> UserError:
+    """Return what obstore's words about a place come to: AwayError where its server may soon be back."""
     if "169.254.169.254" in text or "metadata.google.internal" in text:  # where machines of a cloud find theirs
-        return "there are no credentials for it", "give them in the environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, ..."
+        fix = "give them in the environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, ..."
+        return UserError(where, "there are no credentials for it", fix)
     line = text.partition("\n")[0]
     if re.search(r"status code: 40[13] ", line):
-        return _DENIED
+        return UserError(where, *_DENIED)
     if status := re.search(r"status code: (\d+ [A-Za-z ]+)", line):
-        return f"the server answered {status[1].strip()}", "try again, or see to the server"
+        kind = AwayError if re.match("5|429", status[1]) else UserError
+        return kind(where, f"the server answered {status[1].strip()}", "try again, or see to the server")
     if "HTTP error" in line:
-        return (
-            f"cannot be reached: {line.rpartition('HTTP error: ')[2]}",
-            "see to its address (AWS_ENDPOINT_URL, ...) and the network",
-        )
-    return re.sub(r"\?\S*", "?...", re.sub(r"//[^/\s]*@", "//", line)), ""
+        why = f"cannot be reached: {line.rpartition('HTTP error: ')[2]}"
+        return AwayError(where, why, "see to its address (AWS_ENDPOINT_URL, ...) and the network")
+    return UserError(where, re.sub(r"\?\S*", "?...", re.sub(r"//[^/\s]*@", "//", line)))
 
 
 class _Reader(io.RawIOBase):

@@ -29,7 +29,7 @@ class Folder(abc.ABC):
     """The files at a URL. Threads may share it, and processes may pickle it.
 
     A file that is not there raises FileNotFoundError, a name that leads out of the folder UserError, and so does all else that
-    can go wrong with a place, in one line.
+    can go wrong with a place, in one line: AwayError where its server may soon be back.
     """
 
     url: str

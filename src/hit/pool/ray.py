@@ -245,8 +245,8 @@ def _reach(where: str) -> None:
     host, port = _address(where)
     try:
         socket.create_connection((host, int(port)), REACH).close()
-    except OSError as error:
-        why = f"nothing answers there within {REACH:g} s: {error.strerror or error}"
+    except (OSError, ValueError, OverflowError) as error:  # ValueError: no name of a host; OverflowError: no port
+        why = f"nothing answers there within {REACH:g} s: {getattr(error, 'strerror', None) or error}"
         raise UserError(f"pool {where}", why, f"start it with `ray start --head --port={port}`, or name another") from None
 
 
