@@ -19,7 +19,7 @@ import tomli_w
 from hit import config as configs
 from hit import deployment, files, models
 from hit.db import Database, shared
-from hit.errors import UserError
+from hit.errors import AwayError, UserError
 from hit.segments import SegmentConfig
 from hit.types import Encoder
 
@@ -125,7 +125,8 @@ def now(path: Path, db: Database, mine: LibraryConfig) -> LibraryConfig:
     if config.id != mine.id:
         raise UserError("the database", "holds the records of another library", "name one of its own for each")
     if config != mine:
-        write(path, config)
+        with contextlib.suppress(OSError):  # it is but a copy, and who only searches may have no right to write it
+            write(path, config)
     return config
 
 
@@ -184,17 +185,22 @@ def model_folder(library: Path, model: ModelReference) -> Path | None:
     """
     if not model.absolute:
         return None
-    there = [folder for folder in _places(library, model) if folder.exists()]
-    return next((folder for folder in there if _revision(folder) == model.revision), there[0] if there else Path(model.absolute))
+    first: Path | None = None
+    for folder in _places(library, model):
+        if _revision(folder) == model.revision:
+            return folder
+        if first is None and folder.exists():
+            first = folder
+    return first or Path(model.absolute)
 
 
 def _places(library: Path, model: ModelReference) -> Iterator[Path]:
     yield (library / model.relative).resolve()
     yield Path(model.absolute)
     yield library / "model"
-    for folder in (library / models.TOP, deployment.read().library.models):
-        if folder:
-            yield from sorted(one.parent for one in Path(folder).glob("*/card.json"))
+    yield from sorted(one.parent for one in (library / models.TOP).glob("*/card.json"))
+    if folder := deployment.read().library.models:
+        yield from sorted(one.parent for one in Path(folder).glob("*/card.json"))
 
 
 def _revision(folder: Path) -> str | None:
@@ -207,7 +213,7 @@ def _revision(folder: Path) -> str | None:
 def model_here(library: Path, config: LibraryConfig) -> Path:
     """Return the folder of a library's model, to be loaded; from the object store where this machine does not have it.
 
-    Raises UserError where it is not there either.
+    Raises AwayError where it is not there either: a copy of it mends that, and nothing has to be asked differently.
     """
     model = config.model
     folder = model_folder(library, model) or Path()
@@ -216,7 +222,7 @@ def model_here(library: Path, config: LibraryConfig) -> Path:
             return models.fetch(models.of_revision(config.objects, model.revision), library / models.TOP)
     if not folder.exists():
         fix = f"copy it to there or to {library / 'model'}, or name a folder of models in hit.toml: [library] models"
-        raise UserError(folder, f"the model {model.id} of revision {model.revision} is not on this machine", fix)
+        raise AwayError(folder, f"the model {model.id} of revision {model.revision} is not on this machine", fix)
     return folder
 
 
