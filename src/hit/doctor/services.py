@@ -23,6 +23,7 @@ from hit.doctor.finding import FAIL, OK, WARN, Finding, skew
 from hit.doctor.machine import version
 from hit.errors import UserError
 from hit.stores import milvus as stores
+from hit.stores import milvus_address
 
 _CONNECT = 5.0  # seconds to reach an address
 _OLDEST = 13  # PostgreSQL that is looked after still
@@ -129,7 +130,7 @@ def milvus(uri: str) -> Iterator[Finding]:
     told = stores.server(uri)
     number = told.removeprefix("v").split("-")[0]
     steps = tuple(int(step) for step in number.split(".")[:2] if step.isdecimal())
-    what = f"Milvus {told}, index {stores.index(uri)}; pymilvus {version('pymilvus')}"
+    what = f"Milvus {told}, index {milvus_address.parse(uri).index}; pymilvus {version('pymilvus')}"
     if steps and steps < _MILVUS:
         yield Finding("store", what, WARN, "upgrade Milvus to 2.3 or newer")
     else:
