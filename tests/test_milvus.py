@@ -422,7 +422,11 @@ def test_a_service_is_not_ready_while_its_store_or_its_objects_are_away(
 def test_what_a_store_does_not_let_go_is_told_and_pruned_later(
     tmp_path: Path, milvus_server: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    drop = Milvus.drop
+
     def kept(store: Milvus) -> None:
+        if not (store.partition or store.collection).endswith("_0"):  # the next generation
+            return drop(store)
         store.close()
         raise UserError(store.where, "its partition is in use, and stays")
 

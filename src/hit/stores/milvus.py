@@ -179,7 +179,8 @@ class Milvus:
         for _ in range(_TRIES):
             self._client.release_partitions(self.collection, [self.partition], timeout=_CALL)
             try:
-                return self._client.drop_partition(self.collection, self.partition, timeout=_CALL)
+                self._client.drop_partition(self.collection, self.partition, timeout=_CALL)
+                return
             except MilvusException as error:  # a search of another machine has had it loaded again meanwhile
                 if "loaded" not in str(error):
                     raise
