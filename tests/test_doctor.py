@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import resource
 import shutil
 import socket
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from conftest import Run
 from hit import doctor
@@ -126,6 +128,39 @@ def test_a_schema_is_compared_and_not_changed(own: Path) -> None:
     assert "damaged" in said(examined(own), "database")
     (own / "library.db").unlink()
     assert "no such file" in said(examined(own), "database") and not (own / "library.db").exists()
+
+
+def test_a_database_that_is_being_written_to_is_well(own: Path, postgres: Postgres, tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(own / "library.db", isolation_level=None)) as opened:
+        opened.execute("BEGIN IMMEDIATE")
+        (found,) = (one for one in services.database(f"sqlite:///{own}/library.db", True) if one.part == "database")
+        assert found.state == "warn" and "being written to" in found.what
+    url = postgres.database()
+    with contextlib.closing(Database(url, tmp_path)) as db, db.write() as session:
+        assert not databases.look(url).busy  # whose turn it is does not matter
+        session.execute(sa.text("UPDATE changes SET count = count + 1"))
+        assert databases.look(url).busy
+    assert not databases.look(url).busy
+
+
+def test_a_damaged_library_toml_is_no_folder_that_joins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    described(monkeypatch, tmp_path, '[library]\ndatabase = "postgresql://ann@127.0.0.1:1/videos"\n')
+    (tmp_path / "library.toml").write_text("[mod")
+    (found,) = (one for one in examined(tmp_path)["findings"] if one["part"] == "library.toml")
+    assert found["state"] == "fail" and "not a TOML file" in found["what"]
+
+
+def test_settings_that_cannot_be_read_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "hit.toml")  # as a disk whose server is gone: opening it does not end
+    monkeypatch.setenv("HIT_CONFIG", str(tmp_path / "hit.toml"))
+    assert "has not answered within 1 s" in said(doctor.examine(seconds=1.0), "hit.toml")
+    os.close(os.open(tmp_path / "hit.toml", os.O_WRONLY))  # which ends it
+
+
+def test_nobody_is_left_behind_who_asks_a_cluster(nobody: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(UserError, match="has not answered within 1 s"):
+        list(services.pool(f"127.0.0.1:{nobody}", 1.0))
 
 
 def test_a_server_is_looked_at_and_written_to_without_a_trace(postgres: Postgres, tmp_path: Path) -> None:

@@ -18,15 +18,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hit import stores
+from hit import deployment, service, stores
 from hit.errors import AwayError, UserError
 from hit.library import Library
 from hit.stores.milvus import Milvus
 from hit.stores.milvus_address import TOKEN
 from hit.types import Builds, Floats, Store
+from hit.upkeep import prune, shelves
 from hit.upkeep.verify import verify
 from library_helpers import dump
 from milvus_server import Server, running
+from s3 import S3, moto, s3
 from serve_toy import until
 from test_stores import keys, random_vectors
 from test_stores import oracle as plain
@@ -35,6 +37,7 @@ from upkeep_helpers import add
 from upkeep_helpers import vectors as upkeep_vectors
 
 DIM = 3
+__all__ = ["moto", "s3"]  # fixtures
 names = (f"test_{os.getpid()}_{i}" for i in itertools.count())
 
 
@@ -242,6 +245,31 @@ def test_partitions_are_kept_apart(where: str) -> None:
     again.close()
 
 
+@pytest.mark.parametrize("times", [1, 99])
+def test_a_partition_that_is_loaded_again_meanwhile_is_dropped_or_named(
+    milvus_server: str, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    one = Milvus(milvus_server, DIM, f"hit_{next(names)}", "of_a_0")
+    if not one.partition:
+        pytest.skip("Milvus Lite has no partitions")
+    again, release = [None] * times, one._client.release_partitions
+
+    def released(*words: Any, **options: Any) -> None:
+        release(*words, **options)
+        if again:  # a search of another machine
+            again.pop()
+            one._client.load_partitions(*words, **options)
+
+    client = one._client
+    monkeypatch.setattr(client, "release_partitions", released)
+    if times == 1:
+        one.drop()
+    else:
+        with pytest.raises(UserError, match="of_a_0 is in use"):
+            one.drop()
+    assert not hasattr(one, "_client")
+
+
 def test_two_names_are_two_stores(where: str) -> None:
     one, two = stores.open(where, DIM, next(names)), stores.open(where, DIM + 1, next(names))
     one.put(keys(1), vectors(1))
@@ -366,6 +394,51 @@ def test_a_server_that_was_killed_is_named_and_has_everything_when_it_is_back(tm
     finally:
         store.close()
         server.kill()
+
+
+def test_a_service_is_not_ready_while_its_store_or_its_objects_are_away(
+    s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "_PATIENCE", 60.0)  # this machine may be busy
+    server, bucket = Server(tmp_path / "data").start(), s3.bucket()
+    (tmp_path / "hit.toml").write_text(f'[library]\nobjects = "{bucket}/own"\n')
+    monkeypatch.setenv(deployment.VARIABLE, str(tmp_path / "hit.toml"))
+    try:
+        Library.create(tmp_path / "lib", encoder=ToyEncoder(), store=server.uri).close()
+        with service.Service(tmp_path / "lib", service.ServeConfig(jobs=False), ToyEncoder()) as served:
+            assert served.unready() == {}
+            server.kill()
+            assert served.unready() == {}  # as it was a moment ago
+            monkeypatch.setattr(service, "_HOLDS", 0.0)
+            assert list(served.unready()) == ["store"]
+            monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")  # where its client tries for minutes
+            served.db.keep_in(f"{bucket}/other")
+            monkeypatch.setattr(service, "_PATIENCE", 1.0)
+            assert list(served.unready())[-1] == "objects"
+    finally:
+        server.kill()
+
+
+def test_what_a_store_does_not_let_go_is_told_and_pruned_later(
+    tmp_path: Path, milvus_server: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    drop = Milvus.drop
+
+    def kept(store: Milvus) -> None:
+        if not (store.partition or store.collection).endswith("_0"):  # the next generation
+            return drop(store)
+        store.close()
+        raise UserError(store.where, "its partition is in use, and stays")
+
+    with Library.create(tmp_path / "lib", encoder=ToyEncoder(), store=milvus_server) as library:
+        add(library, [0])
+        old = library.path / library.stored.name
+        with monkeypatch.context() as patch:
+            patch.setattr(Milvus, "drop", kept)
+            shelves.rebuild(library)
+        assert "in use, and stays" in caplog.text and old.exists() and library.stored.generation == 1
+        prune.prune(library)
+        assert not old.exists()
 
 
 def test_a_server_that_is_killed_while_a_library_writes_to_it_loses_nothing(tmp_path: Path) -> None:

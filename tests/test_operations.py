@@ -7,7 +7,7 @@ import stat
 import tarfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,30 @@ def told(own: Path) -> Iterator[TestClient]:
             session.get_one(Job, stale).beat_at = datetime.now(UTC) - timedelta(minutes=5)
             session.get_one(Job, 2 if stale != 2 else 1).created_at = datetime.now(UTC) - timedelta(hours=2)
         yield api
+
+
+def test_who_looks_at_once_counts_nothing_twice(told: TestClient) -> None:
+    found, meet = told.app.state.metrics, threading.Barrier(2)  # type: ignore[attr-defined]
+
+    class Slow(dict[str, tuple[int, int]]):
+        def get(self, *words: Any) -> Any:
+            before = super().get(*words)
+            with suppress(threading.BrokenBarrierError):
+                meet.wait(0.2)  # for the other one, who is to be kept out
+            return before
+
+    service = told.app.state.service  # type: ignore[attr-defined]
+    found.text()
+    before = metrics(found.text().decode())
+    service.media.asked += 1000
+    found._known = Slow(found._known)
+    both = [threading.Thread(target=found._look) for _ in range(2)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    key = 'hit_cache_lookups_total{cache="media",outcome="miss"}'
+    assert metrics(found.text().decode())[key] == before.get(key, 0.0) + 1000
 
 
 def test_what_waits_and_what_takes_how_long_is_counted(told: TestClient) -> None:

@@ -11,9 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import tiny_model
 from hit import deployment, settings
+from hit.cli import app
 from hit.db import shared
 from hit.db.schema import Shared
 from hit.errors import AwayError, UserError
@@ -60,6 +62,13 @@ def test_a_machine_that_has_nothing_joins(url: str, tmp_path: Path) -> None:
     assert (tmp_path / "two" / "library.toml").read_bytes() == (tmp_path / "one" / "library.toml").read_bytes()
     (tmp_path / "four" / "thumbnails").mkdir(parents=True)  # which is shared by other means
     machine(tmp_path / "four").close()
+
+
+def test_a_machine_that_is_to_serve_joins(url: str, tmp_path: Path) -> None:
+    make(tmp_path / "one", url).close()
+    done = CliRunner().invoke(app, ["serve", str(tmp_path / "two"), "--check", "--json"])
+    assert done.exit_code == 0, done.output
+    assert settings.read(tmp_path / "two") == settings.read(tmp_path / "one")
 
 
 def test_what_joins_is_told_in_one_line_why_it_cannot(url: str, tmp_path: Path) -> None:
@@ -114,6 +123,14 @@ def test_settings_that_one_machine_changes_are_all_machines(url: str, tmp_path: 
         assert again.config.store == settings.read(tmp_path / "one").store == "http://other:1"
 
 
+def test_who_may_not_write_its_copy_of_the_settings_goes_by_those_of_all(url: str, tmp_path: Path) -> None:
+    with make(tmp_path / "one", url) as one, machine(tmp_path / "two") as two:
+        with one.writing():
+            one.change(replace(one.config, store="http://other:1"))
+        (tmp_path / "two" / f".library.toml.{os.getpid()}.part").mkdir()  # where it would be written first
+        assert two.renew() and two.config.store == "http://other:1" != settings.read(tmp_path / "two").store
+
+
 def test_each_machine_has_its_own_way_to_the_database(url: str, tmp_path: Path) -> None:
     make(tmp_path / "one", url).close()
     detour = url + "&application_name=detour"
@@ -145,9 +162,11 @@ def test_a_folder_whose_database_became_another_librarys_is_refused(url: str, tm
 def test_each_machine_looks_for_the_model_where_it_may_be(url: str, tmp_path: Path) -> None:
     model = tiny_model.write(tmp_path / "there" / "best")
     config = settings.LibraryConfig(settings.reference(tmp_path / "one", model, open_encoder(model)))
-    assert settings.model_here(tmp_path / "one", config) == model
+    (tmp_path / "hit.toml").write_text("[libra")
+    assert settings.model_here(tmp_path / "one", config) == model, "nothing more is asked than need be"
+    (tmp_path / "hit.toml").write_text("")
     shutil.move(tmp_path / "there", tmp_path / "gone")
-    with pytest.raises(UserError, match=rf"revision {config.model.revision} is not on this machine .copy it to .*two/model"):
+    with pytest.raises(AwayError, match=rf"revision {config.model.revision} is not on this machine .copy it to .*two/model"):
         settings.model_here(tmp_path / "two", config)
     models = tmp_path / "models"
     shutil.copytree(tmp_path / "gone" / "best", models / "b")
@@ -168,7 +187,11 @@ def test_a_machine_loads_the_model_that_another_one_went_over_to(url: str, tmp_p
         with one.writing():
             one.change(replace(one.config, model=references[0]))
         with Library.open(tmp_path / "two", mend=False) as two:
-            assert two.encoder.revision == references[0].revision
+            assert two.encoder.revision == references[0].revision and two.judge is None
+            shutil.rmtree(before)
+            (tmp_path / "hit.toml").write_text("[libra")
+            assert two.judge is None, "it is remembered that there is none, and nothing looked at again"
+            (tmp_path / "hit.toml").write_text("")
             with one.writing():
                 one.change(replace(one.config, model=references[1]))
             assert two.renew() and two.encoder.revision == references[1].revision

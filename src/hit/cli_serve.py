@@ -46,7 +46,7 @@ def serve(
     told = [*(settings or []), *(f"{key}={value}" for key, value in given.items() if value is not None)]
     if root:
         told.append(f"roots={[str(one.absolute()) for one in root]}")
-    libraries.read(folder)
+    libraries.found(folder)
     found = config.read(folder, told)
     if check:
         emit(dataclasses.asdict(found), as_json, _show_settings)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self, TypedDict, TypeVar, Unpack
+from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
 
 from hit import analysis, deployment, embeddings, examples, files, journal, models, objects, settings, sources, stores
@@ -67,7 +67,7 @@ class Library:
         self._given = self._loaded = encoder  # whoever opens a library with an encoder means to index with that one
         self._model: Path | None = None  # its folder, if it has one
         self._experts: dict[str, Expert] | None = None
-        self._judge: Judge | None = None
+        self._judge: Judge | Literal[False] | None = False  # None: the model has none; False: nobody looked yet
         self.db = Database(config.database or f"sqlite:///{quote(str(path / 'library.db'))}", path)
         self.db.keep_in(config.objects)
         self._stored: Stored | None = None
@@ -230,8 +230,9 @@ class Library:
     def judge(self) -> Judge | None:
         """The model's calibration, if it has one."""
         with self._guard:
-            if self._judge is None and (folder := settings.model_folder(self.path, self.config.model)):
-                self._judge = Calibration.load(folder, self.config.model.revision)
+            if self._judge is False:
+                folder = settings.model_folder(self.path, self.config.model)
+                self._judge = Calibration.load(folder, self.config.model.revision) if folder else None
             return self._judge
 
     @property
@@ -378,7 +379,7 @@ class Library:
 
     def _turn(self, config: LibraryConfig) -> None:
         with self._guard:
-            self._judge = None
+            self._judge = False
             if config.model.revision != self.config.model.revision and self._given is None:
                 self._loaded = self._experts = None
             self.config = config

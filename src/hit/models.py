@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from hit import files, objects
-from hit.errors import UserError
+from hit.errors import AwayError, UserError
 from hit.objects import Entry, Folder
 
 TOP = "models"
@@ -20,7 +20,7 @@ _CARD = "card.json"
 _TRAINING = "run/"  # its state, which may be large and serves nobody
 
 
-class NoModelError(UserError):
+class NoModelError(AwayError):
     """There is no model at a place."""
 
 

@@ -125,7 +125,8 @@ def now(path: Path, db: Database, mine: LibraryConfig) -> LibraryConfig:
     if config.id != mine.id:
         raise UserError("the database", "holds the records of another library", "name one of its own for each")
     if config != mine:
-        write(path, config)
+        with contextlib.suppress(OSError):  # it is but a copy, and who only searches may have no right to write it
+            write(path, config)
     return config
 
 
@@ -184,8 +185,13 @@ def model_folder(library: Path, model: ModelReference) -> Path | None:
     """
     if not model.absolute:
         return None
-    there = [folder for folder in _places(library, model) if folder.exists()]
-    return next((folder for folder in there if revision(folder) == model.revision), there[0] if there else Path(model.absolute))
+    first: Path | None = None
+    for folder in _places(library, model):
+        if revision(folder) == model.revision:
+            return folder
+        if first is None and folder.exists():
+            first = folder
+    return first or Path(model.absolute)
 
 
 def _places(library: Path, model: ModelReference) -> Iterator[Path]:
@@ -193,9 +199,9 @@ def _places(library: Path, model: ModelReference) -> Iterator[Path]:
         yield (library / model.relative).resolve()
     yield Path(model.absolute)
     yield library / "model"
-    for folder in (library / models.TOP, deployment.read().library.models):
-        if folder:
-            yield from sorted(one.parent for one in Path(folder).glob("*/card.json"))
+    yield from sorted(one.parent for one in (library / models.TOP).glob("*/card.json"))
+    if folder := deployment.read().library.models:
+        yield from sorted(one.parent for one in Path(folder).glob("*/card.json"))
 
 
 def revision(folder: Path) -> str | None:

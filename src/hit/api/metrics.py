@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -50,6 +51,7 @@ class Metrics:
         self._workers = Gauge("hit_workers", "Processes that answer.", **live)
         self._memory = Gauge("hit_memory_bytes", "Memory of the processes that answer.", **live)
         self._connections = Gauge("hit_database_connections", "Connections to the database that are in use.", **live)
+        self._turn = threading.Lock()  # the event loop and the threads of /metrics look
         self._own, self._looked, self._known = own, 0.0, dict[str, tuple[int, int]]()
         self._watching = traces.watched(self._took)
 
@@ -77,13 +79,14 @@ class Metrics:
 
     def _look(self) -> None:
         """Take over what others count, and what this process takes."""
-        if batching := self._service.batching:
-            for kind in ("asked", "known", "embedded"):
-                self._texts.labels(kind).set(getattr(batching, kind))
-            self._batches.set(batching.batches)
-            self._looked_up("texts", batching.asked, batching.known)
-        self._looked_up("records", *self._service.db.lookups())
-        self._looked_up("media", self._service.media.asked, self._service.media.known)
+        with self._turn:
+            if batching := self._service.batching:
+                for kind in ("asked", "known", "embedded"):
+                    self._texts.labels(kind).set(getattr(batching, kind))
+                self._batches.set(batching.batches)
+                self._looked_up("texts", batching.asked, batching.known)
+            self._looked_up("records", *self._service.db.lookups())
+            self._looked_up("media", self._service.media.asked, self._service.media.known)
         with contextlib.suppress(OSError):  # not everywhere
             self._memory.set(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
         self._connections.set(self._service.db.connections())

@@ -8,8 +8,8 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from hit.settings import LibraryConfig
 SECONDS = 30.0  # for a part to answer
 _PATIENT = ("model",)  # which takes so many times longer on a machine that is busy
 _TIMES = 4.0
+_MARGIN = 0.5  # seconds before the end in which a check puts away what it began
 _SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|ACCESS_KEY|PRIVATE|CREDENTIAL|HEADERS", re.IGNORECASE)  # in names of variables
 
 
@@ -31,8 +32,9 @@ def examine(path: Path | None = None, seconds: float = SECONDS) -> dict[str, Any
 
     It is sound where nothing fails. seconds: for each part to answer, the model excepted, which may take four times as long.
     """
-    described, config, found = _read(path)
-    running = [_Running(name, check) for name, check in _checks(path, described, config).items()]
+    told = _Told()
+    found = _Running("hit.toml", lambda: _read(path, told)).wait(time.monotonic() + seconds, seconds)
+    running = [_Running(name, check) for name, check in _checks(path, told, seconds).items()]
     until = time.monotonic() + seconds
     for one in running:
         found += one.wait(until + (seconds * (_TIMES - 1) if one.name in _PATIENT else 0.0), seconds)
@@ -45,26 +47,38 @@ def examine(path: Path | None = None, seconds: float = SECONDS) -> dict[str, Any
     }
 
 
-def _read(path: Path | None) -> tuple[Deployment, LibraryConfig | None, list[Finding]]:
-    """Return the settings, and what is to be said of them."""
-    found, described, config = list[Finding](), Deployment(), None
+@dataclass
+class _Told:
+    """What is written down of a deployment, as far as it could be read. joins: the library is to be that of its database."""
+
+    described: Deployment = field(default_factory=Deployment)
+    config: LibraryConfig | None = None
+    joins: bool = False
+
+
+def _read(path: Path | None, told: _Told) -> Iterator[Finding]:
+    """Read the settings, and say how they are."""
     try:
-        described = deployment.read()
+        told.described = deployment.read()
         where = deployment.path()
-        found.append(Finding("hit.toml", str(where.absolute()) if where else "there is none: all is on this machine", OK))
+        yield Finding("hit.toml", str(where.absolute()) if where else "there is none: all is on this machine", OK)
     except UserError as error:
-        found.append(Finding("hit.toml", f"{error.what}: {error.why}", FAIL, error.fix or "see docs/deploy.md"))
-    if path and ((path / "library.toml").exists() or not described.library.database):
-        try:
-            config = settings.read(path)
-            found.append(Finding("library.toml", f"{path.absolute()}, library {config.id}", OK))
-        except UserError as error:
-            found.append(Finding("library.toml", f"{error.what}: {error.why}", FAIL, error.fix or "restore a backup"))
-    return described, config, found
+        yield Finding("hit.toml", f"{error.what}: {error.why}", FAIL, error.fix or "see docs/deploy.md")
+    if not path:
+        return
+    if told.described.library.database and not (path / "library.toml").exists():
+        told.joins = True
+        return
+    try:
+        told.config = settings.read(path)
+        yield Finding("library.toml", f"{path.absolute()}, library {told.config.id}", OK)
+    except UserError as error:
+        yield Finding("library.toml", f"{error.what}: {error.why}", FAIL, error.fix or "restore a backup")
 
 
-def _checks(path: Path | None, described: Deployment, config: LibraryConfig | None) -> dict[str, Check]:
+def _checks(path: Path | None, told: _Told, seconds: float) -> dict[str, Check]:
     """Return what there is to look at, by name."""
+    described, config = told.described, told.config
     places = described.library
     database = config.database if config else places.database
     if config and path and not database:
@@ -73,7 +87,7 @@ def _checks(path: Path | None, described: Deployment, config: LibraryConfig | No
         "program": machine.versions,
         "machine": machine.machine,
         "disk": lambda: machine.disks(path),
-        "pool": lambda: services.pool(described.pool),
+        "pool": lambda: services.pool(described.pool, seconds - _MARGIN),
     }
     if described.trace:
         checks["trace"] = lambda: services.trace(described.trace)
@@ -83,7 +97,7 @@ def _checks(path: Path | None, described: Deployment, config: LibraryConfig | No
         checks["objects"] = lambda: services.objects(objects)
     for name, place in described.roots.items():
         checks[f"root {name}"] = lambda name=name, place=place: services.root(name, place)  # type: ignore[misc]
-    if path and not config and places.database:
+    if path and told.joins:
         checks["library.toml"] = lambda: library.joining(path, places.database)
     if path and config:
         checks |= {

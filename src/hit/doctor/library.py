@@ -124,11 +124,12 @@ def jobs(path: Path) -> Iterator[Finding]:
         if dead := now.deliveries.get("dead", 0):
             yield Finding("webhooks", f"{dead} messages were given up", WARN, "hit webhook list; then have them tried again")
         yield from _key(library)
+        where = " on this machine" if library.db.remote else ""
     try:
         with files.locked(path / ".lock", 0):
-            yield Finding("lock", "nobody writes to the library just now", OK)
+            yield Finding("lock", f"nobody{where} writes to the library just now", OK)
     except files.BusyError:
-        yield Finding("lock", "another process writes to the library just now", OK)
+        yield Finding("lock", f"another process{where} writes to the library just now", OK)
 
 
 def _key(library: Library) -> Iterator[Finding]:

@@ -23,6 +23,7 @@ from hit.doctor.finding import FAIL, OK, WARN, Finding, skew
 from hit.doctor.machine import version
 from hit.errors import UserError
 from hit.stores import milvus as stores
+from hit.stores import milvus_address
 
 _CONNECT = 5.0  # seconds to reach an address
 _OLDEST = 13  # PostgreSQL that is looked after still
@@ -36,10 +37,13 @@ def database(url: str, library: bool) -> Iterator[Finding]:
     """Reach a database and write to it, which is taken back; look at its schema, clock and connections. library: it has one."""
     settings.check(url)
     seen = databases.look(url)
-    what = f"{seen.kind} {seen.version}, read and written to"
+    what = f"{seen.kind} {seen.version}, read" + ("" if seen.busy else " and written to")
     if seen.kind != "sqlite":
         what += f"; psycopg {version('psycopg')}"
-    yield Finding("database", what, OK)
+    if seen.busy:
+        yield Finding("database", f"{what}; it is being written to by another", WARN, "ask again when that is done")
+    else:
+        yield Finding("database", what, OK)
     yield _schema(seen, library)
     if seen.kind == "sqlite":
         return
@@ -129,7 +133,7 @@ def milvus(uri: str) -> Iterator[Finding]:
     told = stores.server(uri)
     number = told.removeprefix("v").split("-")[0]
     steps = tuple(int(step) for step in number.split(".")[:2] if step.isdecimal())
-    what = f"Milvus {told}, index {stores.index(uri)}; pymilvus {version('pymilvus')}"
+    what = f"Milvus {told}, index {milvus_address.parse(uri).index}; pymilvus {version('pymilvus')}"
     if steps and steps < _MILVUS:
         yield Finding("store", what, WARN, "upgrade Milvus to 2.3 or newer")
     else:
@@ -155,8 +159,9 @@ def trace(url: str) -> Iterator[Finding]:
         yield Finding("trace", f"{url}: {getattr(error, 'reason', error)}", WARN, mend)
 
 
-def pool(where: str) -> Iterator[Finding]:
-    """Say who looks at videos: of a cluster the nodes, and whether they have what this machine has."""
+def pool(where: str, seconds: float = _POOL) -> Iterator[Finding]:
+    """Say who looks at videos: of a cluster the nodes, and whether they have what this machine has. seconds: for it to answer."""
+    until = time.monotonic() + seconds
     if where == "local":
         yield Finding("pool", f"processes of this machine, {os.cpu_count()} cores", OK)
         return
@@ -166,7 +171,7 @@ def pool(where: str) -> Iterator[Finding]:
     if where == "ray":
         yield Finding("pool", f"a Ray of this machine's own, ray {version('ray')}", OK)
         return
-    nodes = _nodes(where)
+    nodes = _nodes(where, until)
     own = {"python": ".".join(map(str, sys.version_info[:3])), "ray": version("ray"), "hit": hit.__version__}
     for node in nodes:
         other = [f"{name} {node[name]}, here {mine}" for name, mine in own.items() if node.get(name) not in (mine, None)]
@@ -181,18 +186,19 @@ def pool(where: str) -> Iterator[Finding]:
             yield Finding("pool", f"{who}: ray {own['ray']}, python {own['python']}, hit {own['hit']}", OK)
 
 
-def _nodes(where: str) -> list[dict[str, Any]]:
+def _nodes(where: str, until: float) -> list[dict[str, Any]]:
     """Return who is in a cluster. In a process of its own: Ray waits for minutes where its cluster is gone."""
     reach(f"pool {where}", f"ray://{where.removeprefix('ray://')}", "start it: ray start --head --port=6379")
+    left = min(_POOL, until - time.monotonic())
     words = [sys.executable, "-m", "hit.pool.nodes", where]
     options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True, "start_new_session": True}
     with subprocess.Popen(words, **options) as process:  # noqa: S603  # this program
         try:
-            out, _ = process.communicate(timeout=_POOL)
+            out, _ = process.communicate(timeout=max(0.0, left))
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise UserError(
-                f"pool {where}", f"has not answered within {_POOL:g} s", "see that its head runs: ray status"
+                f"pool {where}", f"has not answered within {left:.0f} s", "see that its head runs: ray status"
             ) from None
     try:
         told = json.loads(out.splitlines()[-1])

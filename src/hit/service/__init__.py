@@ -1,7 +1,12 @@
 """A library as a service keeps it open: what HTTP's handlers call, and nothing that knows of HTTP."""
 
+import contextlib
 import logging
 import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as LateError
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +18,7 @@ from hit.errors import UserError
 from hit.jobs import Jobs, Runner
 from hit.library import CACHE, Library
 from hit.moderation.sending import Sender
+from hit.objects import OWNER
 from hit.service.access import Access
 from hit.service.config import ServeConfig
 from hit.service.facts import Facts
@@ -21,6 +27,8 @@ from hit.service.uploads import Uploads
 
 __all__ = ["ServeConfig", "Service"]
 log = logging.getLogger(__name__)
+_HOLDS = 5.0  # seconds for which it is remembered whether a server answers: probes come from many sides
+_PATIENCE = 3.0  # seconds that a probe waits for a server
 
 
 class Service:
@@ -41,6 +49,8 @@ class Service:
         self.runner = Runner(path, encoder, self.jobs.wake) if config.jobs else None
         self.sender = Sender(self.library, config.allow_private) if config.jobs else None
         self._looking = threading.Lock()
+        self._store = _Far(lambda: self.library.asked(lambda shelf: shelf.store.count()))
+        self._objects = _Far(self._head)
 
     def warm(self) -> None:
         """Load what the first search would wait for. Raises UserError for a model or a store that is not there."""
@@ -69,7 +79,16 @@ class Service:
             found["model"] = "the model or the store cannot be opened: the log says why"
         finally:
             self._looking.release()
+        if not found and self.library.config.store.startswith("http") and not self._store.answers():
+            found["store"] = "the vector store does not answer: the log says why"
+        if self.db.objects and not self._objects.answers():
+            found["objects"] = "the object store does not answer: the log says why"
         return found
+
+    def _head(self) -> None:
+        with contextlib.suppress(FileNotFoundError):  # which is an answer
+            if self.db.objects:
+                self.db.objects.head(OWNER)
 
     def stop(self) -> None:
         """Have streams end, while other answers are finished."""
@@ -89,3 +108,35 @@ class Service:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+class _Far:
+    """Whether a server answers `ask`: asked every few seconds at most, in a thread, for its client may try again for minutes."""
+
+    def __init__(self, ask: Callable[[], object]) -> None:
+        self._ask, self._turn = ask, threading.Lock()
+        self._answer: Future[bool] | None = None
+        self._began = 0.0
+
+    def answers(self) -> bool:
+        """Tell whether it does, or did a few seconds ago. One that has not said anything yet does not."""
+        with self._turn:
+            answer, now = self._answer, time.monotonic()
+            if answer is None or (answer.done() and now >= self._began + _HOLDS):
+                self._answer = answer = Future[bool]()
+                self._began = now
+                threading.Thread(target=self._look, args=[answer], name="ready", daemon=True).start()
+        try:
+            return answer.result(_PATIENCE)
+        except LateError:
+            log.error("a server has not answered within %g s", _PATIENCE)
+            return False
+
+    def _look(self, answer: "Future[bool]") -> None:
+        try:
+            self._ask()
+        except Exception as error:  # of whatever client: it is told, and the next look may be another
+            log.error("%s", error)
+            answer.set_result(False)
+        else:
+            answer.set_result(True)

@@ -166,16 +166,25 @@ class Milvus:
             self._embedded = None
 
     def drop(self) -> None:
-        """Do away with the partition, or the collection, and let go of the connection."""
-        with self._told():
+        """Do away with the partition, or the collection, and let go of the connection. Raises UserError where it stays loaded."""
+        with contextlib.closing(self), self._told():
             if self.partition:
-                self._client.release_partitions(self.collection, [self.partition], timeout=_CALL)
-                self._client.drop_partition(self.collection, self.partition, timeout=_CALL)
+                self._drop()
             else:
                 self._client.drop_collection(self.collection, timeout=_CALL)
-        self.close()
 
-    # -- the partition
+    def _drop(self) -> None:
+        from pymilvus import MilvusException
+
+        for _ in range(_TRIES):
+            self._client.release_partitions(self.collection, [self.partition], timeout=_CALL)
+            try:
+                self._client.drop_partition(self.collection, self.partition, timeout=_CALL)
+                return
+            except MilvusException as error:  # a search of another machine has had it loaded again meanwhile
+                if "loaded" not in str(error):
+                    raise
+        raise UserError(self.where, f"its partition {self.partition} is in use, and stays", f"drop it from {self.collection}")
 
     def _prepare(self, address: Address) -> None:
         """Make the collection, or see that it is what we would make, and the partition."""
@@ -240,8 +249,6 @@ class Milvus:
         """What has a read be one of the partition, and see all that was written before."""
         return {"consistency_level": "Strong", **({"partition_names": [self.partition]} if self.partition else {})}
 
-    # -- searching
-
     def _sift(self, queries: Floats, limit: int, chosen: Keys) -> list[tuple[Keys, Floats]] | None:
         """Answer under a filter that keeps much from what an unfiltered search finds, if that is enough for every query."""
         rows = int(chosen[-1]) + 1  # keys number the rows of an array: about how many there are
@@ -297,9 +304,7 @@ class Milvus:
 
         Otherwise what remains would be looked for among a few of the lists, or of the neighbours, and not be found.
         """
-        share = (
-            1.0 if ids is None else len(ids) / (int(ids[-1]) + 1)
-        )  # keys number the rows of an array: about how many there are
+        share = 1.0 if ids is None else len(ids) / (int(ids[-1]) + 1)  # keys number the rows of an array, more or less
         least = {"nprobe": 1, "ef": size}
         return {name: max(least[name], min(self._most[name], round(value / share))) for name, value in self._effort.items()}
 
@@ -342,11 +347,6 @@ def server(where: str) -> str:
             return str(client.get_server_version(timeout=_CONNECT))
     except (MilvusException, grpc.RpcError) as error:
         raise UserError(where, *(_complaint(error) or (" ".join(str(error).split()), ""))) from None
-
-
-def index(where: str) -> str:
-    """Return the kind of index that an address asks for."""
-    return milvus_address.parse(where).index
 
 
 def _connect(uri: str, database: str) -> Any:

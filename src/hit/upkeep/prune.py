@@ -38,7 +38,7 @@ def prune(library: Library, dry_run: bool = False, progress: Progress | None = N
             if len(rows) < library.stored.rows:
                 _compact(library, rows, progress or Silent())
             for stored in leftovers.generations(library):
-                shelves.discard(library, stored)
+                shelves.leave(library, stored)
             for one in leftovers.find(library):
                 for path in one.paths:
                     _remove(path)
@@ -82,7 +82,7 @@ def _compact(library: Library, rows: Keys, progress: Progress) -> None:
     store.close()
     upkeep.turn(library.db, old, rows, sent)
     library.renew()
-    shelves.discard(library, old)
+    shelves.leave(library, old)
 
 
 def _remove(path: Path) -> None:

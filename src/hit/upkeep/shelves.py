@@ -5,6 +5,7 @@ the new one are never mixed, one transaction goes over, and readers notice.
 """
 
 import contextlib
+import logging
 import os
 import shutil
 from dataclasses import replace
@@ -20,6 +21,7 @@ from hit.library import Library
 from hit.stores import LOCAL
 from hit.types import Builds, Drops, Floats, Keys, Progress, Silent, Store
 
+log = logging.getLogger(__name__)
 SAMPLE = 2000  # vectors compared, unless all are
 _TOGETHER = 1000  # vectors compared in one search
 _CLOSE = 1e-4  # of a vector's length: how far a store's products may be off
@@ -41,7 +43,7 @@ def rebuild(library: Library, progress: Progress | None = None) -> dict[str, Any
                 fill(library, fresh, store, rows, progress)
             upkeep.turn(library.db, old)
             library.renew()
-            discard(library, old)
+            leave(library, old)
         with progress.task("Words", library.db.counts()["videos"]) as task:
             upkeep.rewrite_words(library.db, task.advance)
         job.result["vectors"] = len(rows)
@@ -126,6 +128,14 @@ def discard(library: Library, stored: Stored) -> None:
     drop(library, stored)
     if (library.path / stored.name).exists():
         shutil.rmtree(library.path / stored.name)
+
+
+def leave(library: Library, stored: Stored) -> None:
+    """Remove a generation that is over. Where its store keeps it, the log says so in a line, and `prune` tries again."""
+    try:
+        discard(library, stored)
+    except UserError as error:
+        log.warning("%s: %s", stored.name, error)
 
 
 def drop(library: Library, stored: Stored, where: str | None = None) -> None:
