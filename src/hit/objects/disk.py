@@ -50,7 +50,7 @@ class _Disk(Folder):
     def upload(self, name: str, path: Path) -> None:
         with self._told(name) as target, files.room(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            part = target.with_name(f".{target.name}.{os.getpid()}.part")
+            part = files.part_of(target)
             try:
                 shutil.copyfile(path, part)
                 with part.open("rb") as file:
