@@ -240,7 +240,7 @@ class Chunked(Matrix):
         self.write(np.arange(piece.first, piece.last), np.frombuffer(data, "<f4").reshape(-1, self.dim))
 
     def _noted(self) -> set[Piece]:
-        """Return which pieces are here, if the array still has them."""
+        """Return which pieces are here, of those that the array has or had."""
         try:
             size = self.path.stat().st_size
             noted = [Piece(*piece) for piece in json.loads(self.path.with_name(HERE).read_bytes())]
