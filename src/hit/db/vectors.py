@@ -345,6 +345,8 @@ class Vectors(Sessions):
             session.add(array)
         first, last = array.rows, array.rows + len(vectors)
         matrix = self.matrix(Stored.of(array))
+        if not self.objects:
+            _reach(matrix, first)
         with files.room(self.folder):
             matrix.write(np.arange(first, last), vectors)
         array.rows = last
@@ -371,6 +373,14 @@ def note(stored: Stored, piece: Piece) -> Chunk:
 def rows_in(session: Session, revision: str) -> Keys:
     """Return the rows of all vectors by a revision, ascending, as this session sees them."""
     return _listed(session, sa.select(Embedding.row).where(Embedding.revision == revision))
+
+
+def _reach(matrix: Matrix, rows: int) -> None:
+    try:
+        matrix.view(rows)
+    except EOFError as error:  # what is added would lie behind a hole, that reads as zeros
+        fix = "restore a backup; or share the folder `embeddings` of the machine that has them, or move it to an object store"
+        raise UserError(matrix.path.parent, f"its vectors are not on this machine: {error}", fix) from None
 
 
 def _listed(session: Session, query: sa.Select[Any]) -> Keys:

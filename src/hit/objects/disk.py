@@ -56,6 +56,14 @@ class _Disk(Folder):
                 os.link(part, path)  # which is whole from the first, and replaces nothing
             except FileExistsError:
                 return False
+            except OSError:  # not every file system knows second names
+                try:
+                    with path.open("xb") as file:
+                        file.write(data)
+                        file.flush()
+                        os.fsync(file.fileno())
+                except FileExistsError:
+                    return False
             finally:
                 part.unlink(missing_ok=True)
             files.sync_folder(path.parent)
