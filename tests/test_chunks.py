@@ -145,7 +145,44 @@ def test_a_copy_that_was_cut_off_or_noted_falsely_is_fetched_anew(tmp_path: Path
     for wrong in (b"", b"[[0", b'{"a": 1}', b"null"):
         (tmp_path / "here" / chunks.HERE).write_bytes(wrong)
         assert np.array_equal(array.open(tmp_path / "here").view(20), array.values)
-    assert json.loads((tmp_path / "here" / chunks.HERE).read_bytes()) == [[0, 20]]
+    assert json.loads((tmp_path / "here" / chunks.HERE).read_bytes()) == [list(piece) for piece in array.pieces]
+
+
+def test_rows_of_other_pieces_are_not_taken_for_the_arrays(tmp_path: Path) -> None:
+    folder = objects.folder(tmp_path / "far")
+    before, after = Array(folder, [10, 10]), Array(folder, [20])  # of the same generation: one was never gone over to
+    after.values = after.values * 2
+    after.pieces = [Piece(0, 20, chunks.send(folder, "r/1", after.values))]
+    for ask in ("take", "view", "whole"):
+        matrix = before.open(tmp_path / ask)
+        matrix.write(np.arange(20), before.values)
+        matrix.keep(before.pieces)
+        assert np.array_equal(before.open(tmp_path / ask).view(20), before.values)
+        matrix = after.open(tmp_path / ask)
+        found = {
+            "take": lambda it: it.take(np.arange(20)),
+            "view": lambda it: it.view(20),
+            "whole": lambda it: it.whole(after.pieces[0]),
+        }
+        assert np.array_equal(found[ask](matrix), after.values), ask
+        assert json.loads((tmp_path / ask / chunks.HERE).read_bytes()) == [list(after.pieces[0])]
+
+
+def test_pieces_that_were_merged_are_not_fetched_again(tmp_path: Path) -> None:
+    array = Array(objects.folder(tmp_path / "far"), [10, 10])
+    array.open(tmp_path / "here").view(20)
+    array.pieces = [Piece(0, 20, chunks.send(array.folder, "r/1", array.values))]
+    array.asked.clear()
+    assert np.array_equal(array.open(tmp_path / "here").view(20), array.values) and array.asked == []
+
+
+def test_rows_that_are_here_need_none_of_those_before_them(tmp_path: Path) -> None:
+    array = Array(objects.folder(tmp_path / "far"), [10, 10])
+    matrix = array.open(tmp_path / "here")
+    matrix.write(np.arange(10, 20), array.values[10:])  # what a machine does that has nothing of the array, and adds to it
+    matrix.keep(array.pieces[1:])
+    for one in (matrix, array.open(tmp_path / "here")):
+        assert np.array_equal(one.take(np.arange(12, 20)), array.values[12:]) and array.asked == []
 
 
 def test_without_room_for_a_copy_rows_are_read_all_the_same(tmp_path: Path) -> None:

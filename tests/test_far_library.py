@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from hit import chunks, files, index, objects, places, settings, stock
-from hit.errors import UserError
+from hit.db import StaleError, upkeep
+from hit.errors import AwayError, UserError
 from hit.library import KEY, Library
 from hit.objects import bucket
 from hit.service.media import MediaCache
@@ -130,6 +131,30 @@ def test_small_pieces_are_merged_while_others_read(library: Library, url: str, m
         found = by_segment(again)
         assert all(np.array_equal(vector, found[key]) for key, vector in before.items())
         assert findings(again, full=True) == {}
+
+
+def test_who_lost_the_turn_merges_nothing(library: Library, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunks, "_MANY", 3)
+    stored, before, send = library.stored, library.db.piece_names(), chunks.send
+
+    def lost(session: object) -> None:
+        raise AwayError("the database", "the turn was lost", "")
+
+    library.db.ensured(lost)
+    with pytest.raises(AwayError):
+        library.db.merge(stored)
+    with pytest.raises(AwayError):
+        library.db.set_pieces(stored, [])
+    library.db.ensured(None)
+
+    def slow(*given: Any) -> str:
+        upkeep.turn(library.db, stored)  # another machine has rebuilt the store meanwhile
+        return send(*given)
+
+    monkeypatch.setattr(chunks, "send", slow)
+    with pytest.raises(StaleError):
+        library.db.merge(stored)
+    assert library.db.piece_names() == before and before <= set(names(url, "embeddings"))
 
 
 def test_another_library_may_not_have_the_same_folder(

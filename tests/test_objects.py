@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -58,6 +59,48 @@ def test_what_is_written_is_read(folder: Folder) -> None:
     folder.write("empty", b"")
     assert folder.read("empty") == b"" and folder.open("empty").read() == b""
     assert pickle.loads(pickle.dumps(folder)).read("a/b.bin") == b"and two"
+
+
+def test_of_many_who_make_a_file_one_does(folder: Folder) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda number: folder.create("a/b", b"%d" % number), range(8)))
+    assert sum(made) == 1 and folder.read("a/b") == b"%d" % made.index(True)
+    assert names(folder) == ["a/b"] and not folder.create("a/b", b"x")
+
+
+def test_a_folder_is_the_first_ones_and_who_fails_leaves_what_is_anothers(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ZeroDivisionError), objects.claimed(folder.url, "one"):
+        _ = 1 / 0
+    assert names(folder) == []
+    with pytest.raises(ZeroDivisionError), objects.claimed(folder.url, "one"):
+        folder.write(objects.OWNER, b"two")
+        _ = 1 / 0
+    assert folder.read(objects.OWNER) == b"two"
+    read, asked = type(folder).read, []
+
+    def late(self: Folder, name: str) -> bytes:
+        asked.append(name)
+        if len(asked) == 1:  # the other one writes after this look
+            raise FileNotFoundError
+        return read(self, name)
+
+    monkeypatch.setattr(type(folder), "read", late)
+    with pytest.raises(UserError, match="files of another library"):
+        objects.claim(folder.url, "one")
+    assert folder.read(objects.OWNER) == b"two" and not objects.claim(folder.url, "two")
+
+
+def test_threads_that_write_the_same_file_never_show_a_part(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", objects.folder(tmp_path / "top")
+    source.write_bytes(b"x" * 100_000)
+    with ThreadPoolExecutor(8) as pool:
+        for writing in (lambda _: target.write("a", source.read_bytes()), lambda _: target.upload("a", source)):
+            for done in [pool.submit(writing, number) for number in range(24)]:
+                done.result()  # none of them took another's away
+                assert target.head("a").size == 100_000
+    assert [path.name for path in (tmp_path / "top").iterdir()] == ["a"]
 
 
 def test_names_of_all_kinds(folder: Folder) -> None:

@@ -10,6 +10,7 @@ import tomllib
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -90,6 +91,24 @@ def test_a_library_whose_vectors_are_on_one_machine_is_not_joined(url: str, tmp_
     make(tmp_path / "one", url, store="").close()
     with pytest.raises(UserError, match=r"store of one machine .*hit library move"):
         Library.open(tmp_path / "two")
+
+
+def test_a_library_whose_arrays_are_on_one_machine_is_not_joined(url: str, tmp_path: Path) -> None:
+    one, rows = make(tmp_path / "one", url), np.ones((3, ToyEncoder().dim), np.float32)
+    with one, machine(tmp_path / "early") as early:  # there is nothing yet that it could lack
+        with one.db.write() as session:
+            assert one.db._append(session, "toy-1", rows) == [0, 1, 2]
+        with pytest.raises(UserError, match="holds 0 rows, not 3") as error, early.db.write() as session:
+            early.db._append(session, "toy-1", rows)
+        assert "\n" not in str(error.value) and early.db.stored("toy-1", ToyEncoder().dim).rows == 3
+    assert not (tmp_path / "early" / "embeddings").exists()
+    with pytest.raises(UserError, match=r"files of one machine .*hit library move"):
+        machine(tmp_path / "two")
+    assert not (tmp_path / "two").exists()
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "embeddings").symlink_to(tmp_path / "one" / "embeddings")  # shared
+    with machine(tmp_path / "two") as two, two.db.write() as session:
+        assert two.db._append(session, "toy-1", rows) == [3, 4, 5]
 
 
 def test_a_new_library_is_where_the_deployment_says(url: str, tmp_path: Path) -> None:

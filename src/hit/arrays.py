@@ -1,6 +1,7 @@
 """A matrix of float32 in a file, that grows and is never read as a whole: the embeddings of one revision of a model."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -53,8 +54,8 @@ class Matrix:
         """Return rows (n, dim), read. Raises EOFError where there are not so many."""
         return np.array(self.view(int(rows.max()) + 1 if len(rows) else 0)[rows], np.float32)
 
-    def keep(self, first: int, last: int) -> None:
-        """Take note that these rows, written here, count from now on."""
+    def keep(self, pieces: Iterable[tuple[int, int, str]]) -> None:
+        """Take note that these pieces, written here, count from now on: the first row, the last (exclusive), and a name."""
 
     def write(self, rows: Keys, vectors: Floats) -> None:
         """Write vectors (N, dim) to these rows, durably; those that are there already are left alone."""

@@ -2,7 +2,8 @@
 
     embeddings/REVISION/ID-CRC32.f32   rows that follow one another, little-endian; the database says which, and in what order
 
-The copy is the file of `hit.arrays`; beside it `here` says which of its rows are the array's, as JSON: [[first, last], ...].
+The copy is the file of `hit.arrays`; beside it `here` says which pieces are in it, as JSON: [[first, last, name], ...]. One that
+the database no longer names says nothing: others may have numbered the rows anew, or gone back to an earlier state.
 """
 
 import contextlib
@@ -98,7 +99,7 @@ class Chunked(Matrix):
         super().__init__(folder, dim)
         self._objects, self._find = objects, find
         self._pen = threading.RLock()
-        self._rows = _read(folder / HERE, self.path, dim)
+        self._rows: list[tuple[int, int]] = []  # that are here, and known to be the array's
 
     def view(self, count: int) -> Floats:
         """Return the first `count` rows (count, dim), mapped: what of them is not here is fetched.
@@ -112,14 +113,13 @@ class Chunked(Matrix):
 
     def take(self, rows: Keys) -> Floats:
         """Return rows (n, dim): a few of a large piece that is not here are fetched by themselves, and not kept."""
-        lacking = rows[~_inside(self._rows, rows)]
-        if not len(lacking):
-            return super().take(rows)
+        if _inside(self._rows, rows).all():
+            return self._here(rows)
         found = np.empty((len(rows), self.dim), np.float32)
         for _ in range(_TRIES):
             there = _inside(self._rows, rows)
             if there.any():
-                found[there] = super().take(rows[there])
+                found[there] = self._here(rows[there])
             try:
                 for place, vectors in self._ask(rows, np.flatnonzero(~there)):
                     found[place] = vectors
@@ -128,14 +128,22 @@ class Chunked(Matrix):
                 lost = error
         raise UserError(lost, "is missing", "run `hit library verify`")
 
-    def keep(self, first: int, last: int) -> None:
-        """Note that these rows, written here, are the array's."""
-        with self._pen, contextlib.suppress(OSError):  # they count already; what is not noted is fetched
-            self._note([(first, last)])
+    def keep(self, pieces: Iterable[tuple[int, int, str]]) -> None:
+        """Note that these pieces, written here, are the array's."""
+        with self._pen, contextlib.suppress(OSError):  # they count already; what is not noted is looked at
+            self._note(Piece(*piece) for piece in pieces)
 
     def kept(self) -> list[tuple[int, int]]:
-        """Return which rows are here, as [first, last)."""
+        """Return which rows are known to be here, as [first, last)."""
         return list(self._rows)
+
+    def whole(self, piece: Piece) -> Floats:
+        """Return a piece (n, dim), checked; it is here from now on, if there is room. Raises UserError for one that is lost."""
+        try:
+            with self._pen:
+                return self._whole(piece)
+        except FileNotFoundError as error:
+            raise UserError(error, "is missing", "run `hit library verify`") from None
 
     def copy(self, piece: Piece) -> bytes | None:
         """Return what the copy on the disk says a piece is; None where it is not here, or damaged."""
@@ -148,13 +156,17 @@ class Chunked(Matrix):
         """Yield those of `places` in `rows` that are in a piece, and their vectors, piece by piece."""
         wanted = rows[places]
         pieces = self._find(int(wanted.min()), int(wanted.max()) + 1)
-        missing = len(wanted)
+        missing, noted = len(wanted), self._noted()  # another process may have been quicker
         for piece in pieces:
             inside = (wanted >= piece.first) & (wanted < piece.last)
             if not inside.any():
                 continue
             own, whole = wanted[inside] - piece.first, size(piece, self.dim)
-            if whole <= _SMALL or len(own) * 4 * self.dim * _SHARE >= whole:
+            if piece in noted:
+                with self._pen:
+                    self._rows = _joined([*self._rows, piece[:2]])
+                vectors = self._here(wanted[inside])
+            elif whole <= _SMALL or len(own) * 4 * self.dim * _SHARE >= whole:
                 with self._pen:
                     vectors = self._whole(piece)[own]
             else:
@@ -166,10 +178,10 @@ class Chunked(Matrix):
 
     def _whole(self, piece: Piece) -> Floats:
         """Return a piece (n, dim), and have it here from now on, if there is room for it."""
-        data = self._load(piece)
+        data = self._had(piece)
         try:
             self._store(piece, data)
-            self._note([(piece.first, piece.last)])
+            self._note([piece])
         except OSError:  # a copy is not worth failing for
             pass
         return np.frombuffer(data, "<f4").reshape(-1, self.dim)
@@ -192,15 +204,16 @@ class Chunked(Matrix):
     def _fetch(self, first: int, last: int) -> None:
         """Have these rows here."""
         for _ in range(_TRIES):
-            self._rows = _read(self.path.with_name(HERE), self.path, self.dim)  # another process may have been quicker
-            lacking = [piece for piece in self._find(first, last) if not _covers(self._rows, piece.first, piece.last)]
+            pieces, noted = self._find(first, last), self._noted()  # another process may have been quicker
+            self._rows = _joined([*self._rows, *(piece[:2] for piece in pieces if piece in noted)])
+            lacking = [piece for piece in pieces if not _covers(self._rows, piece.first, piece.last)]
             try:
                 with files.room(self.path), ThreadPoolExecutor(_AT_ONCE) as pool:
                     for start in range(0, len(lacking), _AT_ONCE):  # no more than these in memory
                         some = lacking[start : start + _AT_ONCE]
-                        for piece, data in zip(some, pool.map(self._load, some), strict=True):
+                        for piece, data in zip(some, pool.map(self._had, some), strict=True):
                             self._store(piece, data)
-                        self._note([(piece.first, piece.last) for piece in some])
+                        self._note(some)
             except FileNotFoundError as error:
                 lost = error
                 continue
@@ -208,6 +221,14 @@ class Chunked(Matrix):
                 raise EOFError(f"{self.path} has {sum(b - a for a, b in self._rows)} rows, not {last}")
             return
         raise UserError(lost, "is missing", "run `hit library verify`")
+
+    def _here(self, rows: Keys) -> Floats:
+        """Return rows (n, dim) that are here; what lies before them need not be."""
+        return np.array(super().view(int(rows.max()) + 1 if len(rows) else 0)[rows], np.float32)
+
+    def _had(self, piece: Piece) -> bytes:
+        """Return a piece's bytes: those of the copy where they are the same, though nothing notes it, as after a merge."""
+        return self.copy(piece) or self._load(piece)
 
     def _load(self, piece: Piece) -> bytes:
         data = self._objects.read(piece.name)
@@ -218,11 +239,21 @@ class Chunked(Matrix):
     def _store(self, piece: Piece, data: bytes) -> None:
         self.write(np.arange(piece.first, piece.last), np.frombuffer(data, "<f4").reshape(-1, self.dim))
 
-    def _note(self, intervals: Iterable[tuple[int, int]]) -> None:
-        """Note what is here. Of two processes that do so at once one may be forgotten: then something is fetched once more."""
-        path = self.path.with_name(HERE)
-        self._rows = _joined([*_read(path, self.path, self.dim), *intervals])
-        files.write_whole(path, json.dumps(self._rows).encode())
+    def _noted(self) -> set[Piece]:
+        """Return which pieces are here, of those that the array has or had."""
+        try:
+            size = self.path.stat().st_size
+            noted = [Piece(*piece) for piece in json.loads(self.path.with_name(HERE).read_bytes())]
+            return {piece for piece in noted if piece.last * 4 * self.dim <= size}
+        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
+            return set()
+
+    def _note(self, pieces: Iterable[Piece]) -> None:
+        """Note what is here. Of two processes that do so at once one may be forgotten: then something is looked at once more."""
+        pieces = list(pieces)
+        rest = [old for old in self._noted() if all(old.last <= one.first or one.last <= old.first for one in pieces)]
+        files.write_whole(self.path.with_name(HERE), json.dumps(sorted([*rest, *pieces])).encode())
+        self._rows = _joined([*self._rows, *(piece[:2] for piece in pieces)])
 
 
 def size(piece: Piece, dim: int) -> int:
@@ -235,14 +266,6 @@ def _damaged(folder: Folder, piece: Piece) -> UserError:
 
 
 # -- intervals of rows
-
-
-def _read(here: Path, array: Path, dim: int) -> list[tuple[int, int]]:
-    try:
-        rows = [(int(first), int(last)) for first, last in json.loads(here.read_bytes())]
-        return rows if not rows or array.stat().st_size >= rows[-1][1] * 4 * dim else []
-    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
-        return []
 
 
 def _joined(intervals: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -5,6 +5,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,9 +45,14 @@ class BusyError(UserError):
     """Another process holds what is asked for."""
 
 
+def part_of(path: Path) -> Path:
+    """Return the name of an unfinished file that is to become `path`: no other thread, process or machine draws the same."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Replace the content of `path` at once and durably. Readers see the old bytes or the new, never a part."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = part_of(path)
     try:
         with part.open("wb") as file:
             file.write(data)

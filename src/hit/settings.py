@@ -18,7 +18,8 @@ import tomli_w
 
 from hit import config as configs
 from hit import deployment, files, models
-from hit.db import Database, shared
+from hit.arrays import Matrix
+from hit.db import Database, Stored, shared
 from hit.errors import UserError
 from hit.segments import SegmentConfig
 from hit.types import Encoder
@@ -142,7 +143,7 @@ def join(path: Path, database: str = "") -> LibraryConfig | None:
     """Have a folder without a library.toml be one more of the library that the database of hit.toml holds.
 
     None where hit.toml names no database, or another than `database`, or one without a library. Raises UserError for a folder
-    that holds other things, and for a library whose vectors are searched on one machine only.
+    that holds other things, and for a library whose vectors are searched, or are, on one machine only.
     """
     url = deployment.read().library.database
     check(url)
@@ -154,6 +155,13 @@ def join(path: Path, database: str = "") -> LibraryConfig | None:
     if not config.store.startswith(("http://", "https://")):
         what = "the library of this database has its vectors in a store of one machine"
         raise UserError(path, what, "bring them to a server there: `hit library move LIBRARY --to http://HOST:19530`")
+    for stored in () if config.objects else (Stored(*known) for known in shared.arrays(url)):
+        try:
+            Matrix(path / stored.name, stored.dim).view(stored.rows)  # where machines share the folder of arrays
+        except EOFError:
+            what = "the library of this database has its vectors in files of one machine"
+            fix = "move them to an object store: `hit library move LIBRARY --objects URL`, or share its folder `embeddings`"
+            raise UserError(path, what, fix) from None
     path.mkdir(parents=True, exist_ok=True)
     write(path, config)
     return config

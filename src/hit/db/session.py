@@ -72,16 +72,17 @@ class Sessions:
             yield session
 
     @contextmanager
-    def write(self, content: bool = True, alone: bool = True) -> Iterator[Session]:
+    def write(self, content: bool = True, alone: bool = True, turn: bool = False) -> Iterator[Session]:
         """Open a session that writes, and whose changes count once it ends without an error.
 
         content: whether what is found may be another after it, so that what was worked out before no longer holds.
         alone: whether others who write wait until then. Those who do not lock rows themselves; SQLite has all of them wait.
+        turn: whether only who has the turn to write may do this, as with all content.
         """
         engine = self._writer if alone else self._crowd
         with complaints(self._engine), Session(engine, expire_on_commit=False) as session, session.begin():
             session.connection()  # waits for its turn here, and not at the first statement
-            if content and (ensure := getattr(self._held, "ensure", None)):
+            if (content or turn) and (ensure := getattr(self._held, "ensure", None)):
                 ensure(session)
             yield session
             if content:

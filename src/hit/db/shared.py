@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from hit.db.schema import Shared
+from hit.db.schema import Array, Shared
 from hit.db.session import Sessions
 from hit.db.setup import LOCK, complaints, engines
 from hit.errors import AwayError
@@ -56,6 +56,19 @@ def peek(url: str) -> dict[str, Any] | None:
             if engine.dialect.name == "sqlite" or not sa.inspect(connection).has_table(Shared.__tablename__):
                 return None
             return connection.scalar(sa.select(Shared.settings))
+    finally:
+        engine.dispose()
+
+
+def arrays(url: str) -> list[tuple[str, int, int, int]]:
+    """Return the revision, width, generation and rows of the arrays that a library's database knows, which is as in `peek`."""
+    engine, _ = engines(url)
+    try:
+        with complaints(engine), engine.connect() as connection:
+            found = connection.execute(
+                sa.select(Array.revision, Array.dim, Array.generation, Array.rows).order_by(Array.revision)
+            )
+            return [(revision, dim, generation, rows) for revision, dim, generation, rows in found]
     finally:
         engine.dispose()
 

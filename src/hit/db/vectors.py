@@ -1,7 +1,8 @@
 """Segments and their vectors: which row of which array is whose, and what the vector stores have yet to be told."""
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,6 +95,7 @@ class Vectors(Sessions):
         super().__init__(url, folder)
         self._guard = threading.Lock()  # several threads may search
         self._matrices: dict[str, Matrix] = {}
+        self._coming: tuple[str, list[Piece]] = "", []
         self.keep_in("")
 
     def keep_in(self, place: str) -> None:
@@ -199,7 +201,23 @@ class Vectors(Sessions):
         folder = self.folder / stored.name
         if not self.objects:
             return Matrix(folder, stored.dim)
-        return Chunked(folder, stored.dim, self.objects, lambda first, last: self.pieces(stored, first, last))
+
+        def find(first: int, last: int) -> list[Piece]:
+            name, coming = self._coming
+            if name == stored.name:
+                return [piece for piece in coming if piece.last > first and piece.first < last]
+            return self.pieces(stored, first, last)
+
+        return Chunked(folder, stored.dim, self.objects, find)
+
+    @contextmanager
+    def coming(self, stored: Stored, pieces: Iterable[Piece]) -> Iterator[None]:
+        """Have these be the pieces of an array that the database does not know yet."""
+        self._coming = stored.name, list(pieces)
+        try:
+            yield
+        finally:
+            self._coming = "", []
 
     def pieces(self, stored: Stored, first: int = 0, last: int | None = None) -> list[Piece]:
         """Return the pieces of an array in the object store, or those that have any of the rows FIRST to LAST, in order."""
@@ -215,23 +233,30 @@ class Vectors(Sessions):
 
     def set_pieces(self, stored: Stored, pieces: Iterable[Piece]) -> None:
         """Have these be the pieces of an array."""
-        with self.write(content=False) as session:
+        with self.write(content=False, turn=True) as session:
             session.execute(sa.delete(Chunk).where(Chunk.revision == stored.revision))
             session.add_all(note(stored, piece) for piece in pieces)
 
     def merge(self, stored: Stored) -> None:
-        """Make large pieces of small ones, where there are many. The caller keeps other writers out."""
-        if not self.objects:
+        """Make large pieces of small ones, where there are many. The caller keeps other writers out.
+
+        Raises StaleError where they were not kept out: then nothing that the table names is removed.
+        """
+        matrix = self.matrix(stored)
+        if not self.objects or not isinstance(matrix, Chunked):
             return
         old: list[str] = []
         for run in chunks.due(self.pieces(stored), stored.dim):
             first, last = run[0].first, run[-1].last
-            name = chunks.send(self.objects, stored.revision, self.matrix(stored).take(np.arange(first, last)))
+            name = chunks.send(self.objects, stored.revision, np.concatenate([matrix.whole(piece) for piece in run]))
             own = (Chunk.revision == stored.revision, Chunk.generation == stored.generation)
-            with self.write(content=False) as session:
-                session.execute(sa.delete(Chunk).where(*own, Chunk.first >= first, Chunk.last <= last))
+            names = [piece.name for piece in run]
+            with self.write(content=False, turn=True) as session:
+                gone = sa.delete(Chunk).where(*own, Chunk.name.in_(names)).returning(Chunk.name)
+                if len(session.execute(gone).all()) != len(run):
+                    raise StaleError  # another generation may name them by now
                 session.add(note(stored, Piece(first, last, name)))
-            old += [piece.name for piece in run]
+            old += names
         self.objects.delete(old)  # readers that are about to look at one of these look for it anew
 
     def vectors(self, stored: Stored, rows: Keys) -> Floats:
@@ -320,12 +345,15 @@ class Vectors(Sessions):
             session.add(array)
         first, last = array.rows, array.rows + len(vectors)
         matrix = self.matrix(Stored.of(array))
+        if not self.objects:
+            _reach(matrix, first)
         with files.room(self.folder):
             matrix.write(np.arange(first, last), vectors)
         array.rows = last
         if sent:
-            session.add(note(Stored.of(array), Piece(first, last, sent)))
-        sa.event.listen(session, "after_commit", lambda _: matrix.keep(first, last), once=True)
+            piece = Piece(first, last, sent)
+            session.add(note(Stored.of(array), piece))
+            sa.event.listen(session, "after_commit", lambda _: matrix.keep([piece]), once=True)
         return list(range(first, last))
 
 
@@ -345,6 +373,14 @@ def note(stored: Stored, piece: Piece) -> Chunk:
 def rows_in(session: Session, revision: str) -> Keys:
     """Return the rows of all vectors by a revision, ascending, as this session sees them."""
     return _listed(session, sa.select(Embedding.row).where(Embedding.revision == revision))
+
+
+def _reach(matrix: Matrix, rows: int) -> None:
+    try:
+        matrix.view(rows)
+    except EOFError as error:  # what is added would lie behind a hole, that reads as zeros
+        fix = "restore a backup; or share the folder `embeddings` of the machine that has them, or move it to an object store"
+        raise UserError(matrix.path.parent, f"its vectors are not on this machine: {error}", fix) from None
 
 
 def _listed(session: Session, query: sa.Select[Any]) -> Keys:

@@ -56,12 +56,9 @@ def check(place: str | Path) -> str:
 def claim(place: str | Path, owner: str) -> bool:
     """Have a folder be one owner's alone; tell whether that is new. Raises UserError where it is another's, or cannot be had."""
     there = folder(place)
-    try:
-        found = there.read(OWNER).decode(errors="replace")
-    except FileNotFoundError:
-        there.write(OWNER, owner.encode())
+    if not _says(there, owner) and there.create(OWNER, owner.encode()):
         return True
-    if found != owner:
+    if not _says(there, owner):  # which may be there since just now
         raise UserError(there.url, "has the files of another library", "name a folder of its own for each")
     return False
 
@@ -73,9 +70,16 @@ def claimed(url: str, owner: str) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if new:
-            folder(url).delete([OWNER])
+        if new and _says(there := folder(url), owner):
+            there.delete([OWNER])
         raise
+
+
+def _says(there: Folder, owner: str) -> bool:
+    try:
+        return there.read(OWNER) == owner.encode()
+    except FileNotFoundError:
+        return False
 
 
 def folder(place: str | Path) -> Folder:

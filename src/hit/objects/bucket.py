@@ -65,6 +65,16 @@ class _Bucket(Folder):
         with self._told(name, made=True) as key:
             self._store.put(key, data, use_multipart=len(data) > PIECE, chunk_size=PIECE)
 
+    def create(self, name: str, data: bytes) -> bool:
+        from obstore.exceptions import AlreadyExistsError
+
+        with self._told(name, made=True) as key:
+            try:
+                self._store.put(key, data, mode="create", use_multipart=False)
+            except AlreadyExistsError:
+                return False
+        return True
+
     def write_all(self, contents: Mapping[str, bytes]) -> None:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             list(pool.map(self.write, contents, contents.values()))

@@ -59,6 +59,10 @@ class Folder(abc.ABC):
         """Make or replace a file, durably."""
 
     @abc.abstractmethod
+    def create(self, name: str, data: bytes) -> bool:
+        """Make a small file, durably, unless it is there already; tell whether it was made. Of several who do so one makes it."""
+
+    @abc.abstractmethod
     def upload(self, name: str, path: Path) -> None:
         """Make or replace a file by what is at a path, however large, durably."""
 

@@ -47,10 +47,32 @@ class _Disk(Folder):
             path.parent.mkdir(parents=True, exist_ok=True)
             files.write_whole(path, data)
 
+    def create(self, name: str, data: bytes) -> bool:
+        with self._told(name) as path, files.room(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = files.part_of(path)
+            try:
+                files.write_whole(part, data)
+                os.link(part, path)  # which is whole from the first, and replaces nothing
+            except FileExistsError:
+                return False
+            except OSError:  # not every file system knows second names
+                try:
+                    with path.open("xb") as file:
+                        file.write(data)
+                        file.flush()
+                        os.fsync(file.fileno())
+                except FileExistsError:
+                    return False
+            finally:
+                part.unlink(missing_ok=True)
+            files.sync_folder(path.parent)
+        return True
+
     def upload(self, name: str, path: Path) -> None:
         with self._told(name) as target, files.room(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            part = target.with_name(f".{target.name}.{os.getpid()}.part")
+            part = files.part_of(target)
             try:
                 shutil.copyfile(path, part)
                 with part.open("rb") as file:

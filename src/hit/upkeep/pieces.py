@@ -212,7 +212,7 @@ def _array(library: Library, stored: Stored, source: Folder, target: Folder | No
     elif not library.db.objects:
         fresh = list(chunks.send_all(target, stored.revision, _whole(matrix, stored), 0, stored.rows))
         library.db.set_pieces(stored, fresh)
-        Chunked(library.path / stored.name, stored.dim, target, lambda *_: fresh).keep(0, stored.rows)
+        Chunked(library.path / stored.name, stored.dim, target, lambda *_: fresh).keep(fresh)
     else:
         _mend(matrix, library.db.pieces(stored), stored.dim, source, target)
 

@@ -1,5 +1,6 @@
 """Less room: vectors of other models, rows that nothing needs any more, and files that nothing names."""
 
+import contextlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hit import chunks, files
+from hit.arrays import Matrix
 from hit.db import upkeep
 from hit.index import POSTERS
 from hit.library import Library
@@ -66,7 +68,7 @@ def _compact(library: Library, rows: Keys, progress: Progress) -> None:
     old = library.stored
     fresh = replace(old, generation=old.generation + 1, rows=len(rows))
     shelves.discard(library, fresh)  # of a call that was killed: rows may have died since
-    matrix = library.db.array(fresh)
+    matrix = Matrix(library.path / fresh.name, fresh.dim)
     step = max(1, _BYTES // (4 * fresh.dim))
     with progress.task("Rewriting vectors", len(rows)) as task:
         for start in range(0, len(rows), step):
@@ -74,12 +76,11 @@ def _compact(library: Library, rows: Keys, progress: Progress) -> None:
             matrix.write(np.arange(start, start + len(some)), library.db.vectors(old, some))
             task.advance(len(some))
     files.sync_folder(matrix.path.parent.parent)
-    matrix.keep(0, len(rows))
     far = library.db.objects
     sent = list(chunks.send_all(far, fresh.revision, matrix, 0, len(rows))) if far else []
-    store = library.store_of(fresh)
-    shelves.fill(library, fresh, store, np.arange(len(rows)), progress)
-    store.close()
+    library.db.array(fresh).keep(sent)
+    with contextlib.closing(library.store_of(fresh)) as store, library.db.coming(fresh, sent):
+        shelves.fill(library, fresh, store, np.arange(len(rows)), progress)
     upkeep.turn(library.db, old, rows, sent)
     library.renew()
     shelves.leave(library, old)

@@ -39,7 +39,7 @@ def rebuild(library: Library, progress: Progress | None = None) -> dict[str, Any
         if old.rows:
             _link(library, old)
             fresh = replace(old, generation=old.generation + 1)
-            with contextlib.closing(library.store_of(fresh)) as store:
+            with contextlib.closing(library.store_of(fresh)) as store, library.db.coming(fresh, library.db.pieces(old)):
                 fill(library, fresh, store, rows, progress)
             upkeep.turn(library.db, old)
             library.renew()
@@ -172,7 +172,7 @@ def _link(library: Library, old: Stored) -> None:
         _copy(mine, other)
     files.sync_folder(other.parent)
     files.sync_folder(other.parent.parent)
-    library.db.array(fresh).keep(0, old.rows)
+    library.db.array(fresh).keep(library.db.pieces(old))
 
 
 def _copy(source: Path, target: Path) -> None:
