@@ -52,7 +52,7 @@ $(READY): pyproject.toml constraints.txt
 		{ echo "HiT needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo "Python's venv module is missing: apt install python3-venv" >&2; exit 1; }
-	@echo "Setting up $(VENV): about 2 GB, some minutes"
+	@echo "Setting up $(VENV): about 3 GB, some minutes"
 	test -e $@ || rm -rf $(VENV)
 	test -e $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
 	$(PIP) --no-deps torch==$(TORCH)+cpu 2>/dev/null || \
