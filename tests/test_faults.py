@@ -48,7 +48,7 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stores, "open", _open)
 
 
-def _one_process(function: Any, items: Any, workers: int, initializer: Any, args: Any, limits: Any) -> Iterator[Any]:
+def _one_process(function: Any, items: Any, workers: int, initializer: Any, args: Any, *_: Any, **__: Any) -> Iterator[Any]:
     initializer(*args)
     items = list(items)
     return ((items[number], part) for number, part in function(iter(items)))
