@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 import tiny_model
-from hit import deployment, settings
+from hit import deployment, files, settings
 from hit.cli import app
 from hit.db import shared
 from hit.db.schema import Shared
@@ -152,7 +152,7 @@ def test_who_may_not_write_its_copy_of_the_settings_goes_by_those_of_all(
     with make(tmp_path / "one", url) as one, machine(tmp_path / "two") as two:
         with one.writing():
             one.change(replace(one.config, store="http://other:1"))
-        monkeypatch.setattr(settings.files, "write_whole", denied)  # root, who runs the tests, may write anywhere
+        monkeypatch.setattr(files, "write_whole", denied)  # root, who runs the tests, may write anywhere
         assert two.renew() and two.config.store == "http://other:1" != settings.read(tmp_path / "two").store
 
 

@@ -5,7 +5,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hit.pool.team import LOSSES, Limits, NodeLostError, Setup, Team, Worker, WorkerLostError
@@ -120,6 +120,7 @@ class _Place:
         pass
 
 
+@settings(max_examples=30)
 @given(st.data(), st.lists(st.sampled_from(["", "", "", "deadly", "fatal"]), max_size=9), st.integers(0, LOSSES))
 def test_each_item_ends_once_and_in_what_is_its_own(data: st.DataObject, kinds: list[str], losses: int) -> None:
     items = [_Item(number, kind == "deadly", kind == "fatal") for number, kind in enumerate(kinds)]
