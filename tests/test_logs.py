@@ -5,7 +5,6 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +30,12 @@ __all__ = ["collector", "receiver"]  # fixtures
 
 
 @pytest.fixture
-def said() -> Iterator[tuple[logging.Logger, io.StringIO, logging.Handler]]:
-    """Return a logger of its own, what it wrote, and its handler."""
-    logger, stream = logging.getLogger("hit.tested"), io.StringIO()
+def said() -> tuple[logging.Logger, io.StringIO, logging.Handler]:
+    """Return a logger that pytest does not hear (lone surrogates break xdist), what it wrote, and its handler."""
+    logger, stream = logging.Logger("hit.tested", logging.INFO), io.StringIO()
     handler = logging.StreamHandler(stream)
     logger.addHandler(handler)
-    logger.propagate = False
-    logger.setLevel(logging.INFO)
-    yield logger, stream, handler
-    logger.removeHandler(handler)
-    logger.propagate = True
+    return logger, stream, handler
 
 
 def described(monkeypatch: pytest.MonkeyPatch, folder: Path, text: str) -> Path:
