@@ -5,9 +5,7 @@ models/KEY/...        in a library's folder: a copy, of just this state of these
 """
 
 import hashlib
-import os
 import shutil
-import threading
 from pathlib import Path
 from urllib.parse import quote
 
@@ -47,8 +45,7 @@ def fetch(source: Folder, copies: Path) -> Path:
     target = copies / _key(entries)
     if target.exists():
         return target
-    part = copies / f".{target.name}.{os.getpid()}-{threading.get_ident()}.part"
-    shutil.rmtree(part, ignore_errors=True)
+    part = files.part_of(target)
     try:
         for entry in entries:
             path = part / entry.name

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from hit import chunks, content, models, objects, settings
+from hit import chunks, content, files, models, objects, settings
 from hit.chunks import Chunked, Piece
 from hit.db import Stored, upkeep
 from hit.errors import UserError
@@ -21,7 +21,6 @@ from hit.places import LIBRARY
 from hit.stock import FETCHED
 from hit.stores import LOCAL
 from hit.types import Far, Progress, Silent
-from hit.upkeep.tars import private
 
 MADE = {"renditions": ".mp4", "sprites": ".jpg"}  # of videos to show them, in the object store too
 _TOGETHER = 64  # files that are read, and written, at once
@@ -175,10 +174,7 @@ def _shared(library: Library, source: Folder, target: Folder, url: str) -> list[
     if secret and url:
         target.write(KEY, secret)
     elif secret and not key.exists():
-        part = key.with_name(f".{KEY}.move.part")
-        with open(part, "wb", opener=private) as file:
-            file.write(secret)
-        part.replace(key)
+        files.create(key, secret, 0o600)
     if not before.objects:
         return found
     own = f"{models.TOP}/{quote(before.model.revision, safe='')}" if not url else models.TOP
