@@ -5,6 +5,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ VIDEO_SUFFIXES = frozenset(  # by what folders are searched; a file that is name
 SUBTITLES = tuple(f"{language}{suffix}" for language in ("", ".en", ".eng") for suffix in (".srt", ".vtt", ".SRT", ".VTT"))
 _FULL = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 _BARRED = frozenset([errno.EROFS, errno.EACCES, errno.EPERM])
+PART = re.compile(r"\..+\.part")  # the names of unfinished files
 _POLL = 0.05  # seconds between two tries for a lock
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import shutil
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -13,8 +12,6 @@ from urllib.parse import unquote
 from hit import files
 from hit.errors import UserError
 from hit.objects.contract import Entry, Folder, changed, checked
-
-_PART = re.compile(r"\..+\.part")  # what is being written
 
 
 def folder(url: str) -> Folder:
@@ -108,6 +105,6 @@ def _walk(folder: Path, above: str) -> Iterator[Entry]:
     for one in here:
         if one.is_dir():
             yield from _walk(folder / one.name, f"{above}{one.name}/")
-        elif not _PART.fullmatch(one.name):
+        elif not files.PART.fullmatch(one.name):
             with contextlib.suppress(FileNotFoundError):  # removed this very moment
                 yield _entry(f"{above}{one.name}", one.stat())
