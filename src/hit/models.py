@@ -69,8 +69,7 @@ def fetch(source: Folder, copies: Path) -> Path:
 
 def send(folder: Path, target: Folder) -> bool:
     """Write a model's files to an object store, unless they are there; tell whether they were not."""
-    there = {entry.name: entry.size for entry in target.list()}
-    if _CARD in there:
+    if _CARD in {entry.name for entry in target.list()}:
         return False
     paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     for name in sorted(paths, key=lambda name: name == _CARD):  # the card says that all of it is there

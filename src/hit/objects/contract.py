@@ -77,6 +77,10 @@ class Folder(abc.ABC):
     def open(self, name: str) -> BinaryIO:
         """Open a file to read, as it is now: if it is replaced meanwhile, reading raises UserError or goes on with what was."""
 
+    def sizes(self, *folders: str) -> dict[str, int]:
+        """Return what lies below folders in it, as `list` has it, and the bytes of each."""
+        return {entry.name: entry.size for folder in folders for entry in self.list(folder)}
+
     def write_all(self, contents: Mapping[str, bytes]) -> None:
         """Write several files; where that fails, some of them may be there."""
         for name, data in contents.items():
