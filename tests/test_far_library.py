@@ -263,8 +263,11 @@ def test_there_and_back(tmp_path: Path, s3: S3) -> None:
         assert findings(library, full=True) == {}
 
 
-def with_model(path: Path, model: Path) -> None:
-    """Have a library say that its model lies in a folder."""
+def with_key_and_model(path: Path, model: Path) -> None:
+    """Make a library that has a key of webhooks, and says that its model lies in a folder."""
+    with Library.create(path, encoder=ToyEncoder()) as made:
+        add(made, range(2))
+    (path / KEY).write_bytes(b"k" * 32)
     model.mkdir()
     (model / "card.json").write_text('{"revision": "toy-1"}')
     config = settings.read(path)
@@ -274,10 +277,7 @@ def with_model(path: Path, model: Path) -> None:
 def test_a_move_takes_the_key_and_the_model_along_and_leaves_what_is_not_the_librarys(tmp_path: Path, s3: S3) -> None:
     one, two, path, model = f"{s3.bucket()}/videos", f"{s3.bucket()}/two", tmp_path / "lib", tmp_path / "model"
     strange = [f"{top}/mine.mp4" for top in ("films", "embeddings/x", "models-of-mine", "thumbnails", "uploads", "cache")]
-    with Library.create(path, encoder=ToyEncoder()) as made:
-        add(made, range(2))
-    with_model(path, model)
-    (path / KEY).write_bytes(b"k" * 32)
+    with_key_and_model(path, model)
     with opened(path) as library:
         pieces.move(library, one)
         for name in strange:
@@ -296,10 +296,7 @@ def test_a_move_takes_the_key_and_the_model_along_and_leaves_what_is_not_the_lib
 
 def test_a_backup_of_a_machine_that_joined_has_the_key_and_the_right_model(tmp_path: Path) -> None:
     url, path, model = f"file://{tmp_path / 'far'}", tmp_path / "lib", tmp_path / "model"
-    with Library.create(path, encoder=ToyEncoder()) as made:
-        add(made, range(2))
-    with_model(path, model)
-    (path / KEY).write_bytes(b"k" * 32)
+    with_key_and_model(path, model)
     with opened(path) as library:
         pieces.move(library, url)
         (path / KEY).unlink()

@@ -1,5 +1,6 @@
 """Folders of files: one contract over a disk, a URL of a disk, S3 and memory; and what only a server can do wrong."""
 
+import errno
 import hashlib
 import io
 import itertools
@@ -66,6 +67,23 @@ def test_of_many_who_make_a_file_one_does(folder: Folder) -> None:
         made = list(pool.map(lambda number: folder.create("a/b", b"%d" % number), range(8)))
     assert sum(made) == 1 and folder.read("a/b") == b"%d" % made.index(True)
     assert names(folder) == ["a/b"] and not folder.create("a/b", b"x")
+
+
+def test_a_disk_that_is_full_or_knows_no_second_names_makes_a_file_or_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    folder = objects.folder(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", refuse)
+        with pytest.raises(UserError, match="there is no room"):
+            folder.create("a", b"x")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(os, "link", refuse)
+    assert folder.create("a", b"x") and not folder.create("a", b"y") and folder.read("a") == b"x"
+    assert list(tmp_path.iterdir()) == [tmp_path / "a"]
 
 
 def test_a_folder_is_the_first_ones_and_who_fails_leaves_what_is_anothers(

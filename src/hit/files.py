@@ -5,9 +5,11 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from hit.errors import UserError
@@ -20,6 +22,7 @@ VIDEO_SUFFIXES = frozenset(  # by what folders are searched; a file that is name
 SUBTITLES = tuple(f"{language}{suffix}" for language in ("", ".en", ".eng") for suffix in (".srt", ".vtt", ".SRT", ".VTT"))
 _FULL = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 _BARRED = frozenset([errno.EROFS, errno.EACCES, errno.EPERM])
+PART = re.compile(r"\..+\.part")  # the names of unfinished files
 _POLL = 0.05  # seconds between two tries for a lock
 
 
@@ -50,18 +53,52 @@ def part_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Replace the content of `path` at once and durably. Readers see the old bytes or the new, never a part."""
+@contextlib.contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """Give a name to write to, which becomes `path` once all is written, and is removed where something goes wrong."""
     part = part_of(path)
     try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        yield part
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace the content of `path` at once and durably. Readers see the old bytes or the new, never a part."""
+    with beside(path) as part:
+        _write(part, data)
     sync_folder(path.parent)
+
+
+def create(path: Path, data: bytes, mode: int = 0o666) -> bool:
+    """Make a file, whole and durably, unless it is there already; tell whether it was made. Of several who do so one makes it.
+
+    mode: who may use it, less what the process's umask takes away.
+    """
+    part = part_of(path)
+    try:
+        _write(part, data, mode)
+        try:
+            os.link(part, path)  # which is whole from the first, and replaces nothing
+        except FileExistsError:
+            raise
+        except OSError:  # not every file system knows second names
+            _write(path, data, mode)
+    except FileExistsError:
+        return False
+    finally:
+        part.unlink(missing_ok=True)
+    sync_folder(path.parent)
+    return True
+
+
+def _write(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Make a file, on the disk on return. Raises FileExistsError."""
+    with open(path, "xb", opener=partial(os.open, mode=mode)) as file:  # Path.open takes no opener
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def save(path: Path, data: bytes) -> None:

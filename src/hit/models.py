@@ -5,9 +5,7 @@ models/KEY/...        in a library's folder: a copy, of just this state of these
 """
 
 import hashlib
-import os
 import shutil
-import threading
 from pathlib import Path
 from urllib.parse import quote
 
@@ -47,8 +45,7 @@ def fetch(source: Folder, copies: Path) -> Path:
     target = copies / _key(entries)
     if target.exists():
         return target
-    part = copies / f".{target.name}.{os.getpid()}-{threading.get_ident()}.part"
-    shutil.rmtree(part, ignore_errors=True)
+    part = files.part_of(target)
     try:
         for entry in entries:
             path = part / entry.name
@@ -72,8 +69,7 @@ def fetch(source: Folder, copies: Path) -> Path:
 
 def send(folder: Path, target: Folder) -> bool:
     """Write a model's files to an object store, unless they are there; tell whether they were not."""
-    there = {entry.name: entry.size for entry in target.list()}
-    if _CARD in there:
+    if _CARD in {entry.name for entry in target.list()}:
         return False
     paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     for name in sorted(paths, key=lambda name: name == _CARD):  # the card says that all of it is there

@@ -9,11 +9,9 @@ import hashlib
 import hmac
 import ipaddress
 import json
-import os
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -116,12 +114,12 @@ def _key(library: Library, make: bool = False) -> bytes:
     path, store = library.path / KEY, library.db.objects
     kept = _kept(store) if store and (make or not path.exists()) else None
     if kept and not path.exists():
-        _write_key(path, kept)
+        files.create(path, kept, 0o600)
     if make and not (path.exists() and (kept or not store)):
         with library.db.write(content=False):  # of all machines one at a time
             kept = _kept(store) if store else None
             if not path.exists() and (kept or not library.db.endpoints()):
-                _write_key(path, kept or secrets.token_bytes(32))
+                files.create(path, kept or secrets.token_bytes(32), 0o600)
             if store and kept is None and path.exists():
                 store.write(KEY, path.read_bytes())
     try:
@@ -136,19 +134,6 @@ def _kept(store: Folder) -> bytes | None:
         return store.read(KEY)
     except FileNotFoundError:
         return None
-
-
-def _write_key(path: Path, key: bytes) -> None:
-    """Write a key that nobody else may read, whole, and once however many do at the same time."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(key)
-        file.flush()
-        os.fsync(file.fileno())
-    with contextlib.suppress(FileExistsError):
-        os.link(part, path)
-    part.unlink()
-    files.sync_folder(path.parent)
 
 
 def host_of(url: str) -> str:

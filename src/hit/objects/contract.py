@@ -1,15 +1,14 @@
 """What a folder of files can do, wherever it is."""
 
 import abc
-import os
 import re
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from hit import files
 from hit.errors import UserError
 
 PIECE = 8 << 20  # bytes of a large file that are sent, or fetched, at once
@@ -78,6 +77,10 @@ class Folder(abc.ABC):
     def open(self, name: str) -> BinaryIO:
         """Open a file to read, as it is now: if it is replaced meanwhile, reading raises UserError or goes on with what was."""
 
+    def sizes(self, *folders: str) -> dict[str, int]:
+        """Return what lies below folders in it, as `list` has it, and the bytes of each."""
+        return {entry.name: entry.size for folder in folders for entry in self.list(folder)}
+
     def write_all(self, contents: Mapping[str, bytes]) -> None:
         """Write several files; where that fails, some of them may be there."""
         for name, data in contents.items():
@@ -85,14 +88,9 @@ class Folder(abc.ABC):
 
     def download(self, name: str, path: Path) -> None:
         """Copy a file to a path, in a folder that is there; the copy appears when it is whole."""
-        part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
-        try:
-            with part.open("wb") as target:
-                for block in self._blocks(name):
-                    target.write(block)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        with files.beside(path) as part, part.open("wb") as target:
+            for block in self._blocks(name):
+                target.write(block)
 
     def _blocks(self, name: str) -> Iterator[bytes]:
         entry = self.head(name)

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import shutil
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -13,8 +12,6 @@ from urllib.parse import unquote
 from hit import files
 from hit.errors import UserError
 from hit.objects.contract import Entry, Folder, changed, checked
-
-_PART = re.compile(r"\..+\.part")  # what is being written
 
 
 def folder(url: str) -> Folder:
@@ -43,43 +40,19 @@ class _Disk(Folder):
             return file.read(max(end - start, 0))
 
     def write(self, name: str, data: bytes) -> None:
-        with self._told(name) as path, files.room(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with self._made(name) as path:
             files.write_whole(path, data)
 
     def create(self, name: str, data: bytes) -> bool:
-        with self._told(name) as path, files.room(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = files.part_of(path)
-            try:
-                files.write_whole(part, data)
-                os.link(part, path)  # which is whole from the first, and replaces nothing
-            except FileExistsError:
-                return False
-            except OSError:  # not every file system knows second names
-                try:
-                    with path.open("xb") as file:
-                        file.write(data)
-                        file.flush()
-                        os.fsync(file.fileno())
-                except FileExistsError:
-                    return False
-            finally:
-                part.unlink(missing_ok=True)
-            files.sync_folder(path.parent)
-        return True
+        with self._made(name) as path:
+            return files.create(path, data)
 
     def upload(self, name: str, path: Path) -> None:
-        with self._told(name) as target, files.room(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            part = files.part_of(target)
-            try:
+        with self._made(name) as target:
+            with files.beside(target) as part:
                 shutil.copyfile(path, part)
                 with part.open("rb") as file:
                     os.fsync(file.fileno())
-                part.replace(target)
-            finally:
-                part.unlink(missing_ok=True)
             files.sync_folder(target.parent)
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
@@ -94,6 +67,13 @@ class _Disk(Folder):
     def open(self, name: str) -> BinaryIO:
         with self._told(name) as path:
             return path.open("rb")
+
+    @contextlib.contextmanager
+    def _made(self, name: str) -> Iterator[Path]:
+        """Yield the path of a file that is to be written, whose folder is there, and have what goes wrong told in one line."""
+        with self._told(name) as path, files.room(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield path
 
     @contextlib.contextmanager
     def _told(self, name: str, empty: bool = False) -> Iterator[Path]:
@@ -125,6 +105,6 @@ def _walk(folder: Path, above: str) -> Iterator[Entry]:
     for one in here:
         if one.is_dir():
             yield from _walk(folder / one.name, f"{above}{one.name}/")
-        elif not _PART.fullmatch(one.name):
+        elif not files.PART.fullmatch(one.name):
             with contextlib.suppress(FileNotFoundError):  # removed this very moment
                 yield _entry(f"{above}{one.name}", one.stat())

@@ -111,7 +111,7 @@ class _Backup:
             stack.callback(_forget, copy)
             session = stack.enter_context(upkeep.snapshot(library.db))
             held = _arrays(stack, library, session)
-            there = {entry.name: entry.size for top in (POSTERS, UPLOADS) for entry in library.db.home.list(top)}
+            there = library.db.home.sizes(POSTERS, UPLOADS)
             thumbnails = [f"{POSTERS}/{name}" for name in upkeep.thumbnails(session)]
             lost = [name for name in thumbnails if name not in there] if alone else []
             model = {} if self.model is None or self.strange else _model_files(self.model)

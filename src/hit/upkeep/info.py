@@ -6,7 +6,8 @@ from typing import Any
 from hit import arrays, index, traces
 from hit.db import Job, copies, upkeep
 from hit.errors import UserError
-from hit.library import CACHE, UPLOADS, Library
+from hit.library import CACHE, COPIES, UPLOADS, Library
+from hit.models import TOP as MODELS
 from hit.stock import FETCHED
 from hit.upkeep import sizes
 
@@ -77,11 +78,11 @@ def measure(library: Library) -> dict[str, int]:
         "store": sizes.of(path / "embeddings") - sum(rows),
         "thumbnails": sizes.of(path / index.POSTERS),
         "fetched": sizes.of(path / FETCHED),
-        "remote": sizes.of(path / "remote"),
+        "remote": sizes.of(path / COPIES),
         "uploads": sizes.of(path / UPLOADS),
         "cache": sizes.of(path / CACHE),
         "backups": sizes.of(path / copies.FOLDER),
-        "model": sizes.of(path / "model") + sizes.of(path / "models"),
+        "model": sizes.of(path / "model") + sizes.of(path / MODELS),
         "logs": sizes.of(path / "library.log") + sizes.of(path / index.JOURNAL),
     }
     return {**parts, "all": sizes.of(path)}

@@ -1,6 +1,5 @@
 """Files in a library's folder that nothing in it names: what runs that were killed left there, and what has had its time."""
 
-import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,14 +7,14 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from hit.db import Stored, copies, upkeep
+from hit.files import PART
 from hit.index import POSTERS
-from hit.library import CACHE, UPLOADS, Library
+from hit.library import CACHE, COPIES, UPLOADS, Library
 from hit.objects import Entry
 from hit.places import basename
 from hit.upkeep import pieces, sizes
 
 _FRESH = 86_400.0  # seconds in which an upload ends
-_PART = re.compile(r"\..+\.part")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ def _thumbnails(library: Library) -> Iterator[Path]:
 
 
 def _copies(library: Library, files: Iterable[str]) -> Iterator[Path]:
-    folder = library.path / "remote"
+    folder = library.path / COPIES
     named = {str(library.db.roots.seen(name)) for name in files}
     for path in sizes.tree(folder):
         own = path  # `hit.remote` keeps .NAME.json and .NAME.part beside the copy NAME
@@ -104,4 +103,4 @@ def _uploads(library: Library, files: Iterable[str]) -> Iterator[Path]:
 def _parts(library: Library) -> Iterator[Path]:
     for folder in (library.path, library.path / copies.FOLDER, *(library.path / "embeddings").rglob("*")):
         if folder.is_dir():
-            yield from (path for path in sorted(folder.iterdir()) if _PART.fullmatch(path.name))
+            yield from (path for path in sorted(folder.iterdir()) if PART.fullmatch(path.name))

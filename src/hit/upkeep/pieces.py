@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from hit import chunks, content, models, objects, settings
+from hit import chunks, content, files, models, objects, settings
 from hit.chunks import Chunked, Piece
 from hit.db import Stored, upkeep
 from hit.errors import UserError
@@ -21,7 +21,6 @@ from hit.places import LIBRARY
 from hit.stock import FETCHED
 from hit.stores import LOCAL
 from hit.types import Far, Progress, Silent
-from hit.upkeep.tars import private
 
 MADE = {"renditions": ".mp4", "sprites": ".jpg"}  # of videos to show them, in the object store too
 _TOGETHER = 64  # files that are read, and written, at once
@@ -36,7 +35,7 @@ def complaints(library: Library, stored: Stored, full: bool, progress: Progress)
     """Yield what is wrong with an array's pieces, and whether this machine's copy mends it; `full`: all bytes are looked at."""
     folder, matrix = library.db.objects, library.db.matrix(stored)
     assert folder and isinstance(matrix, Chunked), "asked of a library with its arrays in an object store"
-    there = {entry.name: entry.size for entry in folder.list(chunks.TOP)}
+    there = folder.sizes(chunks.TOP)
     reached = 0
     pieces = library.db.pieces(stored)
     with progress.task(f"Vectors of {stored.revision}", len(pieces)) as task:
@@ -134,23 +133,23 @@ def move(library: Library, to: str, drop_old: bool = False, progress: Progress |
 
 def settle(library: Library) -> None:
     """Have uploads and copies be known by what tells whether they change where they are now."""
-    looks = {}
-    for entry in (entry for top in (UPLOADS, COPIES) for entry in library.db.home.list(top)):
+
+    def look(entry: Entry) -> tuple[int, int]:
         where = library.db.top / entry.name
-        look = content.look(replace(where, size=entry.size, mark=entry.mark) if isinstance(where, Far) else where)
-        looks[entry.name] = (look.size, look.mtime_ns)
-    uploads = {PurePosixPath(name).name: look for name, look in looks.items() if name.startswith(f"{UPLOADS}/")}
-    upkeep.rehome(library.db, uploads, UPLOADS)
-    copies = {f"{LIBRARY}:{name}": look for name, look in looks.items() if name.startswith(f"{COPIES}/")}
-    upkeep.look_again(library.db, copies)
+        found = content.look(replace(where, size=entry.size, mark=entry.mark) if isinstance(where, Far) else where)
+        return found.size, found.mtime_ns
+
+    home = library.db.home
+    upkeep.rehome(library.db, {PurePosixPath(one.name).name: look(one) for one in home.list(UPLOADS)}, UPLOADS)
+    upkeep.look_again(library.db, {f"{LIBRARY}:{one.name}": look(one) for one in home.list(COPIES)})
 
 
 def _files(library: Library, source: Folder, target: Folder, progress: Progress, tops: Sequence[str] = _FILES) -> list[str]:
     """Copy thumbnails, uploads and what was fetched, and compare their sizes; return their names."""
     wanted = {f"{POSTERS}/{name}" for name in thumbnails(library)}
     wanted.update(name.partition(":")[2] for name in library.db.files() if name.startswith(f"{LIBRARY}:{COPIES}/"))
-    here = {entry.name: entry.size for top in tops for entry in source.list(top) if top == UPLOADS or entry.name in wanted}
-    there = {entry.name: entry.size for top in tops for entry in target.list(top)}
+    here = {name: size for name, size in source.sizes(*tops).items() if name.startswith(f"{UPLOADS}/") or name in wanted}
+    there = target.sizes(*tops)
     lacking = iter(name for name, size in here.items() if there.get(name) != size)
     with progress.task("Files", len(here)) as task, ThreadPoolExecutor(_TOGETHER) as pool:
         while some := list(islice(lacking, _TOGETHER)):
@@ -159,7 +158,7 @@ def _files(library: Library, source: Folder, target: Folder, progress: Progress,
             for name in set(some).difference(small):
                 _hand(library, source, target, name)
             task.advance(len(some))
-    there = {entry.name: entry.size for top in tops for entry in target.list(top)}
+    there = target.sizes(*tops)
     if wrong := [name for name, size in here.items() if there.get(name) != size]:
         raise UserError(f"{target.url}/{wrong[0]}", "is not what was sent", "give the same command again")
     return list(here)
@@ -175,18 +174,15 @@ def _shared(library: Library, source: Folder, target: Folder, url: str) -> list[
     if secret and url:
         target.write(KEY, secret)
     elif secret and not key.exists():
-        part = key.with_name(f".{KEY}.move.part")
-        with open(part, "wb", opener=private) as file:
-            file.write(secret)
-        part.replace(key)
+        files.create(key, secret, 0o600)
     if not before.objects:
         return found
     own = f"{models.TOP}/{quote(before.model.revision, safe='')}" if not url else models.TOP
-    sizes = {entry.name: entry.size for entry in source.list(own)}
+    sizes = source.sizes(own)
     if not url:
         here = bool(sizes) and settings.revision(settings.model_here(library.path, before)) == before.model.revision
         return [*found, *sizes] if here else found
-    there = {entry.name: entry.size for entry in target.list(models.TOP)}
+    there = target.sizes(models.TOP)
     for name in sorted(sizes, key=lambda name: (name.endswith("/card.json"), name)):  # which says that all of it is there
         if there.get(name) != sizes[name]:
             _hand(library, source, target, name)
@@ -227,7 +223,7 @@ def _whole(matrix: Any, stored: Stored) -> Any:
 
 def _mend(matrix: Any, pieces: Iterable[Piece], dim: int, source: Folder, target: Folder) -> None:
     """Write the pieces that the target lacks, from the source or, where it has them not, from this machine's copy."""
-    there = {entry.name: entry.size for entry in target.list(chunks.TOP)}
+    there = target.sizes(chunks.TOP)
     for piece in pieces:
         there_whole = there.get(piece.name) == chunks.size(piece, dim)
         if there_whole and (target.url != source.url or chunks.sound(piece, target.read(piece.name), dim)):

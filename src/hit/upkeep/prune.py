@@ -12,7 +12,7 @@ from hit import chunks, files
 from hit.arrays import Matrix
 from hit.db import upkeep
 from hit.index import POSTERS
-from hit.library import Library
+from hit.library import COPIES, Library
 from hit.types import Keys, Progress, Silent
 from hit.upkeep import leftovers, shelves
 
@@ -45,7 +45,7 @@ def prune(library: Library, dry_run: bool = False, progress: Progress | None = N
                 for path in one.paths:
                     _remove(path)
                 library.db.home.delete(entry.name for entry in one.objects)
-            _tidy(*(library.path / name for name in (chunks.TOP, "remote", POSTERS)))
+            _tidy(*(library.path / name for name in (chunks.TOP, COPIES, POSTERS)))
             job.result["bytes"] = sum(one["bytes"] for one in dropped)
     return {"library": str(library.path), "dropped": dropped, "would_drop": []}
 

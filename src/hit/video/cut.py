@@ -5,11 +5,11 @@ from pathlib import Path
 
 import av
 
+from hit.files import beside
 from hit.types import Where
 from hit.video.collect import TICK
 from hit.video.rendition import rendition
 from hit.video.source import AHEAD, BACK, Source
-from hit.video.writer import beside
 
 VIDEO = frozenset(["h264", "hevc", "av1", "vp9", "mpeg4"])  # what an mp4 may hold
 AUDIO = frozenset(["aac", "mp3", "opus", "flac", "ac3", "eac3", "alac"])

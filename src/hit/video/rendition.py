@@ -15,11 +15,11 @@ from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from hit.errors import UserError
+from hit.files import beside
 from hit.types import Bytes, Floats, Where
 from hit.video.collect import TICK, Ear
 from hit.video.reader import SCALING, OvershotError, converted
 from hit.video.source import BACK, STILL, Source, rotation
-from hit.video.writer import beside
 
 KEYS = 2.0  # seconds from one key picture to the next, at most
 BASE = Fraction(1, 90_000)  # the clock of the pictures

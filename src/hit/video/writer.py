@@ -1,7 +1,5 @@
 """Encoding: frames and sound into an mp4 that every browser plays."""
 
-import contextlib
-import os
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -9,6 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from hit.files import beside
 from hit.types import Bytes, Floats
 
 OPTIONS = {"preset": "veryfast", "crf": "20", "mbtree": "0"}  # x264's
@@ -25,17 +24,6 @@ def write(
     """
     with beside(path) as part:
         _encode(part, iter(frames), Fraction(rate).limit_denominator(10010), samples, sample_rate, gop)
-
-
-@contextlib.contextmanager
-def beside(path: Path) -> Iterator[Path]:
-    """Give a name to write to, which becomes `path` once all is written, and is removed where something goes wrong."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _encode(path: Path, frames: Iterator[Bytes], rate: Fraction, samples: Floats | None, sample_rate: int, gop: int) -> None:
