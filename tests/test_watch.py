@@ -23,6 +23,7 @@ WANT = FrameWant(4.0, 16)
 @dataclass(frozen=True)
 class _Job:
     path: Path
+    name: str = "/"
 
     def __str__(self) -> str:
         return self.path.name

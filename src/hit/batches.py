@@ -97,7 +97,7 @@ class Batches:
         self.captions, self.settings = captions, settings
         self._clips, self._tower = learn.features, model.video
         self.size = size(len(learn.ids), settings, dist.world())
-        if dist.world() > min(settings.batch, len(learn.ids)):
+        if not self.size:
             why = f"{len(learn.ids)} clips in batches of {settings.batch} are not one for each of {dist.world()} processes"
             raise UserError("hit train", why, "start fewer processes")
 

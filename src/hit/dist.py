@@ -121,12 +121,6 @@ def world() -> int:
     return int(td.get_world_size()) if td.is_initialized() else 1
 
 
-def barrier() -> None:
-    """Wait until all processes are here."""
-    if td.is_initialized():
-        td.barrier()
-
-
 def anywhere(flag: bool, device: torch.device) -> bool:
     """Tell whether any process says so: all hear the same."""
     seen = torch.tensor(float(flag), device=device)

@@ -259,8 +259,10 @@ def _lines(piece: Piece) -> list[Line]:
 
 def _scan(videos: Videos, db: Database, revision: str, retry: bool, progress: Progress) -> _Scan:
     failed = list(videos.failed)
-    db.rename({old: name for old in db.files() if (name := db.roots.current(old)) != old})
     known = db.files()
+    if renamed := {old: name for old in known if (name := db.roots.current(old)) != old}:
+        db.rename(renamed)
+        known = db.files()
     looks: dict[str, content.Look] = {}
     places: dict[str, Where] = {}
     for file in videos.paths:

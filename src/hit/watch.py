@@ -24,11 +24,16 @@ FLUSH = 30.0  # seconds; a crash loses at most what was done in so many
 
 
 class Job(Protocol):
-    """A file to look at; its string is what errors call it. It may have a `name` as well, see `hit.places`."""
+    """A file to look at; its string is what errors call it."""
 
     @property
     def path(self) -> Where:
         """Where it is."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What it is called on all machines, see `hit.places`; where that begins with "/", `path` alone tells."""
         ...
 
 
@@ -295,8 +300,8 @@ def _decoded(jobs: Iterator[Any], failed: Mapping[int, Exception]) -> Generator[
 def _here(job: Any) -> Any:
     """Return a job with its file where this machine has it: who sent it may have the root of its `name` elsewhere."""
     with suppress(UserError):
-        if isinstance(job.path, Path) and not (name := getattr(job, "name", "/")).startswith("/"):
-            return replace(job, path=deployed().locate(name))
+        if isinstance(job.path, Path) and not job.name.startswith("/"):
+            return replace(job, path=deployed().locate(job.name))
     return job
 
 

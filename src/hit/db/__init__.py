@@ -179,8 +179,6 @@ class Database(AccessRecords, Browse, JobRecords, LabelRecords, PolicyRecords, R
 
     def rename(self, names: Mapping[str, str]) -> None:
         """Call files by other names; one whose new name is known already goes."""
-        if not names:
-            return
         with self.write() as session:
             for old, new in names.items():
                 if session.get(File, new) is None:

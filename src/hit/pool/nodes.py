@@ -4,14 +4,17 @@ A process of its own, that whoever asks can end: Ray waits long for a cluster th
 """
 
 import json
-import logging
 import os
 import sys
 import threading
 import time
 from typing import Any
 
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
 from hit.errors import UserError
+from hit.pool.ray import connect, line
 
 _SECONDS = 15.0  # for all nodes to say what they have
 _LOOK = 0.5  # seconds between two looks at whether anybody waits still
@@ -19,16 +22,7 @@ _LOOK = 0.5  # seconds between two looks at whether anybody waits still
 
 def nodes(where: str) -> list[dict[str, Any]]:
     """Return {address, alive, cpus, and of the living python, ray, hit} of each node. Raises UserError for what is no cluster."""
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    try:
-        ray.init(where.removeprefix("ray://"), logging_level=logging.CRITICAL, log_to_driver=False)
-    except (RuntimeError, ConnectionError, ValueError, ray.exceptions.RayError) as error:
-        why = " ".join(str(error).split())[:300]
-        raise UserError(
-            f"pool {where}", f"cannot be joined from here: {why}", "start it, and make this machine one of it"
-        ) from None
+    connect(where)
 
     def who() -> dict[str, str]:
         import platform
@@ -55,7 +49,7 @@ def nodes(where: str) -> list[dict[str, Any]]:
         try:
             found[asked[one]] |= ray.get(one)
         except ray.exceptions.RayError as error:
-            found[asked[one]] |= {"error": " ".join(str(error).split())[:200]}
+            found[asked[one]] |= {"error": line(error)}
     for one in late:
         found[asked[one]] |= {"error": f"says nothing for {_SECONDS:g} s"}
     return list(found.values())

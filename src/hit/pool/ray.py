@@ -48,7 +48,7 @@ class Cluster:
         self._own = not ray.is_initialized()
         if self._own:
             with _signals():
-                _connect(where, workers)
+                connect(where, workers)
         self._path = os.pathsep.join(filter(None, sys.path)) if where == "ray" else ""
         self._watch = _Watch()
 
@@ -156,7 +156,7 @@ class Actor(Worker):
         except StopIteration:
             raise EOFError from None
         except (exceptions.ActorUnavailableError, exceptions.ObjectLostError, exceptions.GetTimeoutError) as error:
-            raise NodeLostError(f"the machine {self.ip} could not be reached: {_line(error)}") from None
+            raise NodeLostError(f"the machine {self.ip} could not be reached: {line(error)}") from None
         except (exceptions.RayActorError, exceptions.OutOfMemoryError) as error:
             self._end = str(error)
             if "its node has died" in self._end:
@@ -170,7 +170,7 @@ class Actor(Worker):
     def epitaph(self) -> str:
         """Return what Ray says of its end."""
         found = re.search(r"Worker exit detail: (.+?)(?: Some common causes| [A-Z]\w+: |$)", self._end, re.DOTALL)
-        return f"on {self.ip or 'no machine yet'}: {found[1] if found else _line(self._end) or 'it ended by itself'}"
+        return f"on {self.ip or 'no machine yet'}: {found[1] if found else line(self._end) or 'it ended by itself'}"
 
     def leave(self) -> None:
         """Make room for others: what it has said is heard."""
@@ -217,7 +217,7 @@ class _Watch:
 # -- connecting
 
 
-def _connect(where: str, workers: int) -> None:
+def connect(where: str, workers: int = 0) -> None:
     """Begin a Ray, or become a part of one. Raises UserError where it cannot be."""
     quiet: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
     with environment({"RAY_USAGE_STATS_ENABLED": "0"}):
@@ -254,12 +254,12 @@ def _problem(where: str, error: Exception) -> UserError:
     said = f"{error} {error.__cause__ or ''}"
     if "ersion mismatch" in said:
         found = re.findall(r"Ray: ([\w.]+)\s+Python: ([\w.]+)", said)
-        versions = " and ".join(f"Ray {one} on Python {two}" for one, two in found) or _line(said)
+        versions = " and ".join(f"Ray {one} on Python {two}" for one, two in found) or line(said)
         return UserError(f"pool {where}", f"its versions are not those here: {versions}", "install the same on all machines")
     if "Authentication" in said or "AuthToken" in said:
         return UserError(f"pool {where}", "asks for a token", "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the cluster's")
     fix = f"give the command on a machine of it, or make this one such: `ray start --address={':'.join(_address(where))}`"
-    return UserError(f"pool {where}", f"cannot be joined from here: {_line(error)}", fix)
+    return UserError(f"pool {where}", f"cannot be joined from here: {line(error)}", fix)
 
 
 @contextmanager
@@ -274,7 +274,8 @@ def _signals() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
-def _line(error: object) -> str:
+def line(error: object) -> str:
+    """Return what an error says, as one line that is not long."""
     return " ".join(str(error).split())[:200]
 
 
