@@ -7,7 +7,6 @@ is a copy, but for the address of the database. A machine that has nothing joins
 import contextlib
 import json
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -84,14 +83,8 @@ def read(path: Path) -> LibraryConfig:
 
     Raises UserError for a folder that is no library, or that a newer program wrote.
     """
-    try:
-        table = tomllib.loads((path / "library.toml").read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(path, "not a library", "make one with `hit index LIBRARY PATH`") from None
-    except OSError as error:
-        raise UserError(path / "library.toml", f"cannot be read: {error.strerror}", "see who may read it") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(path / "library.toml", f"not a TOML file: {error}") from None
+    if (table := configs.read(path / "library.toml")) is None:
+        raise UserError(path, "not a library", "make one with `hit index LIBRARY PATH`")
     return _built(table, path / "library.toml")
 
 
