@@ -18,7 +18,7 @@ import tomli_w
 from hit import config as configs
 from hit import deployment, files, models
 from hit.arrays import Matrix
-from hit.db import Database, Stored, shared
+from hit.db import Database, shared
 from hit.errors import UserError
 from hit.segments import SegmentConfig
 from hit.types import Encoder
@@ -140,15 +140,16 @@ def join(path: Path, database: str = "") -> LibraryConfig | None:
     """
     url = deployment.read().library.database
     check(url)
-    if not url or database not in ("", url) or (table := shared.peek(url)) is None:
+    if not url or database not in ("", url) or (there := shared.peek(url)) is None:
         return None
+    table, arrays = there
     if path.exists() and (not path.is_dir() or any(one.name[0] != "." and one.name not in _PARTS for one in path.iterdir())):
         raise UserError(path, "not a library, and not empty", "choose another folder")
     config = replace(_built(table, "the database"), database=url)
     if not config.store.startswith(("http://", "https://")):
         what = "the library of this database has its vectors in a store of one machine"
         raise UserError(path, what, "bring them to a server there: `hit library move LIBRARY --to http://HOST:19530`")
-    for stored in () if config.objects else (Stored(*known) for known in shared.arrays(url)):
+    for stored in () if config.objects else arrays:
         try:
             Matrix(path / stored.name, stored.dim).view(stored.rows)  # where machines share the folder of arrays
         except EOFError:

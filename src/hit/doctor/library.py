@@ -34,7 +34,7 @@ def joining(path: Path, database: str) -> Iterator[Finding]:
     """Say which library a folder without a library.toml joins, as that of hit.toml's database."""
     settings.check(database)
     if told := shared.peek(database):
-        what = f"{path} has none yet: the next command joins library {told['id']} of hit.toml's database"
+        what = f"{path} has none yet: the next command joins library {told[0]['id']} of hit.toml's database"
         yield Finding("library.toml", what, OK)
     else:
         mend = f"make one with `hit index {path} SOURCE`, or restore a backup"
