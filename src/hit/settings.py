@@ -7,11 +7,11 @@ is a copy, but for the address of the database. A machine that has nothing joins
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import tomli_w
 
@@ -25,20 +25,9 @@ from hit.types import Encoder
 
 _FORMAT = 1
 # What may lie in a folder that joins: parts that machines share by other means, and what belongs to one machine.
-_PARTS = frozenset(
-    [
-        "model",
-        "embeddings",
-        "thumbnails",
-        "remote",
-        "uploads",
-        "cache",
-        "library.log",
-        "serve.toml",
-        "hit.toml",
-        "fetched",
-        models.TOP,
-    ]
+_PARTS = (
+    *("model", models.TOP, "embeddings", "thumbnails", "remote", "uploads", "cache", "fetched"),
+    *("library.log", "serve.toml", "hit.toml"),
 )
 
 
@@ -61,9 +50,7 @@ class LibraryConfig:
     segments: SegmentConfig = field(default_factory=SegmentConfig)
     database: str = ""  # URL; empty: library.db
     store: str = ""  # URI of the vector store, see `hit.stores`; empty: the local one, beside the arrays
-    objects: str = (
-        ""  # URL of a folder for arrays, thumbnails and all else that is a file, see `hit.objects`; empty: the library's
-    )
+    objects: str = ""  # URL of a folder for all that is a file, arrays too, see `hit.objects`; empty: the library's
     id: str = ""  # tells apart what several libraries have in one store
     format: int = _FORMAT
 
@@ -76,6 +63,17 @@ def check(database: str) -> None:
     if parts.password or "password=" in parts.query:
         fix = "leave it out, and give it by PGPASSWORD or ~/.pgpass"
         raise UserError("the database", "its URL bears a password, which would be written to library.toml", fix)
+
+
+def check_free(path: Path, parts: Container[str]) -> None:
+    """Raise UserError for a folder that cannot become a library: other things than these parts, or hidden ones, are in it."""
+    if path.exists() and (not path.is_dir() or any(one.name[0] != "." and one.name not in parts for one in path.iterdir())):
+        raise UserError(path, "not a library, and not empty", "choose another folder")
+
+
+def database_of(path: Path, config: LibraryConfig) -> str:
+    """Return the URL of a library's database."""
+    return config.database or f"sqlite:///{quote(str(path / 'library.db'))}"
 
 
 def read(path: Path) -> LibraryConfig:
@@ -143,8 +141,7 @@ def join(path: Path, database: str = "") -> LibraryConfig | None:
     if not url or database not in ("", url) or (there := shared.peek(url)) is None:
         return None
     table, arrays = there
-    if path.exists() and (not path.is_dir() or any(one.name[0] != "." and one.name not in _PARTS for one in path.iterdir())):
-        raise UserError(path, "not a library, and not empty", "choose another folder")
+    check_free(path, _PARTS)
     config = replace(_built(table, "the database"), database=url)
     if not config.store.startswith(("http://", "https://")):
         what = "the library of this database has its vectors in a store of one machine"
@@ -232,6 +229,6 @@ def model_here(library: Path, config: LibraryConfig) -> Path:
 
 def share_model(library: Path, config: LibraryConfig) -> None:
     """Have the model where all machines find it, if the library's files are in an object store."""
-    folder = model_folder(library, config.model)
-    if config.objects and folder and revision(folder) == config.model.revision:
+    folder = model_folder(library, config.model) if config.objects else None
+    if folder and revision(folder) == config.model.revision:
         models.send(folder, models.of_revision(config.objects, config.model.revision))

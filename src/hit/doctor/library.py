@@ -6,7 +6,6 @@ import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.parse import quote
 
 from hit import files, settings
 from hit.db import shared
@@ -23,11 +22,6 @@ from hit.settings import LibraryConfig
 _LATELY = timedelta(days=1)
 _WAITED = 3600.0  # seconds that a job waits where somebody works on them
 _SHOWN = 200  # jobs that are kept
-
-
-def database_of(path: Path) -> str:
-    """Return the URL of a library's own database."""
-    return f"sqlite:///{quote(str(path.absolute() / 'library.db'))}"
 
 
 def joining(path: Path, database: str) -> Iterator[Finding]:
@@ -51,7 +45,7 @@ def serving(path: Path) -> Iterator[Finding]:
 @contextlib.contextmanager
 def _opened(path: Path, config: LibraryConfig) -> Iterator[Library | None]:
     """Open a library, unless that would change its schema: another check says so."""
-    seen = look(config.database or database_of(path))
+    seen = look(settings.database_of(path.absolute(), config))
     if seen.schema != seen.head:
         yield None
         return
