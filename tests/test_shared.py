@@ -88,6 +88,14 @@ def test_what_joins_is_told_in_one_line_why_it_cannot(url: str, tmp_path: Path) 
     assert "secret" not in str(error.value)
 
 
+def test_a_database_of_one_machine_is_not_joined_and_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hit.toml").write_text(f'[library]\ndatabase = "sqlite:///{tmp_path}/x.db"\n')
+    monkeypatch.setenv(deployment.VARIABLE, str(tmp_path / "hit.toml"))
+    with pytest.raises(UserError, match="not a library"):
+        Library.open(tmp_path / "two")
+    assert [one.name for one in tmp_path.iterdir()] == ["hit.toml"]
+
+
 def test_a_library_whose_vectors_are_on_one_machine_is_not_joined(url: str, tmp_path: Path) -> None:
     make(tmp_path / "one", url, store="").close()
     with pytest.raises(UserError, match=r"store of one machine .*hit library move"):

@@ -170,6 +170,18 @@ def load(recipe: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     return build(Recipe, overridden(table, overrides), str(path))
 
 
+def read(path: Path) -> dict[str, Any] | None:
+    """Return what a TOML file says; None where there is none. Raises UserError for one that is not TOML, or cannot be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise UserError(path, f"cannot be read: {error.strerror}", "see who may read it") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(path, f"not a TOML file: {error}") from None
+
+
 def shipped_names() -> str:
     """Return the names of the recipes that come with HiT."""
     return ", ".join(sorted(path.stem for path in RECIPES.glob("*.toml") if path.stem != "expected"))

@@ -5,7 +5,6 @@ The same commands do the same with it: what they would be told by options on a c
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,14 +63,8 @@ def read() -> Deployment:
     """Return what the hit.toml says that holds here. Raises UserError for what does not fit."""
     if (found := path()) is None:
         return Deployment()
-    try:
-        table = tomllib.loads(found.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(found, "there is no such file", f"see to {VARIABLE}") from None
-    except OSError as error:
-        raise UserError(found, f"cannot be read: {error.strerror}", "see who may read it") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(found, f"not a TOML file: {error}") from None
+    if (table := configs.read(found)) is None:
+        raise UserError(found, "there is no such file", f"see to {VARIABLE}")
     return check(configs.build(Deployment, table, str(found)))
 
 

@@ -21,7 +21,6 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
-from urllib.parse import quote
 
 from hit import analysis, deployment, embeddings, examples, files, journal, models, objects, settings, sources, stores
 from hit import describe as describing
@@ -68,8 +67,7 @@ class Library:
         self._model: Path | None = None  # its folder, if it has one
         self._experts: dict[str, Expert] | None = None
         self._judge: Judge | Literal[False] | None = False  # None: the model has none; False: nobody looked yet
-        self.db = Database(config.database or f"sqlite:///{quote(str(path / 'library.db'))}", path)
-        self.db.keep_in(config.objects)
+        self.db = Database(settings.database_of(path, config), path, config.objects)
         self._stored: Stored | None = None
         self._store: Store | None = None
         self.pulse: Pulse | None = None  # of the job of the queue that is worked on
@@ -98,10 +96,7 @@ class Library:
         and what it goes without. Raises UserError for a folder that holds other things.
         """
         mine = path / "model"  # where a run was killed before there was a library, it is there already
-        if path.exists() and (
-            not path.is_dir() or any(one.name[0] != "." and one.name not in ("model", models.TOP) for one in path.iterdir())
-        ):
-            raise UserError(path, "not a library, and not empty", "choose another folder")
+        settings.check_free(path, ("model", models.TOP))
         places = deployment.read().library
         database, store = database or places.database, store or places.store
         settings.check(database)

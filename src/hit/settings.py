@@ -7,39 +7,27 @@ is a copy, but for the address of the database. A machine that has nothing joins
 import contextlib
 import json
 import os
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import tomli_w
 
 from hit import config as configs
 from hit import deployment, files, models
 from hit.arrays import Matrix
-from hit.db import Database, Stored, shared
+from hit.db import Database, shared
 from hit.errors import UserError
 from hit.segments import SegmentConfig
 from hit.types import Encoder
 
 _FORMAT = 1
 # What may lie in a folder that joins: parts that machines share by other means, and what belongs to one machine.
-_PARTS = frozenset(
-    [
-        "model",
-        "embeddings",
-        "thumbnails",
-        "remote",
-        "uploads",
-        "cache",
-        "library.log",
-        "serve.toml",
-        "hit.toml",
-        "fetched",
-        models.TOP,
-    ]
+_PARTS = (
+    *("model", models.TOP, "embeddings", "thumbnails", "remote", "uploads", "cache", "fetched"),
+    *("library.log", "serve.toml", "hit.toml"),
 )
 
 
@@ -62,9 +50,7 @@ class LibraryConfig:
     segments: SegmentConfig = field(default_factory=SegmentConfig)
     database: str = ""  # URL; empty: library.db
     store: str = ""  # URI of the vector store, see `hit.stores`; empty: the local one, beside the arrays
-    objects: str = (
-        ""  # URL of a folder for arrays, thumbnails and all else that is a file, see `hit.objects`; empty: the library's
-    )
+    objects: str = ""  # URL of a folder for all that is a file, arrays too, see `hit.objects`; empty: the library's
     id: str = ""  # tells apart what several libraries have in one store
     format: int = _FORMAT
 
@@ -79,19 +65,24 @@ def check(database: str) -> None:
         raise UserError("the database", "its URL bears a password, which would be written to library.toml", fix)
 
 
+def check_free(path: Path, parts: Container[str]) -> None:
+    """Raise UserError for a folder that cannot become a library: other things than these parts, or hidden ones, are in it."""
+    if path.exists() and (not path.is_dir() or any(one.name[0] != "." and one.name not in parts for one in path.iterdir())):
+        raise UserError(path, "not a library, and not empty", "choose another folder")
+
+
+def database_of(path: Path, config: LibraryConfig) -> str:
+    """Return the URL of a library's database."""
+    return config.database or f"sqlite:///{quote(str(path / 'library.db'))}"
+
+
 def read(path: Path) -> LibraryConfig:
     """Return the settings of the library in a folder.
 
     Raises UserError for a folder that is no library, or that a newer program wrote.
     """
-    try:
-        table = tomllib.loads((path / "library.toml").read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(path, "not a library", "make one with `hit index LIBRARY PATH`") from None
-    except OSError as error:
-        raise UserError(path / "library.toml", f"cannot be read: {error.strerror}", "see who may read it") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(path / "library.toml", f"not a TOML file: {error}") from None
+    if (table := configs.read(path / "library.toml")) is None:
+        raise UserError(path, "not a library", "make one with `hit index LIBRARY PATH`")
     return _built(table, path / "library.toml")
 
 
@@ -147,15 +138,15 @@ def join(path: Path, database: str = "") -> LibraryConfig | None:
     """
     url = deployment.read().library.database
     check(url)
-    if not url or database not in ("", url) or (table := shared.peek(url)) is None:
+    if not url or database not in ("", url) or (there := shared.peek(url)) is None:
         return None
-    if path.exists() and (not path.is_dir() or any(one.name[0] != "." and one.name not in _PARTS for one in path.iterdir())):
-        raise UserError(path, "not a library, and not empty", "choose another folder")
+    table, arrays = there
+    check_free(path, _PARTS)
     config = replace(_built(table, "the database"), database=url)
     if not config.store.startswith(("http://", "https://")):
         what = "the library of this database has its vectors in a store of one machine"
         raise UserError(path, what, "bring them to a server there: `hit library move LIBRARY --to http://HOST:19530`")
-    for stored in () if config.objects else (Stored(*known) for known in shared.arrays(url)):
+    for stored in () if config.objects else arrays:
         try:
             Matrix(path / stored.name, stored.dim).view(stored.rows)  # where machines share the folder of arrays
         except EOFError:
@@ -238,6 +229,6 @@ def model_here(library: Path, config: LibraryConfig) -> Path:
 
 def share_model(library: Path, config: LibraryConfig) -> None:
     """Have the model where all machines find it, if the library's files are in an object store."""
-    folder = model_folder(library, config.model)
-    if config.objects and folder and revision(folder) == config.model.revision:
+    folder = model_folder(library, config.model) if config.objects else None
+    if folder and revision(folder) == config.model.revision:
         models.send(folder, models.of_revision(config.objects, config.model.revision))

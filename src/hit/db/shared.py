@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from hit.db.schema import Array, Shared
 from hit.db.session import Sessions
 from hit.db.setup import LOCK, complaints, engines
+from hit.db.vectors import Stored
 from hit.errors import AwayError
 from hit.files import BusyError
 
@@ -48,27 +49,21 @@ def change(db: Sessions, table: Mapping[str, Any], first: bool = False) -> None:
             found.settings = dict(table)
 
 
-def peek(url: str) -> dict[str, Any] | None:
-    """Return the settings of the library that a database holds; None where it holds none. Nothing is made or changed there."""
+def peek(url: str) -> tuple[dict[str, Any], list[Stored]] | None:
+    """Return the settings and the arrays of the library that a database holds; None where it holds none.
+
+    Nothing is made or changed there.
+    """
     engine, _ = engines(url)
     try:
-        with complaints(engine), engine.connect() as connection:
-            if engine.dialect.name == "sqlite" or not sa.inspect(connection).has_table(Shared.__tablename__):
+        if engine.dialect.name == "sqlite":  # which is one machine's, and connecting would make it
+            return None
+        with complaints(engine), Session(engine) as session:
+            if not sa.inspect(session.connection()).has_table(Shared.__tablename__):
                 return None
-            return connection.scalar(sa.select(Shared.settings))
-    finally:
-        engine.dispose()
-
-
-def arrays(url: str) -> list[tuple[str, int, int, int]]:
-    """Return the revision, width, generation and rows of the arrays that a library's database knows, which is as in `peek`."""
-    engine, _ = engines(url)
-    try:
-        with complaints(engine), engine.connect() as connection:
-            found = connection.execute(
-                sa.select(Array.revision, Array.dim, Array.generation, Array.rows).order_by(Array.revision)
-            )
-            return [(revision, dim, generation, rows) for revision, dim, generation, rows in found]
+            if (found := session.get(Shared, 1)) is None:
+                return None
+            return found.settings, [Stored.of(one) for one in session.scalars(sa.select(Array).order_by(Array.revision))]
     finally:
         engine.dispose()
 

@@ -91,12 +91,12 @@ class Vectors(Sessions):
     top: Where
     stock: Stock
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, folder: Path, place: str = "") -> None:
         super().__init__(url, folder)
         self._guard = threading.Lock()  # several threads may search
         self._matrices: dict[str, Matrix] = {}
         self._coming: tuple[str, list[Piece]] = "", []
-        self.keep_in("")
+        self.keep_in(place)
 
     def keep_in(self, place: str) -> None:
         """Look for arrays, and all other files, in an object store, by URL; empty: in the library's folder."""

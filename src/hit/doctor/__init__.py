@@ -80,9 +80,7 @@ def _checks(path: Path | None, told: _Told, seconds: float) -> dict[str, Check]:
     """Return what there is to look at, by name."""
     described, config = told.described, told.config
     places = described.library
-    database = config.database if config else places.database
-    if config and path and not database:
-        database = library.database_of(path)
+    database = settings.database_of(path.absolute(), config) if path and config else places.database
     checks: dict[str, Check] = {
         "program": machine.versions,
         "machine": machine.machine,

@@ -6,7 +6,6 @@ import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.parse import quote
 
 from hit import files, settings
 from hit.db import shared
@@ -25,16 +24,11 @@ _WAITED = 3600.0  # seconds that a job waits where somebody works on them
 _SHOWN = 200  # jobs that are kept
 
 
-def database_of(path: Path) -> str:
-    """Return the URL of a library's own database."""
-    return f"sqlite:///{quote(str(path.absolute() / 'library.db'))}"
-
-
 def joining(path: Path, database: str) -> Iterator[Finding]:
     """Say which library a folder without a library.toml joins, as that of hit.toml's database."""
     settings.check(database)
     if told := shared.peek(database):
-        what = f"{path} has none yet: the next command joins library {told['id']} of hit.toml's database"
+        what = f"{path} has none yet: the next command joins library {told[0]['id']} of hit.toml's database"
         yield Finding("library.toml", what, OK)
     else:
         mend = f"make one with `hit index {path} SOURCE`, or restore a backup"
@@ -51,7 +45,7 @@ def serving(path: Path) -> Iterator[Finding]:
 @contextlib.contextmanager
 def _opened(path: Path, config: LibraryConfig) -> Iterator[Library | None]:
     """Open a library, unless that would change its schema: another check says so."""
-    seen = look(config.database or database_of(path))
+    seen = look(settings.database_of(path.absolute(), config))
     if seen.schema != seen.head:
         yield None
         return

@@ -1,11 +1,10 @@
 """What a service may be told: LIB/serve.toml, and `key=value` on the command line."""
 
 import ipaddress
-import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from hit import config as configs
 from hit import deployment
@@ -54,14 +53,7 @@ def read(library: Path, overrides: Iterable[str] = ()) -> ServeConfig:
     Raises UserError for what does not fit.
     """
     path = library / "serve.toml"
-    try:
-        table: dict[str, Any] = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        table = {}
-    except OSError as error:
-        raise UserError(path, f"cannot be read: {error.strerror}", "see who may read it") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(path, f"not a TOML file: {error}") from None
+    table = configs.read(path) or {}
     if told := deployment.read().serve:
         configs.build(ServeConfig, told, f"{deployment.path()}: serve")  # which is to be named for what is wrong in it
         table |= told
