@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hit import places
@@ -97,8 +97,9 @@ def _shared(path: Path, remote: Remote, roots: Places) -> Where:
         stale = True
     if stale:
         remote.shared.upload(name, path)
+        there = remote.shared.head(name)
     found = roots.locate(f"{LIBRARY}:{name}")
-    return places.look(found, sides=False) if isinstance(found, Far) else found
+    return replace(found, size=there.size, mark=there.mark) if isinstance(found, Far) else found
 
 
 def _tops(name: str, roots: Places) -> list[Path | str]:
