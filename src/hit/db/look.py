@@ -32,8 +32,8 @@ class Seen:
     busy: bool = False
 
 
-def look(url: str) -> Seen:
-    """Look at a database, and write to it, in a transaction that is taken back. Raises UserError where that cannot be."""
+def look(url: str, write: bool = True) -> Seen:
+    """Look at a database, and `write` to it, in a transaction that is taken back. Raises UserError where that cannot be."""
     engine, writer = engines(url)
     try:
         if engine.dialect.name == "sqlite" and not Path(engine.url.database or "").is_file():  # which connecting would make
@@ -43,6 +43,8 @@ def look(url: str) -> Seen:
         with complaints(engine):
             with contextlib.closing(engine.connect()) as connection:
                 seen = _look(connection)
+            if not write:
+                return seen
             with contextlib.closing(writer.execution_options(writes=False).connect()) as connection:  # without the turn
                 return replace(seen, busy=not _write(connection, seen.schema))
     finally:

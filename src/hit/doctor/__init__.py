@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,29 +85,28 @@ def _checks(path: Path | None, told: _Told, seconds: float) -> dict[str, Check]:
     checks: dict[str, Check] = {
         "program": machine.versions,
         "machine": machine.machine,
-        "disk": lambda: machine.disks(path),
-        "pool": lambda: services.pool(described.pool, seconds - _MARGIN),
+        "disk": partial(machine.disks, path),
+        "pool": partial(services.pool, described.pool, seconds - _MARGIN),
     }
     if described.trace:
-        checks["trace"] = lambda: services.trace(described.trace)
+        checks["trace"] = partial(services.trace, described.trace)
     if database:
-        checks["database"] = lambda: services.database(database, path is not None)
+        checks["database"] = partial(services.database, database, path is not None)
     if objects := getattr(config, "objects", "") or places.objects:
-        checks["objects"] = lambda: services.objects(objects)
-    for name, place in described.roots.items():
-        checks[f"root {name}"] = lambda name=name, place=place: services.root(name, place)  # type: ignore[misc]
+        checks["objects"] = partial(services.objects, objects)
+    checks |= {f"root {name}": partial(services.root, name, place) for name, place in described.roots.items()}
     if path and told.joins:
-        checks["library.toml"] = lambda: library.joining(path, places.database)
+        checks["library.toml"] = partial(library.joining, path, places.database)
     if path and config:
         checks |= {
-            "serve.toml": lambda: library.serving(path),
-            "store": lambda: library.store(path, config),
-            "model": lambda: library.model(path, config),
-            "jobs": lambda: library.jobs(path),
-            "folder": lambda: library.folder(path),
+            "serve.toml": partial(library.serving, path),
+            "store": partial(library.store, path, config),
+            "model": partial(library.model, path, config),
+            "jobs": partial(library.jobs, path, config),
+            "folder": partial(library.folder, path),
         }
     elif places.store:
-        checks["store"] = lambda: services.milvus(places.store)
+        checks["store"] = partial(services.milvus, places.store)
     return checks
 
 

@@ -45,7 +45,7 @@ def serving(path: Path) -> Iterator[Finding]:
 @contextlib.contextmanager
 def _opened(path: Path, config: LibraryConfig) -> Iterator[Library | None]:
     """Open a library, unless that would change its schema: another check says so."""
-    seen = look(settings.database_of(path.absolute(), config))
+    seen = look(settings.database_of(path.absolute(), config), write=False)
     if seen.schema != seen.head:
         yield None
         return
@@ -95,9 +95,9 @@ def model(path: Path, config: LibraryConfig) -> Iterator[Finding]:
         yield Finding("model", f"{error.what}: {error.why}", FAIL, error.fix or mend)
 
 
-def jobs(path: Path) -> Iterator[Finding]:
+def jobs(path: Path, config: LibraryConfig) -> Iterator[Finding]:
     """Look for jobs that fail, wait too long, or whose worker is not heard of; and for who writes just now."""
-    with _opened(path, settings.read(path)) as library:
+    with _opened(path, config) as library:
         if library is None:
             return
         now = load(library.db)
