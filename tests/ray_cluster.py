@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -31,14 +31,15 @@ sys.exit(main())
 
 
 class Cluster:
-    """The head has no cores for workers, each node has one."""
+    """The head, the first of the hosts, has no cores for workers, each node has one. environment: what all of it is told."""
 
-    def __init__(self, hosts: Sequence[netns.Host], folder: Path) -> None:
+    def __init__(self, hosts: Sequence[netns.Host], folder: Path, environment: Mapping[str, str]) -> None:
         self.head, self.nodes = hosts[0], list(hosts[1:])
         self.where = f"{self.head.ip}:{PORT}"
         self._folder = folder
         self._drivers: list[subprocess.Popen[str]] = []
         self.environment = {
+            **environment,
             "PYTHONPATH": f"{Path(__file__).parent}:{PLUGIN}",
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
@@ -75,8 +76,7 @@ class Cluster:
     def kill_head(self) -> None:
         """Kill Ray on the head, but no driver."""
         drivers = {process.pid for process in self._drivers}
-        pids = subprocess.run(["ip", "netns", "pids", self.head.name], capture_output=True, text=True, check=True).stdout
-        for pid in map(int, pids.split()):
+        for pid in map(int, self.head.pids()):
             with suppress(ProcessLookupError):
                 if os.getpgid(pid) not in drivers:
                     os.kill(pid, signal.SIGKILL)
@@ -111,16 +111,24 @@ def until(true: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
 
 
 @contextmanager
-def cluster(nodes: int) -> Iterator[Cluster]:
-    """Start a cluster with so many nodes beside its head."""
+def on_hosts(hosts: Sequence[netns.Host], environment: Mapping[str, str] | None = None) -> Iterator[Cluster]:
+    """Start a cluster on hosts."""
     folder = Path(tempfile.mkdtemp(prefix="hr"))  # short: a socket's path has 107 characters
     try:
-        with netns.hosts(1 + nodes) as hosts:
-            made = Cluster(hosts, folder)
-            made.start()
-            yield made
+        made = Cluster(hosts, folder, environment or {})
+        made.start()
+        yield made
     finally:
+        for host in hosts:
+            host.kill()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def cluster(nodes: int) -> Iterator[Cluster]:
+    """Start a cluster with so many nodes beside its head, on hosts of its own."""
+    with netns.hosts(1 + nodes) as hosts, on_hosts(hosts) as made:
+        yield made
 
 
 def _answers(ip: str) -> bool:

@@ -44,8 +44,8 @@ def nodes() -> Iterator[tuple[Host, Host]]:
         yield one, other
 
 
-@pytest.fixture
-def start(place: Path, nodes: tuple[Host, Host]) -> Iterator[Start]:
+@pytest.fixture(scope="module")
+def start(place: Path, nodes: tuple[Host, Host]) -> Start:
     """Return what starts a node's part of a training; they meet at the first one, by a name of their own."""
 
     def run(number: int, out: Path) -> "subprocess.Popen[str]":
@@ -57,27 +57,32 @@ def start(place: Path, nodes: tuple[Host, Host]) -> Iterator[Start]:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return node.start(*command, env={"GLOO_SOCKET_IFNAME": "eth0", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}, **pipes)
 
-    yield run
+    return run
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(nodes: tuple[Host, Host]) -> Iterator[None]:
+    yield
     for node in nodes:
         node.kill()
 
 
-def finished(process: "subprocess.Popen[str]") -> str:
-    """Return what a training said to the end, which it came to."""
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
-    return errors
+def finish(*processes: "subprocess.Popen[str]") -> None:
+    """Wait for the ends of trainings."""
+    for process in processes:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
 
 
 @pytest.fixture(scope="module")
-def unbroken(place: Path, nodes: tuple[Host, Host], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("unbroken")
+def unbroken(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training by both nodes."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    finish(*(start(number, folder) for number in (0, 1)))
+    return folder
 
 
-def test_two_nodes_train_to_what_one_process_does(place: Path, start: Start, unbroken: Path, tmp_path: Path) -> None:
-    both = [start(number, unbroken) for number in (0, 1)]
-    for process in both:
-        finished(process)
+def test_two_nodes_train_to_what_one_process_does(place: Path, unbroken: Path, tmp_path: Path) -> None:
     assert [path.name for path in unbroken.iterdir()] == ["0"]
     result(config.load(place / "plan.toml"), tmp_path / "alone")
     one, other = (folder / "run/checkpoints/step-00000008.safetensors" for folder in (tmp_path / "alone", unbroken / "0"))
@@ -107,8 +112,7 @@ def test_a_worker_and_a_node_that_die_cost_the_steps_since_the_last_checkpoint(
     nodes[1].kill()
     second = start(1, tmp_path)
     after_node, lines = reaches(first, STEPS)
-    for process in (first, second):
-        finished(process)
+    finish(first, second)
     for reached, resumed in ((18, after_worker), (36, after_node)):
         assert resumed % EVERY == 0
         assert resumed > reached - EVERY

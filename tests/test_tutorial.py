@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import tomli_w
 
+import netns
 import s3
 from hit import config, datasets, experts, extract, features, objects, train
 from hit.cli import app
@@ -22,9 +23,8 @@ from hit.deployment import VARIABLE
 from hit.render import render_corpus
 from hit.types import Far, Silent, Where
 from milvus_server import Server
-from netns import bridge_ip
 from postgres import listening
-from ray_cluster import HIT, Cluster, cluster, ended
+from ray_cluster import HIT, Cluster, ended, on_hosts
 from test_docs import fenced
 
 pytest.importorskip("ray")
@@ -84,8 +84,8 @@ def one_machine(things: Path, folder: Path) -> Iterator[Callable[[list[str]], st
 @contextmanager
 def little_cluster(things: Path, folder: Path) -> Iterator[tuple[Callable[[list[str]], str], Cluster, str]]:
     with ExitStack() as stack:
-        made = stack.enter_context(cluster(1))
-        here = bridge_ip(made.head)
+        hosts = stack.enter_context(netns.hosts(2))
+        here = netns.bridge_ip(hosts[0])
         postgres = stack.enter_context(listening(here))
         milvus = Server(folder / "milvus", here).start()
         stack.callback(milvus.kill)
@@ -93,10 +93,7 @@ def little_cluster(things: Path, folder: Path) -> Iterator[tuple[Callable[[list[
         bucket = store.bucket("tutorial")
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         s3.use(store, patch)
-        made.environment |= store.env
-        for node in (made.head, *made.nodes):  # which have the store's keys, as a cluster's machines have
-            node.kill()
-        made.start()
+        made = stack.enter_context(on_hosts(hosts, store.env))  # they have the store's keys, as a cluster's machines have
         videos = objects.folder(f"{bucket}/videos")
         own = things / "my-videos" / "videos"
         for path in own.rglob("*.mp4"):
