@@ -26,6 +26,7 @@ from hit.db.setup import HEAD
 from hit.doctor import machine, services
 from hit.errors import UserError
 from hit.library import KEY, Library
+from hit.upkeep import pieces
 from postgres import Postgres
 from s3 import S3, moto, s3
 from test_traces import Collector, collector
@@ -290,7 +291,7 @@ def test_a_collector_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     assert states(examined())["trace"] == "fail"  # nothing starts
 
 
-def test_a_store_out_of_step_jobs_and_a_key_that_is_gone_are_told(own: Path) -> None:
+def test_a_store_out_of_step_jobs_and_a_key_that_is_gone_are_told(own: Path, tmp_path: Path) -> None:
     with Library.open(own, encoder=ToyEncoder()) as library:
         library.store.delete(library.db.rows(library.stored.revision)[:2])
         now = datetime.now(UTC)
@@ -310,6 +311,12 @@ def test_a_store_out_of_step_jobs_and_a_key_that_is_gone_are_told(own: Path) -> 
     (own / KEY).write_bytes(b"k" * 32)
     (own / KEY).chmod(0o644)
     assert "chmod 600" in said(examined(own), "webhooks")
+    with Library.open(own) as library:
+        pieces.move(library, str(tmp_path / "objects"))
+    (own / KEY).unlink()
+    assert "webhooks" not in states(examined(own))  # it is fetched from there when it is needed
+    (tmp_path / "objects" / KEY).unlink()
+    assert states(examined(own))["webhooks"] == "fail"
 
 
 def test_a_full_disk_and_one_that_is_read_only_are_told(own: Path, tmp_path: Path) -> None:
