@@ -335,6 +335,13 @@ def test_an_address_that_is_none_is_refused_in_one_line(where: str, complaint: s
     assert "\n" not in str(error.value)
 
 
+def test_a_library_whose_store_is_away_is_not_begun(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be reached"):
+        Library.create(tmp_path / "lib", encoder=ToyEncoder(), store="http://127.0.0.1:1")
+    with Library.create(tmp_path / "lib", encoder=ToyEncoder()) as library:
+        assert not library.config.store and library.store.count() == 0
+
+
 def test_a_password_in_an_address_is_refused_and_not_shown() -> None:
     with pytest.raises(UserError, match=TOKEN) as error:
         stores.open("https://root:secret@milvus.example:19530", DIM)

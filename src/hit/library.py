@@ -117,7 +117,8 @@ class Library:
             with objects.claimed(place, own):
                 return cls.open(path, encoder=encoder)
         except UserError:  # also for a database or a store that cannot be reached: nothing is begun
-            (path / "library.toml").unlink()
+            for begun in ("library.toml", *(() if database else ("library.db", "library.db-wal", "library.db-shm"))):
+                (path / begun).unlink(missing_ok=True)
             raise
 
     @classmethod
