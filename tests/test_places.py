@@ -197,8 +197,22 @@ def test_what_users_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     here = roots(tmp_path)
     assert here.given("videos:x.mp4") == tmp_path / "a" / "x.mp4" and here.given("s3://bucket/x") == Far("s3://bucket/x")
     assert here.given("a/x.mp4") == Path("a/x.mp4") and here.given("no:x.mp4") == Path("no:x.mp4")
-    assert here.names_of("a/x.mp4") == ("videos:x.mp4", str(tmp_path / "a" / "x.mp4"))
-    assert here.names_of("b/x.mp4") == (str(tmp_path / "b" / "x.mp4"),)
+    assert here.names_of("a/x.mp4") == ("videos:x.mp4", str(tmp_path / "a" / "x.mp4"), "a/x.mp4")
+    assert here.names_of(tmp_path / "b" / "x.mp4") == (str(tmp_path / "b" / "x.mp4"),)
+    assert "no:x.mp4" in here.names_of("no:x.mp4")  # what a database calls it, if the root has gone
+    assert here.names_of("videos:../x.mp4") == ("videos:../x.mp4",)
+
+
+def test_a_root_that_was_not_named_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    here = roots(tmp_path)
+    for name in ("nosuch:", "nosuch:x.mp4", "nosuch:*.mp4"):
+        with pytest.raises(UserError, match=r"no root is called 'nosuch' .*which has: videos, deep, clips, all"):
+            find([name], remote=Remote(tmp_path / "remote"), roots=here)
+    (tmp_path / "a").mkdir()
+    assert here.named("videos:x.mp4") == tmp_path / "a" / "x.mp4" and here.named("new") == Path("new")
+    (tmp_path / "nosuch:x.mp4").touch()  # which is then in no root, but there
+    assert here.named("nosuch:x.mp4") == Path("nosuch:x.mp4")
 
 
 # -- in a library
@@ -252,6 +266,10 @@ def test_machines_that_mount_a_root_elsewhere_share_a_library(tmp_path: Path, mo
         render(tmp_path / "d.mp4", ["grey"])
         with pytest.raises(UserError, match=r"d\.mp4: is in none of the roots: videos = "):
             library.index([tmp_path / "d.mp4"], workers=1)
+    roots_are(monkeypatch, tmp_path, others=tmp_path / "c")  # the root has gone
+    with Library.open(tmp_path / "lib") as library:
+        assert remove.plan(library, ["videos:"]).paths == ["videos:blue.mp4", "videos:dogs/red.mp4"]
+        assert remove.plan(library, ["videos:dogs/red.mp4"]).paths == ["videos:dogs/red.mp4"]
 
 
 @pytest.mark.usefixtures("machine")

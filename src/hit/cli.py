@@ -143,7 +143,7 @@ def extract(
     from hit import extract as verb
     from hit.console import Bars
 
-    root = places.deployed().given(out) if out else None
+    root = places.deployed().named(out) if out else None
     (data, missed), chosen = _data(names, root, http), config.load(recipe).experts if recipe else {}
     chosen = chosen or data.experts or experts.DEFAULT
     limits, where = _limits(patience, memory), pool or deployment.read().pool

@@ -24,6 +24,7 @@ from hit.errors import UserError
 from hit.types import Far, Where
 
 LIBRARY = "library"
+_ROOT = re.compile("[a-z][a-z0-9_-]+")
 _GLANCE = 60.0  # seconds for which a look at a root holds
 _PIECE = 8 << 20  # bytes of a file that is read through that are asked for at once
 
@@ -79,11 +80,26 @@ class Places:
         known = colon and (head == LIBRARY or head in self.roots)
         return self.locate(str(text)) if known or _store(str(text)) else Path(text)
 
-    def names_of(self, text: str | Path) -> tuple[str, ...]:
-        """Return what a database may call what a user names: the name it has now, and that from before there were roots."""
+    def named(self, text: str) -> Where:
+        """Return the same, of what is to be there or to be made. Raises UserError for NAME: where no root is called so."""
+        head, colon, _ = text.partition(":")
         where = self.given(text)
-        own = where if isinstance(where, Far) else where.absolute()
-        return tuple(dict.fromkeys((self.portable(own), str(own))))
+        if colon and where == Path(text) and _ROOT.fullmatch(head) and not os.path.lexists(text):
+            known = ", ".join(self.roots) or "none"
+            raise UserError(_plain(text), f"no root is called '{head}'", f"name it under [roots] in hit.toml, which has: {known}")
+        return where
+
+    def names_of(self, text: str | Path) -> tuple[str, ...]:
+        """Return what a database may call what a user names: the name it has now, that from before there were roots, and this.
+
+        Of a root that is not known here, or a link that leads out of one, only the last.
+        """
+        called = [str(text)]
+        with contextlib.suppress(UserError):
+            where = self.given(text)
+            own = where if isinstance(where, Far) else where.absolute()
+            called = [self.portable(own), str(own), *called]
+        return tuple(dict.fromkeys(called))
 
     def current(self, name: str) -> str:
         """Return what a file is called now that has this name in a database: it may be from before a root was named."""
@@ -140,7 +156,7 @@ class Places:
         head, colon, rest = name.partition(":")
         if _store(name):
             return Far(name)
-        if not colon or not re.fullmatch(r"[a-z][a-z0-9_-]+", head):
+        if not colon or not _ROOT.fullmatch(head):
             return Path(name)
         steps = rest.split("/") if rest else []
         if any(step in ("", ".", "..") or "\0" in step for step in steps):

@@ -106,7 +106,11 @@ def _tops(name: str, roots: Places) -> list[Path | str]:
     """Return what a user names: a URL, or paths. Raises UserError for those in none of the roots."""
     if is_url(name := _meant(name, roots)):
         return [name]
-    found: list[Path | str] = [*_match(name)]
+    try:
+        found: list[Path | str] = [*_match(name)]
+    except UserError:
+        roots.named(name)  # which knows more of why, where it was to be in a root
+        raise
     for path in found:
         roots.name_of(str(path))
     return found

@@ -1,6 +1,5 @@
 """What people leave in the database: tags, saved searches."""
 
-import contextlib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -57,9 +56,7 @@ class Records(Sessions):
 
     def named(self, name: str) -> str | None:
         """Return the id of the video with this id, or of a file that is called or lies so; see `hit.places`."""
-        called = {name}
-        with contextlib.suppress(UserError):
-            called.update(self.roots.names_of(name))
+        called = self.roots.names_of(name)
         with self.read() as session:
             found = session.scalar(sa.select(File.video_id).where(File.path.in_(called)))
             return found or session.scalar(sa.select(Video.id).where(Video.id == name))
