@@ -190,7 +190,7 @@ def test_it_begins_mild_and_remembers_what_was_changed(look: Look, court: Court)
     page = begin(court.enter(look, "ann", "/review?policy=mild"))
     case = page.locator(".case")
     blurred = "getComputedStyle(document.querySelector('.still')).filter"
-    assert page.evaluate(blurred) == "blur(18px) grayscale(1)"
+    until(page, f"{blurred} === 'blur(18px) grayscale(1)'")
     assert page.evaluate("document.querySelector('video').muted")
     expect(page.locator(".still")).to_be_visible()
     expect(page.locator("video")).to_be_hidden()
@@ -206,7 +206,7 @@ def test_it_begins_mild_and_remembers_what_was_changed(look: Look, court: Court)
     expect(page.locator("video")).to_be_visible()
     assert page.get_by_role("button", name="Blur").get_attribute("aria-pressed") == "false"
     page.get_by_role("button", name="Blur").click()
-    assert page.evaluate("getComputedStyle(document.querySelector('video')).filter") == "blur(18px)"
+    until(page, "getComputedStyle(document.querySelector('video')).filter === 'blur(18px)'")
 
 
 def test_keys_drive_the_player_and_are_dead_in_fields(look: Look, court: Court) -> None:
