@@ -3,7 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
-PIP := $(VENV)/bin/pip install --disable-pip-version-check $(if $(MAKE_TERMOUT),,--quiet)
+# Bytecode is written as it is needed, not for all that a package brings.
+PIP := $(VENV)/bin/pip install --no-compile --disable-pip-version-check $(if $(MAKE_TERMOUT),,--quiet)
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
 # Else each process that a test starts compiles all of the program anew.
 unexport PYTHONDONTWRITEBYTECODE
