@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,8 @@ from hit.types import Builds, Floats, Store
 from hit.upkeep import prune, shelves
 from hit.upkeep.verify import verify
 from library_helpers import dump
-from milvus_server import Server, running
+from milvus_server import Real, Server, on_host, running
+from netns import hosts
 from s3 import S3, moto, s3
 from serve_toy import until
 from test_stores import keys, random_vectors
@@ -446,6 +448,25 @@ def test_what_a_store_does_not_let_go_is_told_and_pruned_later(
         assert "in use, and stays" in caplog.text and old.exists() and library.stored.generation == 1
         prune.prune(library)
         assert not old.exists()
+
+
+@pytest.mark.slow
+def test_a_server_that_is_cut_off_is_given_up_and_found_again(tmp_path: Path) -> None:
+    """No connection is refused or reset here: nothing answers, as from a machine without power."""
+    with hosts(1) as (host,), on_host(host, tmp_path / "milvus") as server:
+        if not isinstance(server, Real):
+            pytest.skip("no real Milvus here")
+        store = stores.open(server.uri, DIM)
+        store.put(np.arange(9), vectors(9))
+        host.cut()
+        for act in (lambda: search(store, vectors(1)[0], 1), store.count):
+            begun = time.monotonic()
+            with pytest.raises(AwayError, match="cannot be reached"):
+                act()
+            print(f"given up after {time.monotonic() - begun:.1f} s")
+        host.join()
+        assert store.count() == 9
+        store.close()
 
 
 def test_a_server_that_is_killed_while_a_library_writes_to_it_loses_nothing(tmp_path: Path) -> None:
