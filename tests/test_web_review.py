@@ -266,6 +266,7 @@ def test_what_is_skipped_is_not_offered_again(look: Look, court: Court) -> None:
     page.get_by_role("dialog").get_by_label("Reason in your words").fill("it is mine")
     page.keyboard.press("Enter")
     expect(page.locator(".case h1")).not_to_have_text(first)
+    expect(page.locator(".case h1")).to_be_focused()  # and keys mean the case
     page.keyboard.press("1")
     page.keyboard.press("Control+Enter")
     expect(page.locator(".state")).to_contain_text("That was all")

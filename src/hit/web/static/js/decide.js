@@ -97,8 +97,8 @@ export function decisionForm(actions, { onsubmit, onskip }) {
   };
 }
 
-/** Ask why a case is skipped. @param {(reason: string) => Promise<void>} does */
-export function askSkip(does) {
+/** Ask why a case is skipped. @param {(reason: string) => Promise<void>} does @param {() => void} next */
+export function askSkip(does, next) {
   const reason = reasonField("Reason", SKIPS);
   const wrong = h("p.wrong", { role: "alert" });
   const skip = async (event) => {
@@ -107,10 +107,12 @@ export function askSkip(does) {
     if (!why) return reason.miss();
     try {
       await does(why);
-      dialog.close();
     } catch (problem) {
       wrong.textContent = problem.message;
+      return;
     }
+    dialog.close(); // first: nothing behind it can have the focus
+    next();
   };
   const form = h("form.stack", { onsubmit: skip }, h("p", null, "It goes back to the queue, and is not offered to you again."), reason.element, wrong, h("div.row.end", null, h("button", { type: "button", onclick: () => dialog.close() }, "Keep it"), h("button.primary", { type: "submit" }, "Skip")));
   const dialog = openDialog("Skip this case?", form);

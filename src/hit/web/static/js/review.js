@@ -259,10 +259,10 @@ function refused(job, problem) {
 function skip() {
   const job = desk.current;
   if (!job) return;
-  askSkip(async (reason) => {
-    await held.skip(job.assignment, reason);
-    await advance(null);
-  });
+  askSkip(
+    (reason) => held.skip(job.assignment, reason),
+    () => advance(null),
+  );
 }
 
 /** A case of ours went back to the queue. */
