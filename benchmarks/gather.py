@@ -102,6 +102,14 @@ def work(job: tuple[int, int, int, int, str]) -> tuple[dict[str, int], float, fl
     torch.set_num_threads(1)
     if world > 1:
         td.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
+    found = steps(rank, world, rows, kind)
+    if world > 1:  # after the last holder of the group, which would keep Python from gloo's threads as it waits for them
+        td.destroy_process_group()
+    return found
+
+
+def steps(rank: int, world: int, rows: int, kind: str) -> tuple[dict[str, int], float, float, int]:
+    """Return the bytes handed over a step, those on the wire, a step's seconds, and the banks' bytes."""
     handed: Counter[str] = Counter()
     count(handed)
     setup = prepare(LossConfig(bank=rows, **KINDS[kind]), rank, world, handed)  # type: ignore[arg-type]
@@ -117,8 +125,6 @@ def work(job: tuple[int, int, int, int, str]) -> tuple[dict[str, int], float, fl
     quiet(world)
     gone = sent() - before
     quiet(world)
-    if world > 1:
-        td.destroy_process_group()
     own = {name: total // STEPS for name, total in handed.items()}
     return own, gone / STEPS, statistics.median(seconds), setup.contrast.bank.nbytes
 
