@@ -283,10 +283,8 @@ def _fall(drawn: list[tuple[int, str]]) -> Iterator[tuple[int, object]]:
     drawn.clear()
 
 
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize(("workers", "where"), [(1, "local"), (3, "local"), (3, "ray")], indirect=["where"])
 def test_of_items_drawn_together_only_the_one_to_blame_is_lost(workers: int, where: str) -> None:
-    if where == "ray" and workers == 1:
-        pytest.skip("said by that of 3 workers")
     items = ["a", "dies", "b", "c", "hangs", "d", "raises", "e", "f", "talks", "g"]
     seen = _parts(pool.stream(_all_at_once, items, workers, limits=pool.Limits(silence=3, output=1 << 19), where=where))
     assert set(seen) == set(items)
