@@ -161,12 +161,8 @@ def load(recipe: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     path = Path(recipe)
     if not path.is_file() and (shipped := RECIPES / f"{recipe}.toml").is_file():
         path = shipped  # also where a data set's folder of that name lies
-    try:
-        table = tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(path, "there is no such recipe", f"a TOML file, or one of {shipped_names()}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
-        raise UserError(path, f"not a TOML file: {error}") from None
+    if (table := read(path)) is None:
+        raise UserError(path, "there is no such recipe", f"a TOML file, or one of {shipped_names()}")
     return build(Recipe, overridden(table, overrides), str(path))
 
 
@@ -176,10 +172,10 @@ def read(path: Path) -> dict[str, Any] | None:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise UserError(path, f"not a TOML file: {error}") from None
     except OSError as error:
         raise UserError(path, f"cannot be read: {error.strerror}", "see who may read it") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(path, f"not a TOML file: {error}") from None
 
 
 def shipped_names() -> str:
