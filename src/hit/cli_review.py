@@ -181,14 +181,16 @@ def export(
     form = out.suffix.removeprefix(".")
     if form not in ("csv", "jsonl"):
         raise UserError(out, "is named like neither of the forms", "end it in .csv or .jsonl")
-    part = out.with_name(f".{out.name}.part")
     count = 0
-    with _open(folder) as library, files.room(out):
-        with part.open("w", encoding="utf-8", newline="") as file:
-            for line in lines(library.db, form):  # type: ignore[arg-type]  # one of both
-                file.write(line)
-                count += 1
-        part.replace(out)
+    with (
+        _open(folder) as library,
+        files.room(out),
+        files.beside(out) as part,
+        part.open("w", encoding="utf-8", newline="") as file,
+    ):
+        for line in lines(library.db, form):  # type: ignore[arg-type]  # one of both
+            file.write(line)
+            count += 1
     count -= form == "csv"
     emit({"out": str(out), "decisions": count}, as_json, lambda _: remark(f"{count} decisions are in {out}"))
 

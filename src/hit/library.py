@@ -28,7 +28,7 @@ from hit import index as indexing
 from hit import search as searching
 from hit.analysis import ServingEncoder
 from hit.calibration import Calibration
-from hit.db import Database, StaleError, Stored, shared, upkeep
+from hit.db import Database, StaleError, Stored, copies, shared, upkeep
 from hit.errors import UserError
 from hit.examples import Like, Named
 from hit.pool import Limits
@@ -117,8 +117,9 @@ class Library:
             with objects.claimed(place, own):
                 return cls.open(path, encoder=encoder)
         except UserError:  # also for a database or a store that cannot be reached: nothing is begun
-            for begun in ("library.toml", *(() if database else ("library.db", "library.db-wal", "library.db-shm"))):
-                (path / begun).unlink(missing_ok=True)
+            (path / "library.toml").unlink()
+            if not database:
+                copies.forget(path / "library.db")
             raise
 
     @classmethod

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from hit import files
 
 FOLDER = "backups"
+ENDS = ("", "-wal", "-shm", "-journal")  # of the names of a SQLite database's files
 _KEPT = 3
 log = logging.getLogger(__name__)
 
@@ -27,21 +28,23 @@ def keep(engine: sa.Engine, folder: Path, old: str, new: str) -> None:
         kept = folder / FOLDER
         kept.mkdir(exist_ok=True)
         copy = kept / f"library-{old}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.db"
-        part = kept / f".{copy.name}.part"
         # A connection of its own, outside of the transaction that keeps the writers out: it reads what they have left.
         outside = sa.create_engine(engine.url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
-        try:
+        with files.beside(copy) as part:
             with outside.connect() as connection:
                 connection.exec_driver_sql("VACUUM INTO ?", (str(part),))
             with part.open("rb+") as file:
                 os.fsync(file.fileno())
-            part.replace(copy)
-        finally:
-            part.unlink(missing_ok=True)
         files.sync_folder(kept)
         for stale in sorted(kept.glob("library-*.db"), key=_age)[:-_KEPT]:
             stale.unlink(missing_ok=True)
     log.warning("The database goes from schema %s to %s; as it was: %s", old, new, copy)
+
+
+def forget(database: Path) -> None:
+    """Remove a SQLite database that nobody has open, and what it may have beside it."""
+    for end in ENDS:
+        database.with_name(database.name + end).unlink(missing_ok=True)
 
 
 def _age(copy: Path) -> str:

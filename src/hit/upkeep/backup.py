@@ -36,7 +36,7 @@ import tomli_w
 import hit
 from hit import arrays, files, models, settings, stores
 from hit import config as configs
-from hit.db import HEAD, Database, upkeep
+from hit.db import HEAD, Database, copies, upkeep
 from hit.errors import UserError
 from hit.index import POSTERS
 from hit.library import KEY, UPLOADS, Library
@@ -108,7 +108,7 @@ class _Backup:
         """Write it and return its manifest. `alone`: no writer is at work, and what is missing is lost."""
         library, copy = self.library, self.part.with_name(f"{self.part.name}.db")
         with contextlib.ExitStack() as stack:
-            stack.callback(_forget, copy)
+            stack.callback(copies.forget, copy)
             session = stack.enter_context(upkeep.snapshot(library.db))
             held = _arrays(stack, library, session)
             there = library.db.home.sizes(POSTERS, UPLOADS)
@@ -239,18 +239,13 @@ def _add_all(written: Written, folder: Folder, wanted: dict[str, int]) -> None:
 
 def _dump(session: Any, copy: Path, progress: Progress) -> None:
     """Write the tables to a SQLite file."""
-    _forget(copy)
+    copies.forget(copy)
     with progress.task("Records", upkeep.size(session)) as task, contextlib.closing(_sqlite(copy)) as database:
         upkeep.copy(session, database, task.advance)
 
 
 def _sqlite(path: Path) -> Database:
     return Database(f"sqlite:///{quote(str(path.absolute()))}", path.parent)
-
-
-def _forget(copy: Path) -> None:
-    for end in ("", "-wal", "-shm", "-journal"):
-        copy.with_name(copy.name + end).unlink(missing_ok=True)
 
 
 # -- and back
@@ -374,7 +369,7 @@ class _Making:
                 settings.write(self.part, replace(config, database=database))
                 self.hand_over(library, database, progress)
         if database:
-            _forget(self.part / "library.db")
+            copies.forget(self.part / "library.db")
         return counts
 
     def model(self, reference: settings.ModelReference) -> settings.ModelReference:

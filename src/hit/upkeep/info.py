@@ -73,7 +73,7 @@ def measure(library: Library) -> dict[str, int]:
     path = library.path
     rows = [file.lstat().st_size for file in sizes.tree(path / "embeddings") if file.name == arrays.NAME]
     parts = {
-        "database": sum(sizes.of(path / f"library.db{end}") for end in ("", "-wal", "-shm")),
+        "database": sum(sizes.of(path / f"library.db{end}") for end in copies.ENDS),
         "arrays": sum(rows),
         "store": sizes.of(path / "embeddings") - sum(rows),
         "thumbnails": sizes.of(path / index.POSTERS),
