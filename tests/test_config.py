@@ -130,7 +130,7 @@ def test_a_data_sets_folder_of_a_recipes_name_hides_it_not(tmp_path: Path, monke
     Path("flickr8k").mkdir()  # where `hit import` of docs/results.md puts it
     assert config.load("flickr8k") == shipped
     Path("mine").mkdir()
-    with pytest.raises(UserError, match="mine: not a TOML file"):
+    with pytest.raises(UserError, match="mine: cannot be read: Is a directory"):
         config.load("mine")
 
 

@@ -172,10 +172,10 @@ def read(path: Path) -> dict[str, Any] | None:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(path, f"not a TOML file: {error}") from None
     except OSError as error:
-        raise UserError(path, f"cannot be read: {error.strerror}", "see who may read it") from None
+        raise UserError(path, f"cannot be read: {error.strerror}", "it has to be a file that you may read") from None
 
 
 def shipped_names() -> str:

@@ -13,7 +13,6 @@ decides: 10 % val, 10 % test, the rest train, so that a clip stays where it is w
 
 import hashlib
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -170,13 +169,7 @@ class _ExpertsFile:
 
 def _experts(root: Path) -> Mapping[str, ExpertConfig]:
     path = root / "experts.toml"
-    if not path.exists():
-        return {}
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
-        raise UserError(path, f"not a TOML file: {error}", "mend it, or import the features again") from None
-    return config.build(_ExpertsFile, content, str(path)).experts
+    return config.build(_ExpertsFile, config.read(path) or {}, str(path)).experts
 
 
 def _split(clip: str) -> str:

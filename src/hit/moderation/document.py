@@ -1,6 +1,5 @@
 """A policy as it is written: texts, examples, exceptions, where its lines are, and what happens beyond them."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -97,12 +96,9 @@ def read(table: Table, where: str = "the policy") -> Document:
 
 def load(path: Path) -> dict[str, Any]:
     """Read a TOML file as a table, without a look at what it says. Raises UserError for one that cannot be read."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(path, f"cannot be read: {error.strerror}", "name a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(path, f"not a TOML file: {error}") from None
+    if (table := config.read(path)) is None:
+        raise UserError(path, "cannot be read: No such file", "name a TOML file")
+    return table
 
 
 def to_toml(document: Document) -> str:
