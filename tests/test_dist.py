@@ -96,6 +96,8 @@ for path in sorted(folder.glob("*.toml")):
         train.train(config.load(path), folder / path.stem, Silent(), page=False)
     except (UserError, SystemExit) as error:
         (folder / f"{path.stem} {os.environ['RANK']}.txt").write_text(str(error))
+names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+(folder / f"threads of {os.environ['RANK']}").write_text("".join(name for name in names if "gloo" in name))
 """
 
 
@@ -130,6 +132,10 @@ def test_two_processes_train_to_what_one_does(place: Path, together: Path, tmp_p
 def test_what_all_processes_would_say_is_said_once(together: Path) -> None:
     why = "hit train: 18 clips in batches of 1 are not one for each of 2 processes (start fewer processes)"
     assert sorted((together / f"too few {rank}.txt").read_text() for rank in (0, 1)) == ["2", why]
+
+
+def test_no_thread_of_gloos_outlives_a_training(together: Path) -> None:
+    assert [(together / f"threads of {rank}").read_text() for rank in (0, 1)] == ["", ""]
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,10 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as td
+
+# Before there is a group: the defaults of these functions hold on to the group that is there as they are imported, which DDP
+# does, so that gloo's threads would outlive it, and now and then abort a finished process as it exits.
+import torch.distributed.nn
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
@@ -59,6 +63,7 @@ def group(device: torch.device) -> Iterator[None]:
             raise SystemExit(said.code) from None
         raise said from None
     finally:
+        said = None  # it holds its traceback, and that the frames that hold the group
         td.destroy_process_group()
 
 
