@@ -117,7 +117,7 @@ class Library:
             with objects.claimed(place, own):
                 return cls.open(path, encoder=encoder)
         except UserError:  # also for a database or a store that cannot be reached: nothing is begun
-            (path / "library.toml").unlink()
+            (path / "library.toml").unlink(missing_ok=True)  # two may have begun at once
             if not database:
                 copies.forget(path / "library.db")
             raise
