@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import io
 import os
 import shutil
 import signal
@@ -16,7 +17,7 @@ import av
 import numpy as np
 import pytest
 
-from hit import analysis, pool, video, watch
+from hit import analysis, console, pool, video, watch
 from hit.errors import UserError
 from hit.index import Report
 from hit.journal import Journal
@@ -341,6 +342,12 @@ def test_a_file_that_changes_while_it_is_read_is_not_recorded_as_what_it_was(lib
     report = library.index([path], workers=1, progress=Meddler())
     assert [failure.reason for failure in report.failed] == ["changed while it was read (index it again)"]
     assert numbers(index(library, path)) == {"added": 1}
+
+
+def test_what_was_done_to_the_end_is_said_to_be_done(library: Library, five: Path) -> None:
+    said = io.StringIO()
+    library.index([five / "long.mp4"], workers=1, progress=console.Bars(said))
+    assert [line.split(":")[0] for line in said.getvalue().splitlines() if "done" in line] == ["Reading files", "Indexing"]
 
 
 # -- segments

@@ -298,7 +298,7 @@ def _hash(
     paths: Mapping[str, Where], looks: Mapping[str, content.Look], failed: list[Failure], progress: Progress
 ) -> list[Found]:
     found = []
-    for name, (path, result) in zip(paths, content.digests(list(paths.values()), progress), strict=False):
+    for name, (path, result) in zip(paths, content.digests(list(paths.values()), progress), strict=True):
         if isinstance(result, Exception):
             failed.append(Failure(str(path), _why(result)))
         else:
